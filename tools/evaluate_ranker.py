@@ -1,0 +1,218 @@
+r"""Measure a ranker: how well it re-ranks, and how it responds to an added word.
+
+Two tables, in Markdown, and the same figures as JSON:
+
+1. nDCG@10 of re-ranking each given run (by ir_measures, all judgments of the dataset), with a
+   95 % interval that resamples queries.
+2. The mean score change under TFC1, TDC and the neutral control of each, by relevance grade, with
+   a 95 % interval that resamples queries. A ranker whose score rises no more for a query term than
+   for a neutral term does not show term matching.
+
+The figures of the cross-encoder's card come from::
+
+    python tools/evaluate_ranker.py --model embedded --kind cat \
+        --dataset msmarco-passage/trec-dl-2019/judged --run DL19/bm25.run \
+        --dataset msmarco-passage/trec-dl-2020/judged --run DL20/bm25.run --json card.json
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import ir_measures
+import numpy as np
+from ir_measures import nDCG
+
+from mechir_edu.collection import Collection, load_collection
+from mechir_edu.perturb import PairList, make_pairs
+from mechir_edu.rankers import Cat, Dot, Ranker
+from mechir_edu.stats import contrast, mean_change
+
+AXIOMS = ("TFC1", "TDC")
+MEASURE = nDCG @ 10
+
+
+def read_run(path: Path) -> dict[str, dict[str, float]]:
+    """Read a run in TREC format: query_id -> doc_id -> score."""
+    run: dict[str, dict[str, float]] = {}
+    for line in ir_measures.read_trec_run(str(path)):
+        run.setdefault(line.query_id, {})[line.doc_id] = line.score
+    return run
+
+
+def rerank(
+    ranker: Ranker, collection: Collection, run: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    """Score every passage of a run anew; passages that the collection lacks are left out."""
+    scored = {}
+    for number, (query_id, docs) in enumerate(run.items(), start=1):
+        if query_id in collection.queries:
+            texts = collection.texts(docs)
+            scores = ranker.score(collection.queries[query_id], list(texts.values()))
+            scored[query_id] = dict(zip(texts, scores.tolist(), strict=True))
+        print(f"\rre-ranked {number}/{len(run)} queries", end="", file=sys.stderr)
+    print(file=sys.stderr)
+    return scored
+
+
+def ndcg(collection: Collection, run: Mapping[str, Mapping[str, float]], **options) -> dict:
+    """Mean nDCG@10 over queries, with an interval; a judged query without a result counts 0."""
+    qrels = {q: dict(docs) for q, docs in collection.qrels.items()}
+    values = {m.query_id: m.value for m in ir_measures.iter_calc([MEASURE], qrels, run)}
+    estimate = mean_change(np.array(list(values.values())), query_ids=list(values), **options)
+    return {
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "queries": len(values),
+    }
+
+
+def responses(ranker: Ranker, collection: Collection, n: int, seed: int) -> list[dict]:
+    """Mean score changes of axioms, their controls and the difference, for all and by grade."""
+    rows = []
+    for axiom in AXIOMS:
+        sets = {name: make_pairs(collection, name, n, seed=seed) for name in _with_control(axiom)}
+        changes = {name: score_changes(ranker, pairs) for name, pairs in sets.items()}
+        for grade in (None, *collection.grades()):
+            rows += _rows(axiom, grade, sets, changes)
+    return rows
+
+
+def _with_control(axiom: str) -> tuple[str, str]:
+    return axiom, f"{axiom}-control"
+
+
+def score_changes(ranker: Ranker, pairs: PairList) -> np.ndarray:
+    """Perturbed minus baseline score of each pair, float64 [pair]."""
+    scores = [ranker.score(pair.query, [pair.baseline, pair.perturbed]) for pair in pairs]
+    return np.diff(np.array(scores, np.float64), axis=1).ravel()
+
+
+def _rows(axiom: str, grade: int | None, sets: dict, changes: dict) -> list[dict]:
+    keep = {
+        name: [i for i, pair in enumerate(pairs) if grade is None or pair.relevance == grade]
+        for name, pairs in sets.items()
+    }
+    chosen = {name: [sets[name][i] for i in keep[name]] for name in sets}
+    values = {name: changes[name][keep[name]] for name in sets}
+    estimates = {
+        name: mean_change(
+            values[name],
+            query_ids=[pair.query_id for pair in chosen[name]],
+            expected_sign=1 if name == axiom else None,
+        )
+        for name in sets
+    }
+    own, control = _with_control(axiom)
+    estimates["difference"] = contrast(
+        values[own], values[control], first_pairs=chosen[own], second_pairs=chosen[control]
+    )
+    return [
+        {"axiom": axiom, "set": name, "grade": "all" if grade is None else grade}
+        | {key: getattr(e, key) for key in ("value", "low", "high", "n_pairs", "n_queries")}
+        | {"sign_agreement": e.sign_agreement}
+        for name, e in estimates.items()
+    ]
+
+
+def markdown(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay out a table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return f"\n{title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def interval(row: Mapping, digits: int) -> str:
+    """Format a value with its interval."""
+    return f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
+
+
+def ranking_table(rows: Sequence[dict]) -> str:
+    """Lay out the re-ranking figures."""
+    cells = [
+        [row["dataset"], interval(row["first_stage"], 4), interval(row["reranked"], 4),
+         interval(row["gain"], 4), str(row["reranked"]["queries"])]
+        for row in rows
+    ]  # fmt: skip
+    header = ["dataset", "nDCG@10 of the run", "re-ranked", "gain", "queries"]
+    return markdown("Re-ranking (95 % interval over queries)", header, cells)
+
+
+def response_table(dataset: str, rows: Sequence[dict]) -> str:
+    """Lay out the score changes: one line for each axiom and grade."""
+    cells = []
+    for axiom in AXIOMS:
+        for grade in dict.fromkeys(row["grade"] for row in rows):
+            found = {r["set"]: r for r in rows if (r["axiom"], r["grade"]) == (axiom, grade)}
+            names = (*_with_control(axiom), "difference")
+            first = found[axiom]
+            cells.append(
+                [axiom, str(grade), *(interval(found[name], 3) for name in names),
+                 f"{first['sign_agreement']:.0%}", f"{first['n_pairs']} / {first['n_queries']}"]
+            )  # fmt: skip
+    header = ["axiom", "grade", "query term", "neutral term", "difference", "rose", "pairs/queries"]
+    return markdown(f"Mean score change on {dataset} (95 % interval over queries)", header, cells)
+
+
+def gain(collection: Collection, before: Mapping, after: Mapping) -> dict:
+    """Paired difference of nDCG@10, after minus before, with an interval over queries."""
+    qrels = {q: dict(docs) for q, docs in collection.qrels.items()}
+    per_query = [
+        {m.query_id: m.value for m in ir_measures.iter_calc([MEASURE], qrels, run)}
+        for run in (before, after)
+    ]
+    change = [per_query[1][q] - per_query[0][q] for q in per_query[0]]
+    estimate = mean_change(np.array(change), query_ids=list(per_query[0]))
+    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--model", default="embedded", help='"embedded", "planted", a local folder or a hub id')
+    add("--kind", choices=("cat", "dot"), default="cat")
+    add("--dataset", action="append", help='ir_datasets id or "embedded"; may be repeated')
+    add("--run", action="append", type=Path, default=[], help="TREC run to re-rank, per dataset")
+    add("--pairs", type=int, default=400, help="pairs per axiom, spread over grades; 0 for none")
+    add("--seed", type=int, default=0)
+    add("--json", type=Path, help="write all figures here")
+    options = parser.parse_args(arguments)
+    options.dataset = options.dataset or ["embedded"]
+    if options.run and len(options.run) != len(options.dataset):
+        parser.error(
+            f"needed one --run for each of {len(options.dataset)} --dataset, or none; "
+            f"got {len(options.run)}"
+        )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print the tables and write the JSON."""
+    options = parse_arguments(arguments)
+    ranker = (Cat if options.kind == "cat" else Dot)(options.model)
+    report = {"model": options.model, "kind": options.kind, "checksum": ranker.checksum}
+    report |= {"seed": options.seed, "ranking": [], "response": {}}
+    for name, path in zip(options.dataset, options.run, strict=False):
+        collection, run = load_collection(name), read_run(path)
+        after = rerank(ranker, collection, run)
+        report["ranking"].append(
+            {"dataset": name, "first_stage": ndcg(collection, run),
+             "reranked": ndcg(collection, after), "gain": gain(collection, run, after)}
+        )  # fmt: skip
+    if report["ranking"]:
+        print(ranking_table(report["ranking"]), flush=True)
+    for name in options.dataset if options.pairs else ():
+        rows = responses(ranker, load_collection(name), options.pairs, options.seed)
+        report["response"][name] = rows
+        print(response_table(name, rows), flush=True)
+    if options.json:
+        text = json.dumps(report, indent=1, default=float)
+        options.json.write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

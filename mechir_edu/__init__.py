@@ -1,1 +1,5 @@
-"""MechIR-Edu: why does a neural ranker score a passage as it does?"""
+"""MechIR-Edu: why a neural ranker scores a passage as it does."""
+
+from mechir_edu import mini
+
+mini.register()  # ir_datasets.load("mechir-edu/mini") works from here on

@@ -215,7 +215,7 @@ class Collection:
             docs = [d for d, relevance in self.qrels[query_id].items() if relevance == grade]
             drawn = sorted((_digest(seed, query_id, doc_id), doc_id) for doc_id in docs)
             for turn, (_, doc_id) in enumerate(drawn):
-                turns.append((turn, _digest(seed, query_id, turn), query_id, doc_id))
+                turns.append((turn, _digest(seed, grade, query_id, turn), query_id, doc_id))
         return [(query_id, doc_id) for *_, query_id, doc_id in sorted(turns)]
 
     def _stream(self, grade: int, seed: int) -> Iterator[Judged | Skipped]:

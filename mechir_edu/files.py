@@ -7,7 +7,7 @@ columns, ``query_id iteration doc_id relevance``. Each may be gzipped (``.gz``).
 import gzip
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,14 +65,12 @@ def write_whole(path: Path, content: bytes) -> None:
     A reader, or a run after a crash, finds the old file or the new one and never a part of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        unfinished.write_bytes(content)
         os.replace(unfinished, path)
-    except BaseException:
-        os.unlink(unfinished)
-        raise
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _lines(path: str | Path) -> Iterator[tuple[str, str]]:

@@ -9,8 +9,9 @@ import difflib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import ir_datasets
 
@@ -18,6 +19,7 @@ from mechir_edu import mini
 from mechir_edu.files import read_qrels, read_texts
 
 
+@runtime_checkable
 class Passages(Protocol):
     """A passage collection: look up by id, iterate over all texts."""
 
@@ -83,9 +85,14 @@ class PassagesOfIrDatasets:
 
     __hash__ = None
 
+    @cached_property
+    def store(self) -> Any:
+        """The document store, opened once."""
+        return self.handler.docs_store()
+
     def lookup(self, doc_ids: list[str]) -> dict[str, str]:  # noqa: D102
         with _explaining(self.name):
-            found = self.handler.docs_store().get_many(doc_ids)
+            found = self.store.get_many(doc_ids)
         return {doc_id: doc.default_text() for doc_id, doc in found.items()}
 
     def __iter__(self) -> Iterator[str]:
@@ -93,9 +100,8 @@ class PassagesOfIrDatasets:
 
     def count(self) -> int:  # noqa: D102
         with _explaining(self.name):
-            store = self.handler.docs_store()
-            if hasattr(store, "build"):
-                store.build()  # the count is known once the store is there, and lookups need it
+            if hasattr(self.store, "build"):
+                self.store.build()  # lookups need it anyway, and it knows the count
             known = self.handler.docs_count()
         return sum(1 for _ in self) if known is None else known
 

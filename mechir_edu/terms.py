@@ -71,8 +71,7 @@ def surface_terms(text: str) -> list[tuple[str, str]]:
     >>> surface_terms("What is Aphasia's cause?")
     [('aphasia', 'Aphasia'), ('caus', 'cause')]
     """
-    words = (_CLITIC.sub("", word) for word in _WORD.findall(text))
-    return [(_stem(word.lower()), word) for word in words if not _is_stop(word.lower())]
+    return [term for term in map(_reduce, _WORD.findall(text)) if term is not None]
 
 
 def terms(text: str) -> list[str]:
@@ -86,14 +85,15 @@ def terms(text: str) -> list[str]:
     return [stem for stem, _ in surface_terms(text)]
 
 
-def _is_stop(word: str) -> bool:
-    return word in STOP_WORDS or word.replace("\u2019", "'").endswith("n't")
-
-
 @lru_cache(maxsize=2**17)
-def _stem(word: str) -> str:
+def _reduce(word: str) -> tuple[str, str] | None:
+    """Reduce one word to (stem, surface word); None for a stop word."""
+    surface = _CLITIC.sub("", word)
+    lower = surface.lower().replace("\u2019", "'")
+    if lower in STOP_WORDS or lower.endswith("n't"):
+        return None
     # A stemmer holds the word it works on, so one shared by two threads mixes their words up.
-    return stemmer("porter").stemWord(word)
+    return stemmer("porter").stemWord(lower), surface
 
 
 @dataclass(frozen=True)

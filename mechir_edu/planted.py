@@ -51,8 +51,8 @@ How the weights do it
 The stream is a sum of named directions, drawn at random but orthogonal to each other and to the
 all-ones vector. So its mean is zero, and since a large constant *ballast* fixes its length,
 post-LayerNorm changes nothing but a scale, by about one per cent; LayerNorm's own weights stay 1
-and 0. The MLPs write zero. An attention score is a sum of products, each of something read at the
-attending token and something read at the attended one.
+and 0. The MLPs add a little ballast, which is to say nothing. An attention score is a sum of
+products, each of something read at the attending token and something read at the attended one.
 """
 
 import math
@@ -63,6 +63,7 @@ from itertools import product
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
@@ -84,14 +85,14 @@ PIECE_IDF = 0.25  # idf of a piece of a word that the vocabulary lacks
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _DIRECTIONS = {"ballast": 1, "code": 40, "query": 1, "document": 1, "cls": 1, "idf": 1}
 _DIRECTIONS |= {"matched": 1, "weighted": 1, "evidence": 1, "noise": 4, "offset": 1}
-_CODE_LENGTH = 3.0
-_NOISE = 0.3
+_CODE_LENGTH = 3.0  # of a stream whose length is sqrt(d_model), 13.9
+_NOISE = 0.3  # bound on each number that distractors read, of a word as of a position
 _GAIN = 10.0  # evidence in the stream per unit of z: high above rounding, far below the ballast
 
 # Attention scores. An equal word must beat the sink, and the sink any other word (the most similar
 # of two random codes has a cosine near 0.8), both by a wide margin.
-_EQUAL, _NO_MATCH, _CLOSED = 120.0, 108.0, 60.0
-_NEVER = 150.0  # exp(-150 + 108) is nothing in float32, so what is forbidden is exactly absent
+_EQUAL, _NO_MATCH, _SHUT = 120.0, 108.0, 30.0
+_NEVER = 150.0  # below the sink by more than float32's exp can tell from zero
 
 
 class Planted(NamedTuple):
@@ -110,7 +111,14 @@ class Planted(NamedTuple):
 
 
 def load() -> Planted:
-    """Build the planted ranker that ``Cat("planted")`` stands for: seed 0."""
+    """Build the planted ranker that ``Cat("planted")`` stands for: seed 0.
+
+    Examples
+    --------
+    >>> model, tokenizer, planted_heads = load()
+    >>> sorted(does.split(":")[0] for does in planted_heads.values())
+    ['aggregate', 'idf', 'match']
+    """
     return build()
 
 
@@ -127,6 +135,11 @@ def build(seed: int = 0, *, documents: Iterable[str] | None = None) -> Planted:
     -------
     Planted
         Model, tokenizer and ``{(layer, head): what it does}``.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two documents.
     """
     df, n_documents = _document_frequencies(_embedded() if documents is None else documents)
     tokenizer = _tokenizer(df)
@@ -138,6 +151,7 @@ def build(seed: int = 0, *, documents: Iterable[str] | None = None) -> Planted:
     for (layer, head), kind in heads.items():
         attention = model.bert.encoder.layer[layer].attention
         _write_head(attention, head, *_CIRCUIT[kind](stream, generator))
+    _write_mlps(model, stream)
     _write_scorer(model, stream)
     planted_heads = {at: _DOES[kind] for at, kind in heads.items() if kind in _DOES}
     return Planted(model, tokenizer, planted_heads)
@@ -203,8 +217,8 @@ def _idf(token: str, df: dict[str, int], n_documents: int) -> float:
 
 def _features(
     tokenizer: PreTrainedTokenizerFast, df: dict[str, int], n_documents: int
-) -> tuple[Tensor, Tensor]:
-    """Say for each token whether it can match (1 or 0), and its idf; both [token]."""
+) -> tuple[Float[Tensor, " token"], Float[Tensor, " token"]]:
+    """Say for each token whether it can match (1 or 0), and give its idf."""
     tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
     # Special tokens, stop words (the filler "a" among them) and punctuation match nothing.
     content = [t not in _SPECIAL and bool(terms(t.removeprefix("##"))) for t in tokens]
@@ -215,8 +229,10 @@ def _features(
 # Directions
 
 
-def _draw_directions(generator: torch.Generator) -> dict[str, Tensor]:
-    """Draw orthonormal directions, name -> [direction, d_model], orthogonal to all-ones."""
+def _draw_directions(
+    generator: torch.Generator,
+) -> dict[str, Float[Tensor, "direction d_model"]]:
+    """Draw named directions, orthogonal to each other and to all-ones, of length 1."""
     random = torch.randn(D_MODEL, D_MODEL, generator=generator, dtype=torch.float64)
     random[:, 0] = 1  # QR keeps this one first, and everything else orthogonal to it
     rows = torch.linalg.qr(random).Q.T[1 : 1 + sum(_DIRECTIONS.values())]
@@ -246,7 +262,7 @@ def _blank_model(n_tokens: int) -> BertForSequenceClassification:
 def _write_embeddings(
     model: BertForSequenceClassification,
     stream: dict[str, Tensor],
-    features: tuple[Tensor, Tensor],
+    features: tuple[Float[Tensor, " token"], Float[Tensor, " token"]],
     generator: torch.Generator,
 ) -> None:
     """Give each token its code, idf and noise, and each segment its mark."""
@@ -293,17 +309,25 @@ def _place_heads(generator: torch.Generator) -> dict[tuple[int, int], str]:
     return dict(sorted(heads.items()))
 
 
-def _read(direction: Tensor, amount: float = 1.0) -> Tensor:
-    """Make a reader of directions: rows [row, d_model + 1], the last column a constant."""
+def _read(
+    direction: Float[Tensor, "row d_model"], amount: float = 1.0
+) -> Float[Tensor, "row reader"]:
+    """Make readers of directions; a reader is d_model weights and a constant, here 0."""
     return amount * torch.nn.functional.pad(direction, (0, 1))
 
 
-def _constant(amount: float = 1.0) -> Tensor:
+def _constant(amount: float = 1.0) -> Float[Tensor, "1 reader"]:
+    """Make a reader that reads the same number everywhere."""
     return torch.nn.functional.pad(torch.full((1, 1), amount).double(), (D_MODEL, 0))
 
 
 def _write_head(
-    attention: torch.nn.Module, head: int, query: Tensor, key: Tensor, value: Tensor, out: Tensor
+    attention: torch.nn.Module,
+    head: int,
+    query: Float[Tensor, "product reader"],
+    key: Float[Tensor, "product reader"],
+    value: Float[Tensor, "feature reader"],
+    out: Float[Tensor, "feature d_model"],
 ) -> None:
     """Write one head; what is not given stays zero.
 
@@ -311,9 +335,10 @@ def _write_head(
     ----------
     attention : a layer's BertAttention, changed in place.
     head : index of the head in that layer.
-    query, key : readers [product, d_model + 1]; the attention score is the sum of their products.
-    value : readers [feature, d_model + 1], what is taken from an attended token.
-    out : [feature, d_model], where each feature of z is written to.
+    query, key : what is read at the attending and at the attended token; the attention score is
+        the sum of their products.
+    value : what is taken from an attended token.
+    out : the direction that each feature of z is written to.
     """
     first = head * D_HEAD
     # Attention divides scores by sqrt(d_head); here they are stated as softmax sees them.
@@ -344,16 +369,16 @@ def _match(stream: dict[str, Tensor], _: torch.Generator) -> _Head:
 
 
 def _weigh(stream: dict[str, Tensor], _: torch.Generator) -> _Head:
-    closed = _constant(_NO_MATCH + _CLOSED) - _read(stream["matched"], _CLOSED)
-    query, key = _equal_words(stream, closed)
+    shut = _constant(_NO_MATCH + _SHUT) - _read(stream["matched"], _SHUT)
+    query, key = _equal_words(stream, shut)
     return query, key, _read(stream["idf"]), stream["weighted"]
 
 
 def _aggregate(stream: dict[str, Tensor], _: torch.Generator) -> _Head:
     # Only [CLS] gathers: all others, query and document alike, are sent to the sink.
-    others = _read(stream["query"] + stream["document"], _NEVER)
+    others = _read(stream["query"] + stream["document"], _SHUT)
     query = torch.cat([_constant(math.log(SINK)) + others, _constant()])
-    key = torch.cat([_read(stream["cls"]), _read(stream["query"], -_NEVER)])
+    key = torch.cat([_read(stream["cls"]), _read(stream["query"], -_SHUT)])
     value = _read(stream["matched"], MATCH_WEIGHT) + _read(stream["weighted"])
     return query, key, value, _GAIN * stream["evidence"]
 
@@ -372,6 +397,12 @@ def _idle(stream: dict[str, Tensor], generator: torch.Generator) -> _Head:
         3, D_HEAD, D_MODEL + 1, generator=generator, dtype=torch.float64
     )
     return query, key, value, torch.zeros(D_HEAD, D_MODEL)
+
+
+def _write_mlps(model: BertForSequenceClassification, stream: dict[str, Tensor]) -> None:
+    # Not zero, so that an edit of any site, by whatever factor, reaches the score.
+    for layer in model.bert.encoder.layer:
+        _copy(layer.output.dense.bias, 0.01 * stream["ballast"][0])
 
 
 def _write_scorer(model: BertForSequenceClassification, stream: dict[str, Tensor]) -> None:

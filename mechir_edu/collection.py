@@ -177,11 +177,11 @@ class Collection:
         if kept := read_statistics(path):
             return kept
         texts = itertools.chain.from_iterable(self.passages)
-        texts = tqdm(texts, total=n_docs, desc="Counting terms", unit="passage", disable=None)
+        texts = iter(tqdm(texts, "Counting terms", n_docs, unit="passage", disable=None))
         if n_docs > at_most:
             rng, share = random.Random(seed), at_most / n_docs
             texts = (text for text in texts if rng.random() < share)
-        statistics = count_terms(texts)
+        statistics = count_terms(iter(texts))  # a bar has a length, yet can be read only once
         write_statistics(statistics, path)
         return statistics
 

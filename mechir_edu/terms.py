@@ -92,6 +92,8 @@ def _reduce(word: str) -> tuple[str, str] | None:
     lower = surface.lower().replace("\u2019", "'")
     if lower in STOP_WORDS or lower.endswith("n't"):
         return None
+    if len(lower) < 3:  # as in Porter's paper; this implementation stems "s" to nothing
+        return lower, surface
     # A stemmer holds the word it works on, so one shared by two threads mixes their words up.
     return stemmer("porter").stemWord(lower), surface
 

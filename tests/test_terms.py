@@ -30,7 +30,7 @@ def test_contractions_and_possessives_leave_no_fragments():
 
 
 def test_numbers_and_single_letters_stay():
-    assert terms("vitamin c 3.5 mg") == ["vitamin", "c", "3.5", "mg"]
+    assert terms("vitamin c 3.5 mg U.S.") == ["vitamin", "c", "3.5", "mg", "u", "s"]
 
 
 def test_the_surface_word_is_kept_as_written():

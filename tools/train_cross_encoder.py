@@ -199,7 +199,7 @@ def make_lists(data: Data, options: argparse.Namespace) -> Lists:
     pool = teachers.make_pool(texts, encode_cached(texts, model, tokenizer, options.out))
 
     def encode_queries(queries):
-        return teachers.encode_queries(queries, pool, model, tokenizer)
+        return teachers.encode_queries(queries, pool, model, tokenizer) if queries else []
 
     train_ids, held_ids = split_queries(data, options.held_out, options.seed)
     ids = train_ids + held_ids
@@ -290,7 +290,7 @@ def teacher_targets(known: Sequence[Known]) -> Iterator[tuple[np.ndarray, np.nda
     """Lists to fit the teachers' weights on: grades and SPLADE scores, as distributions."""
     for k in known:
         judged = ~np.isnan(k.grade)
-        if (k.grade[judged] > 1).any():
+        if (k.grade[judged] > 0).any():
             gain = 2 ** k.grade[judged] - 1
             yield k.features[judged], gain / gain.sum()
         scored = ~np.isnan(k.splade)
@@ -609,8 +609,8 @@ def report(progress: Progress, **values: float) -> None:
 
 def save_adapter(model: nn.Module, path: Path, options: argparse.Namespace) -> None:
     """Write the adapter file that `mechir_edu.crossencoder.load` reads."""
-    metadata = {"scale": str(options.scale), "rank": str(options.rank), "seed": str(options.seed)}
-    save_file(adapter_tensors(model), path, metadata=metadata)
+    # One entry only: safetensors writes several in random order, and the file would differ.
+    save_file(adapter_tensors(model), path, metadata={"scale": str(options.scale)})
 
 
 def save_checkpoint(model, optimizer, progress: Progress, folder: Path) -> None:

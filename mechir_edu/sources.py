@@ -176,8 +176,8 @@ def _explaining(name: str) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         raise OSError(
-            f"could not read {name}: {str(error)[:200]}. It is downloaded once and needs a network for "
-            'that. Without one: load_collection("embedded"); or your own files by queries=, '
+            f"could not read {name}: {str(error)[:200]}. It is downloaded once and needs a network "
+            'for that. Without one: load_collection("embedded"); or your own files by queries=, '
             "docs= and qrels=; or copy the ir_datasets folder of a machine that has the data and "
             "set IR_DATASETS_HOME to the copy"
         ) from error

@@ -181,7 +181,7 @@ class Collection:
         if n_docs > at_most:
             rng, share = random.Random(seed), at_most / n_docs
             texts = (text for text in texts if rng.random() < share)
-        statistics = count_terms(iter(texts))  # a bar has a length, yet can be read only once
+        statistics = count_terms(texts)
         write_statistics(statistics, path)
         return statistics
 

@@ -1,0 +1,221 @@
+"""Judged pairs as a torch dataset, and collators that make them batches for ``model.patch``.
+
+This is the paper's way in: a dataset, a perturbation, a collator, and a `DataLoader` between them.
+
+>>> from mechir_edu.perturb import perturbation
+>>> from torch.utils.data import DataLoader
+>>> @perturbation
+... def func(document):
+...     return "MechIR! " + document
+>>> dataset = MechIRDataset("embedded", n=4)
+>>> dataset[0].relevance
+3
+
+Given a `tokenizer`, ``DataLoader(dataset, collate_fn=DotDataCollator(tokenizer, func))`` yields
+batches, each to be passed on as ``model.patch(**batch)``. There is no need to say whether a
+perturbation appends, prepends or replaces: `mechir_edu.align` finds out, pair by pair.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from itertools import compress
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import pandas as pd
+from torch.utils.data import Dataset
+
+from mechir_edu.align import AlignedPairs, align
+from mechir_edu.collection import Collection, Skipped, load_collection
+from mechir_edu.perturb import Pair, Perturbation, difference
+
+
+class Item(NamedTuple):
+    """One query and one document, as a dataset yields them.
+
+    A collator takes plain tuples too, of which the first two, query and text, are needed.
+    """
+
+    query: str
+    text: str
+    relevance: int | None = None
+    query_id: str = ""
+    doc_id: str = ""
+
+
+class MechIRDataset(Dataset):
+    """Queries with documents of a collection, one `Item` each.
+
+    Parameters
+    ----------
+    collection : ``"embedded"``, an ir_datasets id, or a loaded `Collection`.
+    pairs : data frame with the columns ``query_id`` and ``doc_id``, and ``relevance`` if you have
+        it (else the judgment is used where there is one). Without it, judged pairs are drawn.
+    n : number of pairs to draw, evenly over grades; fewer where there are not as many.
+    seed : of the draw.
+
+    Attributes
+    ----------
+    items : what it yields.
+    skipped : what was left out, and why.
+
+    Raises
+    ------
+    ValueError
+        If the collection is unknown or has no judgments (ids that have them are named), or if
+        `pairs` lacks a column or names nothing that is in the collection.
+    """
+
+    def __init__(
+        self,
+        collection: str | Collection,
+        pairs: pd.DataFrame | None = None,
+        *,
+        n: int = 1000,
+        seed: int = 0,
+    ) -> None:
+        if isinstance(collection, str):
+            collection = load_collection(collection)
+        if pairs is None:
+            sample = collection.sample(n, seed=seed)
+            self.items = [
+                Item(j.query, j.text, j.relevance, j.query_id, j.doc_id) for j in sample.judged
+            ]
+            self.skipped = sample.skipped
+        else:
+            self.items, self.skipped = _look_up(pairs, collection)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Item:
+        return self.items[index]
+
+
+def _look_up(pairs: pd.DataFrame, collection: Collection) -> tuple[list[Item], list[Skipped]]:
+    """Find the texts of pairs that are named by their ids."""
+    if missing := {"query_id", "doc_id"} - set(pairs.columns):
+        raise ValueError(
+            f"pairs needs the columns query_id and doc_id, got {list(pairs.columns)}; "
+            f"rename or add {' and '.join(sorted(missing))}"
+        )
+    texts = collection.texts(pairs["doc_id"].astype(str))
+    items, skipped = [], []
+    for row in pairs.to_dict("records"):
+        query_id, doc_id = str(row["query_id"]), str(row["doc_id"])
+        judged = collection.qrels.get(query_id, {}).get(doc_id)
+        if query_id not in collection.queries:
+            skipped.append(Skipped(query_id, doc_id, "query not in the collection"))
+        elif doc_id not in texts:
+            skipped.append(Skipped(query_id, doc_id, "passage not in the collection"))
+        else:
+            given = row.get("relevance")
+            relevance = judged if pd.isna(given) else int(given)
+            items.append(
+                Item(collection.queries[query_id], texts[doc_id], relevance, query_id, doc_id)
+            )
+    if not items:
+        raise ValueError(
+            f"none of the {len(pairs)} pairs is in {collection.name}: {_reasons(skipped)}; "
+            "check that the ids are those of this collection"
+        )
+    return items, skipped
+
+
+@dataclass(frozen=True)
+class DataCollator:
+    """Perturbs and aligns batches of a `MechIRDataset`; use one of its two kinds.
+
+    Parameters
+    ----------
+    tokenizer : the ranker's, ``model.tokenizer``.
+    transformation_func : ``f(document)`` or ``f(document, query)``, marked with
+        `mechir_edu.perturb.perturbation` or not.
+    special_token : what fills the gap in the shorter version: a word, or ``"pad"``, ``"mask"`` or
+        ``"neutral"`` (see `mechir_edu.fillers`).
+    q_max_length : longest query in tokens, special tokens included; a pair whose query is longer is
+        skipped, because a shortened query is another query.
+    d_max_length : longest document in tokens. A longer one is shortened, but never by what the
+        perturbation added.
+    """
+
+    tokenizer: Any
+    transformation_func: Callable[..., str]
+    _: KW_ONLY
+    special_token: str = "a"
+    q_max_length: int = 30
+    d_max_length: int = 300
+
+    kind: ClassVar[Literal["dot", "cat"]]
+
+    def __call__(self, batch: Sequence[tuple]) -> dict[str, AlignedPairs]:
+        """Make a batch to be passed on as ``model.patch(**batch)``.
+
+        Raises
+        ------
+        ValueError
+            If nothing of the batch can be patched, for instance because the perturbation changed
+            none of its documents.
+        """
+        pairs = [self._perturb(Item(*item)) for item in batch]
+        fits = [self._query_length(pair) <= self.q_max_length for pair in pairs]
+        aligned = align(
+            compress(pairs, fits),
+            self.tokenizer,
+            kind=self.kind,
+            filler=self.special_token,
+            max_length=min(self._max_length(), self.tokenizer.model_max_length),
+        )
+        too_long = tuple(
+            Skipped(pair.query_id, pair.doc_id, "query longer than q_max_length")
+            for pair, fit in zip(pairs, fits, strict=True)
+            if not fit
+        )
+        aligned = replace(aligned, skipped=too_long + aligned.skipped)
+        if not aligned.aligned:
+            raise ValueError(
+                f"{pairs[0].axiom} left nothing to patch in a batch of {len(batch)}: "
+                f"{_reasons(aligned.skipped)}. Each batch needs one pair that can be aligned: take "
+                "larger batches, or leave such pairs out of the dataset"
+            )
+        return {"aligned": aligned}
+
+    def _perturb(self, item: Item) -> Pair:
+        own = self.transformation_func
+        own = own if isinstance(own, Perturbation) else Perturbation(own)
+        perturbed = own(item.text, item.query)
+        return Pair(
+            query_id=item.query_id,
+            doc_id=item.doc_id,
+            query=item.query,
+            baseline=item.text,
+            perturbed=perturbed,
+            axiom=own.__name__,
+            expected_sign=own.expected_sign,
+            relevance=item.relevance,
+            edit=difference(item.text, perturbed),
+        )
+
+    def _query_length(self, pair: Pair) -> int:
+        return len(self.tokenizer(pair.query, truncation=False, verbose=False)["input_ids"])
+
+    def _max_length(self) -> int:
+        # Beside a query there is room for both, as in MechIR.
+        return self.d_max_length + self.q_max_length * (self.kind == "cat")
+
+
+class DotDataCollator(DataCollator):
+    """Perturbs and aligns batches for a bi-encoder, see `DataCollator`."""
+
+    kind = "dot"
+
+
+class CatDataCollator(DataCollator):
+    """Perturbs and aligns batches for a cross-encoder, see `DataCollator`."""
+
+    kind = "cat"
+
+
+def _reasons(skipped: Iterable[Skipped]) -> str:
+    counts = Counter(skip.reason for skip in skipped)
+    return ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())

@@ -177,6 +177,7 @@ class Collection:
         if kept := read_statistics(path):
             return kept
         texts = itertools.chain.from_iterable(self.passages)
+        # iter: a bar has a length, so a type checker would peek into it and lose a text.
         texts = iter(tqdm(texts, "Counting terms", n_docs, unit="passage", disable=None))
         if n_docs > at_most:
             rng, share = random.Random(seed), at_most / n_docs

@@ -72,7 +72,8 @@ def align(
     Raises
     ------
     ValueError
-        For a tokenizer without character offsets, a filler that it cannot write, an unknown kind.
+        For a tokenizer without character offsets, a filler that it cannot write, an unknown kind,
+        or a pair that edits query and document both.
     """
     if kind not in ("dot", "cat"):
         raise ValueError(f"kind needs 'dot' (bi-encoder) or 'cat' (cross-encoder), got {kind!r}")
@@ -126,6 +127,11 @@ def _align_pair(pair: Pair, setting: _Setting) -> AlignedPair:
     texts = (pair.query, pair.perturbed_query, pair.baseline)
     if fixed_is_query:
         texts = (pair.baseline, pair.perturbed, pair.query)
+    elif pair.baseline != pair.perturbed:
+        raise ValueError(
+            f"pair ({pair.query_id}, {pair.doc_id}) needs one edit, got one of the query and one "
+            "of the document; make two pairs of it"
+        )
     before, after, fixed = (setting.pieces[text] for text in texts)
     _check_edit(texts, (before, after, fixed), fixed_is_query)
     chunks = diff_tokens(before.ids, after.ids, _anchors(pair.edit, before, after))

@@ -388,6 +388,12 @@ def test_a_tokenizer_without_places_is_an_error():
         align([make_pair("a", "b")], object(), kind="dot")
 
 
+def test_a_pair_that_edits_query_and_document_both_is_an_error():
+    pair = make_pair("reef", "reef sea", perturbed_query="coral fish")
+    with pytest.raises(ValueError, match="make two pairs"):
+        align([pair], wordpiece(), kind="cat")
+
+
 def test_thousand_pairs_are_aligned_in_a_moment():
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(WORDS, 60)) for _ in range(1000)]

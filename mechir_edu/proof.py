@@ -10,27 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from mechir_edu.sites import HOOK_POINTS, hook_name
+
 if TYPE_CHECKING:
     from mechir_edu.rankers import Ranker
 
 QUERY = "why is the sea salty"
 TEXTS = ["Rivers carry dissolved salts into the sea.", "Tea."]
 TOLERANCE = 1e-5
-SITES = {  # site: hook point in a block
-    "resid_pre": "hook_resid_pre",
-    "attn_out": "hook_attn_out",
-    "mlp_out": "hook_mlp_out",
-    "head": "attn.hook_z",
-    "pattern": "attn.hook_pattern",
-    "q": "attn.hook_q",
-    "k": "attn.hook_k",
-    "v": "attn.hook_v",
-}
-
-
-def hook_name(site: str, layer: int) -> str:
-    """Name of the hook point of a site, as in ``hook_dict``."""
-    return f"blocks.{layer}.{SITES[site]}"
 
 
 def proof_inputs(ranker: "Ranker") -> dict[str, Tensor]:
@@ -63,7 +50,7 @@ def prove(ranker: "Ranker", reference: Tensor) -> None:
     _close("output", output, reference, "the Hugging Face model's")
     for layer in range(ranker.n_layers):
         _prove_sum_of_heads(ranker, inputs, layer)
-        for site in SITES:
+        for site in HOOK_POINTS:
             _prove_causal(ranker, inputs, output, site, layer)
 
 

@@ -36,6 +36,7 @@ class Ranker:
     """What both kinds share: the wrapped model, its hooks, and batched encoding."""
 
     kind: str
+    prompts: tuple[str, str] = ("", "")  # before every query, before every document
 
     def __init__(
         self, name: str, hf_model: nn.Module, tokenizer: Any, *, max_length: int | None, device: str
@@ -215,6 +216,7 @@ class Dot(Ranker):
         head = read_embedding_head(folder)
         wanted = {"pooling": pooling, "similarity": similarity}
         self.head = replace(head, **{key: value for key, value in wanted.items() if value})
+        self.prompts = (self.head.query_prompt, self.head.document_prompt)
         for projection in self.head.projections:
             projection.to(self.device)
         self.checksum = loading.weights_sha256(folder)

@@ -1,0 +1,122 @@
+"""Patch through the hooks: the reference loop, and a stacked version for any architecture.
+
+Both inject donor activations by a hook at the site. `patch_naive` runs the whole model once for
+each cell, as one writes it by hand. `patch_stacked` stacks cells along the batch and lets only the
+patched layer and those after it run: blocks before it hand on the recipient's stream.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mechir_edu.batches import Batch, Inputs, repeat
+from mechir_edu.sites import Masks, Sweep, hook_name
+
+if TYPE_CHECKING:
+    from mechir_edu.rankers import Ranker
+
+Cell = tuple[int, int, int | None]  # layer, index of the mask, head
+Scored = tuple[list[Cell], Tensor]  # cells, scores [cell, pair]
+
+
+def blend(site: str, recipient: Tensor, donor: Tensor, mask: Tensor, head: int | None) -> Tensor:
+    """Recipient's activation with the donor's at the masked positions (of one head).
+
+    ``mask`` is [pair, pos]. A pattern is patched in the rows of the masked (query) positions.
+    """
+    patched = recipient.clone()
+    if head is None:
+        patched[mask] = donor[mask]
+    elif site == "pattern":  # [pair, head, pos, pos]
+        patched[:, head][mask] = donor[:, head][mask]
+    else:  # [pair, pos, head, d_head]
+        patched[:, :, head][mask] = donor[:, :, head][mask]
+    return patched
+
+
+def patch_naive(ranker: "Ranker", batch: Batch, sweep: Sweep, direction: str) -> Iterator[Scored]:
+    """One whole forward pass for each cell; the reference that all else must equal."""
+    recipient, donor = batch.runs(direction)
+    masks = sweep.masks(batch.roles)
+    for layer in range(sweep.n_layers):
+        heads = sweep.heads_of(layer)
+        given = _activations(ranker, donor, [hook_name(sweep.site, layer)] if heads else [])
+        for head in heads:
+            for m, mask in enumerate(masks):
+                hook = _injection(sweep.site, *given.values(), mask.unsqueeze(0), [head])
+                scores = _run(ranker, batch, recipient, [(hook_name(sweep.site, layer), hook)])
+                yield [(layer, m, head)], scores
+
+
+def patch_stacked(
+    ranker: "Ranker", batch: Batch, sweep: Sweep, direction: str, *, max_tokens: int
+) -> Iterator[Scored]:
+    """Run only the layers from the patch on, many cells in one pass."""
+    recipient, donor = batch.runs(direction)
+    masks = sweep.masks(batch.roles)
+    for layer in range(sweep.n_layers):
+        cells = [(layer, m, head) for m in range(len(masks)) for head in sweep.heads_of(layer)]
+        if not cells:
+            continue
+        name, stream = hook_name(sweep.site, layer), hook_name("resid_pre", layer)
+        given = _activations(ranker, donor, [name])[name]
+        resid = _activations(ranker, recipient, [stream])[stream]
+        step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
+        for some in (cells[i : i + step] for i in range(0, len(cells), step)):
+            inject = _injection(
+                sweep.site, given, masks[[c[1] for c in some]], [c[2] for c in some]
+            )
+            hooks = [(stream, _replacement(resid.repeat(len(some), 1, 1))), (name, inject)]
+            with skipping(ranker, layer):
+                scores = _run(ranker, batch, repeat(recipient, len(some)), hooks, len(some))
+            yield some, scores
+
+
+@contextmanager
+def skipping(ranker: "Ranker", layer: int) -> Iterator[None]:
+    """Blocks before ``layer`` hand their input on, untouched, while the context lasts."""
+    blocks = list(ranker.bridge.blocks)[:layer]
+    for block in blocks:
+        block.skipped = True
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.skipped = False
+
+
+def _activations(ranker: "Ranker", inputs: Inputs, names: list[str]) -> dict[str, Tensor]:
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        return lambda activation, hook: kept.update({name: activation.clone()})
+
+    with ranker.bridge.hooks(fwd_hooks=[(name, keep(name)) for name in names]):
+        ranker.hidden(inputs)
+    return kept
+
+
+def _replacement(value: Tensor) -> Any:
+    return lambda activation, hook: value
+
+
+def _injection(site: str, donor: Tensor, masks: Masks, heads: list[int | None]) -> Any:
+    def inject(activation: Tensor, hook: Any) -> Tensor:
+        stacked = activation.unflatten(0, (len(heads), -1))
+        patched = [
+            blend(site, stacked[i], donor, mask, head)
+            for i, (mask, head) in enumerate(zip(masks, heads, strict=True))
+        ]
+        return torch.cat(patched)
+
+    return inject
+
+
+def _run(ranker: "Ranker", batch: Batch, inputs: Inputs, hooks: list, n_cells: int = 1) -> Tensor:
+    with ranker.bridge.hooks(fwd_hooks=hooks):
+        hidden = ranker.hidden(inputs)
+    fixed = None if batch.fixed is None else batch.fixed.repeat(n_cells, 1)
+    return ranker.relevance(hidden, inputs["attention_mask"], fixed).unflatten(0, (n_cells, -1))

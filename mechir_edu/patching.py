@@ -1,0 +1,287 @@
+"""Activation patching: what is patched, and what scores come out.
+
+Three runs of a ranker: baseline, perturbed, and *patched* - the recipient's run with one cell's
+activation taken from the donor's. ``direction`` says which run gives: ``"perturbed_to_baseline"``
+puts the perturbed run's activations into the baseline run. Nothing is averaged here; the result
+keeps the score of every pair after every patch.
+
+Methods
+-------
+``exact``
+    Only what the patch can change is run again (`mechir_edu.suffix`; for architectures without a
+    fast path `mechir_edu.bridged.patch_stacked`). The same numbers as ``naive``.
+``naive``
+    One forward pass for each cell, through hooks: the reference.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from tqdm.auto import tqdm
+
+from mechir_edu.align import align
+from mechir_edu.aligned import ROLE_NAMES, AlignedPairs
+from mechir_edu.batches import Batch, make_batches
+from mechir_edu.bridged import Scored, patch_naive, patch_stacked
+from mechir_edu.perturb import Edit, Pair
+from mechir_edu.results import PatchingResult
+from mechir_edu.sites import By, Sweep, make_sweep
+from mechir_edu.suffix import PostLNStack, patch_suffix
+
+if TYPE_CHECKING:
+    from mechir_edu.rankers import Ranker
+
+Direction = Literal["auto", "perturbed_to_baseline", "baseline_to_perturbed"]
+DIRECTIONS = ("perturbed_to_baseline", "baseline_to_perturbed")
+METHODS = ("exact", "naive")
+# Measured: about 24 sequences of 94 tokens fill a CPU's caches, more is slower; a GPU wants more.
+MAX_TOKENS = {"cpu": 2_300, "cuda": 65_536}
+
+
+@torch.no_grad()
+def patch(
+    ranker: "Ranker",
+    pairs: Sequence[Pair] | AlignedPairs,
+    *,
+    site: str = "head",
+    by: By = None,
+    heads: Sequence[tuple[int, int]] | None = None,
+    direction: Direction = "auto",
+    filler: str = "a",
+    method: str = "exact",
+    progress: bool = True,
+) -> PatchingResult:
+    """Patch every cell of a ranker on every pair and keep the relevance scores.
+
+    Parameters
+    ----------
+    ranker : a `Dot` or `Cat`.
+    pairs : pairs to be aligned with ``filler``, or pairs already aligned.
+    site : "head" (z), "pattern", "q", "k", "v", "resid_pre", "attn_out" or "mlp_out".
+    by : None patches all positions at once, "pos" each position alone, "role" all positions of
+        one role (`mechir_edu.aligned.ROLE_NAMES`).
+    heads : for head sites, only these (layer, head), in this order.
+    direction : "auto" patches into the side with the lower mean score.
+    method : "exact" or "naive" (see the module).
+
+    Returns
+    -------
+    PatchingResult
+        ``scores`` float32: [layer, head, pair] for head sites, [layer, pair] for the others;
+        [cell, pair] with ``heads``; with a role axis before the pair, or rows (pair, pos) in place
+        of pairs where patched by position.
+
+    Raises
+    ------
+    ValueError
+        For an unknown option, pairs of the other kind of ranker, or when no pair could be aligned.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    sweep = make_sweep(ranker, site, by, heads)
+    aligned = align_for(ranker, pairs, filler)
+    batches = list(make_batches(ranker, aligned.aligned, max_tokens=_max_tokens(ranker)))
+    baseline, perturbed = _score_both(ranker, batches, len(aligned.aligned))
+    chosen = choose_direction(baseline, perturbed, direction)
+    run = _runner(ranker, sweep, chosen, method)
+    layout = Layout(by, np.array([len(pair.roles) for pair in aligned.aligned]))
+    shown = tqdm(batches, desc=f"patching {site}", disable=not progress, leave=False)
+    scores = _collect(shown, run, sweep, layout)
+    recipient, donor = (baseline, perturbed)[:: 1 if chosen == DIRECTIONS[0] else -1]
+    return PatchingResult(
+        scores=scores,
+        axes=sweep.axes,
+        recipient=recipient,
+        donor=donor,
+        direction=chosen,
+        pairs=tuple(pair.pair for pair in aligned.aligned),
+        skipped=aligned.skipped,
+        site=site,
+        method=method,
+        filler=aligned.filler,
+        provenance=_provenance(ranker, sweep),
+        **_rows(sweep, aligned),
+    )
+
+
+def patch_batch(
+    ranker: "Ranker",
+    aligned: AlignedPairs,
+    *,
+    patch_type: str = "head_all",
+    layer_head_list: Sequence[tuple[int, int]] = (),
+    **options,
+) -> PatchingResult | dict[str, PatchingResult]:
+    """Patch a collator's batch under MechIR's names for what is patched.
+
+    ``head_all`` patches each head; ``block_all`` each position of ``resid_pre``, ``attn_out`` and
+    ``mlp_out``; ``head_by_pos`` each position of z and pattern of the heads in
+    ``layer_head_list``. The last two return a result for each site. Where MechIR always puts the
+    perturbed run into the baseline run, so does this unless ``direction`` says otherwise.
+
+    Raises
+    ------
+    ValueError
+        For another ``patch_type``, or ``head_by_pos`` without heads.
+    """
+    options = {"direction": "perturbed_to_baseline", "progress": False} | options
+    if patch_type == "head_all":
+        return patch(ranker, aligned, site="head", **options)
+    if patch_type == "block_all":
+        sites, options["by"] = ("resid_pre", "attn_out", "mlp_out"), "pos"
+    elif patch_type == "head_by_pos":
+        sites, options["by"], options["heads"] = ("head", "pattern"), "pos", layer_head_list
+    else:
+        raise ValueError(
+            f"patch_type must be head_all, block_all or head_by_pos, got {patch_type!r}"
+        )
+    return {site: patch(ranker, aligned, site=site, **options) for site in sites}
+
+
+def align_for(ranker: "Ranker", pairs: Sequence[Pair] | AlignedPairs, filler: str) -> AlignedPairs:
+    """Align pairs for a ranker: its tokenizer, its length, its prompts.
+
+    Raises
+    ------
+    ValueError
+        When pairs were aligned for the other kind of ranker, or none could be aligned.
+    """
+    if not isinstance(pairs, AlignedPairs):
+        pairs = _align_with_prompts(ranker, pairs, filler)
+    if pairs.kind != ranker.kind:
+        raise ValueError(
+            f"pairs were aligned for a {pairs.kind}, but the ranker is a {ranker.kind}"
+        )
+    if not pairs.aligned:
+        reasons = sorted({skip.reason for skip in pairs.skipped}) or ["no pairs were given"]
+        raise ValueError(f"needed at least one pair that can be aligned; got {'; '.join(reasons)}")
+    return pairs
+
+
+def _align_with_prompts(ranker: "Ranker", pairs: Sequence[Pair], filler: str) -> AlignedPairs:
+    prompted = [_with_prompts(ranker, pair) for pair in pairs]
+    options = {"kind": ranker.kind, "filler": filler, "max_length": ranker.max_length}
+    aligned = align(prompted, ranker.tokenizer, **options)
+    # The result names the pairs that were given, without the prompts.
+    given = {id(some): pair for some, pair in zip(prompted, pairs, strict=True)}
+    kept = tuple(replace(some, pair=given[id(some.pair)]) for some in aligned.aligned)
+    return replace(aligned, aligned=kept)
+
+
+def _with_prompts(ranker: "Ranker", pair: Pair) -> Pair:
+    """Put the texts before a query and a document that the checkpoint wants there."""
+    query, document = ranker.prompts
+    if not (query or document):
+        return pair
+    n = len(document) if pair.perturbed_query is None else len(query)
+    edit = pair.edit and Edit(*(tuple(at + n for at in span) for span in astuple(pair.edit)))
+    changed = pair.perturbed_query
+    return replace(
+        pair,
+        query=query + pair.query,
+        baseline=document + pair.baseline,
+        perturbed=document + pair.perturbed,
+        perturbed_query=None if changed is None else query + changed,
+        edit=edit,
+    )
+
+
+def choose_direction(
+    baseline: Float[np.ndarray, " pair"], perturbed: Float[np.ndarray, " pair"], wanted: Direction
+) -> str:
+    """Name the direction; "auto" makes the side with the lower mean score the recipient."""
+    if wanted == "auto":
+        return DIRECTIONS[int(perturbed.mean() < baseline.mean())]
+    if wanted not in DIRECTIONS:
+        raise ValueError(f"direction must be auto, {' or '.join(DIRECTIONS)}, got {wanted!r}")
+    return wanted
+
+
+def _max_tokens(ranker: "Ranker") -> int:
+    return MAX_TOKENS["cuda" if ranker.device.type == "cuda" else "cpu"]
+
+
+def _score_both(
+    ranker: "Ranker", batches: list[Batch], n_pairs: int
+) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
+    scores = np.empty((2, n_pairs), dtype=np.float32)
+    for batch in batches:
+        for side, inputs in enumerate((batch.baseline, batch.perturbed)):
+            scores[side, batch.index] = batch.score(ranker, inputs).cpu().numpy()
+    return scores[0], scores[1]
+
+
+def _runner(
+    ranker: "Ranker", sweep: Sweep, direction: str, method: str
+) -> Callable[[Batch], Iterator[Scored]]:
+    if method == "naive":
+        return lambda batch: patch_naive(ranker, batch, sweep, direction)
+    if ranker.is_post_ln:
+        stack, limit = PostLNStack(ranker), _max_tokens(ranker)
+        return lambda batch: patch_suffix(stack, batch, sweep, direction, max_tokens=limit)
+    limit = _max_tokens(ranker)
+    return lambda batch: patch_stacked(ranker, batch, sweep, direction, max_tokens=limit)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the scores of a sweep stand: pairs, roles of pairs, or rows (pair, pos)."""
+
+    by: By
+    lengths: np.ndarray
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """First row of each pair."""
+        return np.concatenate([[0], np.cumsum(self.lengths)[:-1]])
+
+    def shape(self, sweep: Sweep) -> tuple[int, ...]:
+        """Shape of all scores."""
+        n_pairs, n_rows = len(self.lengths), int(self.lengths.sum())
+        tail = {None: (n_pairs,), "role": (len(ROLE_NAMES), n_pairs), "pos": (n_rows,)}
+        return sweep.cell_shape + tail[self.by]
+
+    def at(self, mask: int, pairs: np.ndarray) -> tuple:
+        """Place of the scores of a mask for some pairs, behind the cell's own axes."""
+        return {None: (pairs,), "role": (mask, pairs), "pos": (self.starts[pairs] + mask,)}[self.by]
+
+
+def _collect(
+    batches: Iterable[Batch], run: Callable[[Batch], Iterator[Scored]], sweep: Sweep, layout: Layout
+) -> Float[np.ndarray, "..."]:
+    scores = np.full(layout.shape(sweep), np.nan, dtype=np.float32)
+    for batch in batches:
+        for cells, some in run(batch):
+            for (layer, mask, head), row in zip(cells, some.cpu().numpy(), strict=True):
+                scores[(*sweep.index(layer, head), *layout.at(mask, batch.index))] = row
+    return scores
+
+
+def _rows(sweep: Sweep, aligned: AlignedPairs) -> dict[str, np.ndarray]:
+    if sweep.by != "pos":
+        return {}
+    roles = [pair.roles for pair in aligned.aligned]
+    return {
+        "row_pair": np.repeat(np.arange(len(roles)), [len(some) for some in roles]),
+        "row_pos": np.concatenate([np.arange(len(some)) for some in roles]),
+        "row_role": np.concatenate(roles),
+    }
+
+
+def _provenance(ranker: "Ranker", sweep: Sweep) -> dict:
+    packages = ("mechir-edu", "torch", "transformers", "transformer-lens")
+    return {
+        "ranker": ranker.name,
+        "kind": ranker.kind,
+        "checksum": ranker.checksum,
+        "device": ranker.device.type,
+        "by": sweep.by,
+        "heads": sweep.heads and [list(head) for head in sweep.heads],
+        "versions": {name: version(name) for name in packages},
+    }

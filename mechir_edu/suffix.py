@@ -1,0 +1,285 @@
+"""Patch a post-LN encoder exactly and fast: run only what a patch can change.
+
+A patch in layer L leaves the layers before L as they were, and of layer L it changes what comes
+after the patched site. Recipient and donor therefore walk through the layers side by side, once;
+at each layer all its cells branch off, stacked along the batch, and only the rest of the model
+runs on them. Patching head h adds ``(z_donor - z_recipient)[h] @ W_O[h]`` to the sum before LN1,
+which makes a head's branch one small matrix product. Equal-length batches need no padding.
+
+The computation reads the wrapped modules' own weights and equals the hooks' to float rounding;
+`mechir_edu.bridged` is the slower version that works on every architecture.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from transformers.activations import ACT2FN
+
+from mechir_edu.batches import Batch, Inputs
+from mechir_edu.bridged import Cell, Scored, skipping
+from mechir_edu.sites import Masks, Sweep
+
+if TYPE_CHECKING:
+    from mechir_edu.rankers import Ranker
+
+Stream = Float[Tensor, "batch pos d_model"]
+Heads = Float[Tensor, "batch head pos d_head"]
+
+
+@dataclass(frozen=True)
+class LayerRun:
+    """What one layer computes from its input, before anything is patched."""
+
+    resid_pre: Stream
+    q: Heads
+    k: Heads
+    v: Heads
+    z: Heads
+    attn_out: Stream
+    mlp_in: Stream  # after LN1
+    mlp_out: Stream
+    resid_post: Stream
+
+
+class Layer:
+    """One post-LN block as functions on its own weights."""
+
+    def __init__(self, ranker: "Ranker", layer: int) -> None:
+        block, config = ranker.bridge.blocks[layer], ranker.hf_model.config
+        attn = block.attn
+        self.n_heads = ranker.n_heads
+        # One product for q, k and v instead of three.
+        self.w_qkv = torch.cat([attn.q.weight, attn.k.weight, attn.v.weight])
+        self.b_qkv = torch.cat([attn.q.bias, attn.k.bias, attn.v.bias])
+        self.w_o, self.b_o = attn.o.weight, attn.o.bias
+        self.ln1, self.ln2 = block.ln1.original_component, block.ln2.original_component
+        mlp_in, mlp_out = getattr(block.mlp, "in"), block.mlp.out
+        self.w_in, self.b_in = mlp_in.weight, mlp_in.bias
+        self.w_out, self.b_out = mlp_out.weight, mlp_out.bias
+        name = getattr(config, "hidden_act", None) or config.activation
+        self.act = F.gelu if name == "gelu" else ACT2FN[name]
+
+    @cached_property
+    def w_o_by_head(self) -> Float[Tensor, "head d_head d_model"]:
+        """W_O split by head."""
+        return self.w_o.T.reshape(self.n_heads, -1, self.w_o.shape[0])
+
+    def project(self, x: Stream, part: slice = slice(None)) -> tuple[Heads, ...]:
+        """Q, k, v (or a part of the three) of each head."""
+        d, parts = x.shape[-1], range(3)[part]
+        rows = slice(parts[0] * d, (parts[-1] + 1) * d)
+        split = F.linear(x, self.w_qkv[rows], self.b_qkv[rows]).unflatten(
+            -1, (len(parts), self.n_heads, -1)
+        )
+        return split.permute(2, 0, 3, 1, 4).unbind()
+
+    def attn_out(self, z: Heads) -> Stream:
+        """W_O z + b_O."""
+        return F.linear(z.transpose(1, 2).flatten(2), self.w_o, self.b_o)
+
+    def mlp(self, x: Stream) -> Stream:
+        """What the MLP adds, before the residual sum."""
+        return F.linear(self.act(F.linear(x, self.w_in, self.b_in)), self.w_out, self.b_out)
+
+    def after_attention(self, resid_mid: Stream) -> Stream:
+        """From the sum before LN1 to the layer's output."""
+        x = self.ln1(resid_mid)
+        return self.ln2(x + self.mlp(x))
+
+    def run(self, x: Stream, bias: Tensor | None) -> LayerRun:
+        """Every activation that can be patched, and the output."""
+        q, k, v = self.project(x)
+        z = attend(q, k, v, bias)
+        attn_out = self.attn_out(z)
+        mlp_in = self.ln1(x + attn_out)
+        mlp_out = self.mlp(mlp_in)
+        return LayerRun(x, q, k, v, z, attn_out, mlp_in, mlp_out, self.ln2(mlp_in + mlp_out))
+
+    def __call__(self, x: Stream, bias: Tensor | None) -> Stream:
+        """Run the whole layer."""
+        q, k, v = self.project(x)
+        return self.after_attention(x + self.attn_out(attend(q, k, v, bias)))
+
+    def first_row(self, x: Stream, bias: Tensor | None) -> Stream:
+        """The layer's output at position 0 alone, [batch, 1, d_model]."""
+        (q,) = self.project(x[:, :1], slice(0, 1))
+        k, v = self.project(x, slice(1, 3))
+        row_bias = None if bias is None else bias[..., :1, :]
+        return self.after_attention(x[:, :1] + self.attn_out(attend(q, k, v, row_bias)))
+
+
+def attend(q: Heads, k: Heads, v: Heads, bias: Tensor | None) -> Heads:
+    """Z of each head; ``bias`` is added to the scores (mask, relative positions)."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+
+def attention_pattern(q: Heads, k: Heads, bias: Tensor | None) -> Tensor:
+    """Softmax of the scores, [batch, head, pos, pos]."""
+    scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+    return (scores if bias is None else scores + bias).softmax(dim=-1)
+
+
+class PostLNStack:
+    """The blocks of a post-LN ranker, callable from any layer on."""
+
+    def __init__(self, ranker: "Ranker") -> None:
+        self.ranker = ranker
+        self.layers = [Layer(ranker, i) for i in range(ranker.n_layers)]
+        self.first_row_only = ranker.reads_first_position_only
+
+    def embed(self, inputs: Inputs) -> Stream:
+        """The stream that enters layer 0."""
+        with skipping(self.ranker, len(self.layers)):
+            return self.ranker.hidden(inputs)
+
+    def bias(self, inputs: Inputs, x: Stream) -> Tensor | None:
+        """What is added to attention scores, [1 or batch, 1 or head, 1 or pos, pos], or None."""
+        mask, bias = inputs["attention_mask"], None
+        encoder = getattr(self.ranker.hf_model.base_model, "encoder", None)
+        if hasattr(encoder, "compute_position_bias"):  # MPNet
+            bias = encoder.compute_position_bias(x[:1])
+        if mask.all():
+            return bias
+        hidden = torch.zeros_like(mask, dtype=x.dtype).masked_fill(mask == 0, float("-inf"))
+        hidden = hidden[:, None, None, :]
+        return hidden if bias is None else bias + hidden
+
+    def finish(self, layer: int, x: Stream, bias: Tensor | None) -> Stream:
+        """Run ``layers[layer:]``; position 0 alone where the score reads nothing else."""
+        for run in self.layers[layer:-1]:
+            x = run(x, bias)
+        if layer < len(self.layers):
+            last = self.layers[-1]
+            return last.first_row(x, bias) if self.first_row_only else last(x, bias)
+        return x
+
+    def finish_after_attention(self, layer: int, resid_mid: Stream, bias: Tensor | None) -> Stream:
+        """Run the rest of a layer from the sum before LN1, then the layers behind it."""
+        if self.first_row_only and layer == len(self.layers) - 1:
+            resid_mid = resid_mid[:, :1]
+        return self.finish(layer + 1, self.layers[layer].after_attention(resid_mid), bias)
+
+
+def patch_suffix(
+    stack: PostLNStack, batch: Batch, sweep: Sweep, direction: str, *, max_tokens: int
+) -> Iterator[Scored]:
+    """Patch every cell of a sweep; yields cells and their scores, [cell, pair]."""
+    recipient, donor = batch.runs(direction)
+    x_r, x_d = stack.embed(recipient), stack.embed(donor)
+    bias_r, bias_d = stack.bias(recipient, x_r), stack.bias(donor, x_d)
+    branch = Branch(stack, batch, sweep, recipient, bias_r, bias_d)
+    step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
+    last = max(at for at in range(sweep.n_layers) if sweep.heads_of(at))
+    for index, layer in enumerate(stack.layers[: last + 1]):
+        run_r, run_d = layer.run(x_r, bias_r), layer.run(x_d, bias_d)
+        cells = branch.cells(index)
+        for some in (cells[i : i + step] for i in range(0, len(cells), step)):
+            yield some, branch.score(some, run_r, run_d)
+        x_r, x_d = run_r.resid_post, run_d.resid_post
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One batch's patched runs, from the layer where they part from the recipient's."""
+
+    stack: PostLNStack
+    batch: Batch
+    sweep: Sweep
+    recipient: Inputs
+    bias_r: Tensor | None
+    bias_d: Tensor | None
+
+    @cached_property
+    def masks(self) -> Masks:
+        """Positions of each patch."""
+        return self.sweep.masks(self.batch.roles)
+
+    def cells(self, layer: int) -> list[Cell]:
+        """All cells of a layer."""
+        heads = self.sweep.heads_of(layer)
+        return [(layer, m, head) for m in range(len(self.masks)) for head in heads]
+
+    def score(self, cells: list[Cell], run_r: LayerRun, run_d: LayerRun) -> Tensor:
+        """Scores after each cell's patch, [cell, pair]."""
+        n = len(cells)
+        mask = self.masks[[m for _, m, _ in cells]].unsqueeze(-1)
+        bias = _repeat(self.bias_r, n)
+        patched = self._patch_heads if self.sweep.is_head_site else self._patch_block
+        hidden = patched(cells, mask, run_r, run_d, bias)
+        seen = self.recipient["attention_mask"].repeat(n, 1)
+        fixed = None if self.batch.fixed is None else self.batch.fixed.repeat(n, 1)
+        return self.stack.ranker.relevance(hidden, seen, fixed).unflatten(0, (n, -1))
+
+    def _patch_block(
+        self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun, bias: Tensor | None
+    ) -> Stream:
+        layer, site = cells[0][0], self.sweep.site
+        # [cell, pair, pos, d_model], then cells and pairs along one axis
+        patched = torch.where(mask, getattr(run_d, site), getattr(run_r, site))
+        if site == "resid_pre":
+            return self.stack.finish(layer, patched.flatten(0, 1), bias)
+        if site == "attn_out":
+            resid_mid = (run_r.resid_pre + patched).flatten(0, 1)
+            return self.stack.finish_after_attention(layer, resid_mid, bias)
+        resid_post = self.stack.layers[layer].ln2(run_r.mlp_in + patched)
+        return self.stack.finish(layer + 1, resid_post.flatten(0, 1), bias)
+
+    def _patch_heads(
+        self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun, bias: Tensor | None
+    ) -> Stream:
+        layer, heads = cells[0][0], [head for *_, head in cells]
+        added = self._head_delta(heads, mask, run_r, run_d, self.stack.layers[layer].w_o_by_head)
+        resid_mid = (run_r.resid_pre + run_r.attn_out) + added
+        return self.stack.finish_after_attention(layer, resid_mid.flatten(0, 1), bias)
+
+    def _head_delta(
+        self, heads: list[int], mask: Tensor, run_r: LayerRun, run_d: LayerRun, w_o: Tensor
+    ) -> Float[Tensor, "cell pair pos d_model"]:
+        """What each cell's patch adds to attn_out."""
+        z = self._patched_z(heads, mask, run_r, run_d)
+        change = z - run_r.z[:, heads].transpose(0, 1)
+        if self.sweep.site not in ("k", "v"):
+            change = change * mask
+        # [cell, pair * pos, d_head] @ [cell, d_head, d_model]
+        added = change.flatten(1, 2) @ w_o[heads]
+        return added.unflatten(1, change.shape[1:3])
+
+    def _patched_z(
+        self, heads: list[int], mask: Tensor, run_r: LayerRun, run_d: LayerRun
+    ) -> Float[Tensor, "cell pair pos d_head"]:
+        def of(run: LayerRun, name: str) -> Tensor:
+            return getattr(run, name)[:, heads]
+
+        def at_positions(name: str) -> Tensor:
+            at = mask.transpose(0, 1)
+            return torch.where(at, of(run_d, name), of(run_r, name))
+
+        q, k, v, bias = of(run_r, "q"), of(run_r, "k"), of(run_r, "v"), self._head_bias(heads)
+        match self.sweep.site:
+            case "head":
+                z = of(run_d, "z")
+            case "pattern":
+                seen_by_donor = self._head_bias(heads, donor=True)
+                z = attention_pattern(of(run_d, "q"), of(run_d, "k"), seen_by_donor) @ v
+            case "q":
+                z = attend(of(run_d, "q"), k, v, bias)
+            case "k":
+                z = attend(q, at_positions("k"), v, bias)
+            case "v":
+                z = attend(q, k, at_positions("v"), bias)
+        return z.transpose(0, 1)
+
+    def _head_bias(self, heads: list[int], donor: bool = False) -> Tensor | None:
+        bias = self.bias_d if donor else self.bias_r
+        return bias if bias is None or bias.shape[1] == 1 else bias[:, heads]
+
+
+def _repeat(bias: Tensor | None, n: int) -> Tensor | None:
+    # One row serves every sequence; otherwise there is one for each pair.
+    return bias if bias is None or len(bias) == 1 else bias.repeat(n, 1, 1, 1)

@@ -1,0 +1,258 @@
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from mechir_edu.aligned import ROLE_NAMES
+from mechir_edu.plots import (
+    alt_text,
+    plot_attention,
+    plot_figure2,
+    plot_heads,
+    plot_roles,
+    plot_score_change,
+    top_heads,
+)
+from mechir_edu.stats import recovery
+
+QUERY_IDS = np.repeat(np.arange(30), 4)
+TOKENS = "[CLS] reef colour [SEP] the $ reef $ lost its colour reef [SEP]".split()
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def make_recovery(shape=(6, 12), *, axes=("layer", "head"), scale=0.02, change=0.3):
+    rng = np.random.default_rng(0)
+    share = scale * rng.standard_normal((*shape, 1))
+    share[2, 3] = -0.4
+    changes = change + 0.05 * rng.standard_normal(len(QUERY_IDS))
+    noise = 0.02 * rng.standard_normal((*shape, len(QUERY_IDS)))
+    zero = np.zeros(len(QUERY_IDS))
+    return replace(recovery(share * changes + noise, zero, changes, query_ids=QUERY_IDS), axes=axes)
+
+
+def texts(ax):
+    ax.figure.canvas.draw()
+    return [text.get_text() for text in ax.texts]
+
+
+def tick_labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def overlaps(artists, figure):
+    """Whether any two of the texts that are drawn lie over each other."""
+    figure.canvas.draw()
+    boxes = [artist.get_window_extent() for artist in artists if artist.get_text()]
+    return any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_layer_0_is_at_the_bottom():
+    ax = plot_heads(make_recovery())
+    bottom, top = ax.get_ylim()
+    assert bottom < 0 < top
+    assert ax.images[0].get_array()[2, 3] == pytest.approx(-0.4, abs=0.05)
+
+
+def test_white_is_no_effect_and_the_default_scale_reaches_the_largest_value():
+    found = make_recovery()
+    low, high = plot_heads(found).images[0].get_clim()
+    assert -low == high == np.abs(found.value).max()
+
+
+def test_one_limit_makes_two_maps_comparable():
+    first, second = (plot_heads(make_recovery(scale=s), limit=0.5) for s in (0.01, 0.05))
+    assert first.images[0].get_clim() == second.images[0].get_clim() == (-0.5, 0.5)
+
+
+def test_a_map_without_any_effect_is_white():
+    image = plot_heads(np.zeros((6, 12))).images[0]
+    assert image.get_clim() == (-1, 1)
+
+
+def test_the_axes_say_layer_and_head_and_the_colour_bar_unit_and_direction():
+    ax = plot_heads(make_recovery())
+    assert ax.get_ylabel() == "layer"
+    assert ax.get_xlabel().startswith("head")
+    bar = ax.figure.axes[1].get_ylabel()
+    assert "share of the score change" in bar
+    assert "+ as the donor" in bar
+
+
+@pytest.mark.parametrize(("shape", "n_values"), [((6, 12), 72), ((12, 12), 144), ((24, 16), 0)])
+def test_values_are_written_where_the_grid_is_small_enough(shape, n_values):
+    assert len(texts(plot_heads(make_recovery(shape)))) == n_values
+
+
+def test_no_value_of_a_12_by_12_grid_lies_over_another():
+    ax = plot_heads(make_recovery((12, 12)))
+    assert not overlaps(ax.texts, ax.figure)
+
+
+def test_heads_that_stand_after_correction_have_a_dot_and_bold_figures():
+    found = make_recovery()
+    ax = plot_heads(found)
+    n_marked = int(found.significant().sum())
+    assert 0 < n_marked < 72
+    assert len(ax.collections[0].get_offsets()) == n_marked
+    assert sum(text.get_fontweight() == "bold" for text in ax.texts) == n_marked
+    assert f"{n_marked} of 72 stand" in ax.get_xlabel()
+
+
+def test_a_plain_array_is_drawn_without_marks():
+    ax = plot_heads(make_recovery().value)
+    assert len(ax.collections[0].get_offsets()) == 0
+    assert ax.get_xlabel() == "head"
+
+
+def test_a_change_that_may_be_zero_is_told_under_the_picture():
+    assert "caution" in plot_heads(make_recovery(change=0.001)).get_xlabel()
+
+
+def test_a_map_of_roles_is_not_drawn_as_one_of_heads():
+    by_role = make_recovery((6, 6), axes=("layer", "role"))
+    with pytest.raises(ValueError, match=r"needs recovery with the axes \('layer', 'head'\)"):
+        plot_heads(by_role)
+    with pytest.raises(ValueError, match="choose one entry"):
+        plot_heads(make_recovery((6, 12, 6), axes=("layer", "head", "role")))
+
+
+def test_roles_are_named_and_their_names_do_not_overlap():
+    ax = plot_roles(make_recovery((6, 6), axes=("layer", "role")))
+    names = [name.replace("\n", " ") for name in tick_labels(ax.xaxis)]
+    assert names == list(ROLE_NAMES)
+    assert not overlaps(ax.get_xticklabels(), ax.figure)
+
+
+def test_figure_2_has_one_scale_for_each_ranker():
+    weak, strong = make_recovery(), make_recovery(scale=0.3)
+    other = make_recovery((12, 12), scale=0.1)
+    panel = {("TFC1", "Dot"): weak, ("TDC", "Dot"): strong, ("TFC1", "Cat"): other}
+    figure = plot_figure2(panel)
+    limits = [ax.images[0].get_clim()[1] for ax in figure.axes if ax.get_ylabel() == "layer"]
+    assert limits == [np.abs(some.value).max() for some in (strong, other, strong)]
+
+
+def test_figure_2_names_rankers_and_axioms_and_what_was_not_run():
+    figure = plot_figure2({("TFC1", "Dot"): make_recovery(), ("TDC", "Cat"): make_recovery()})
+    titles = [ax.get_title() for ax in figure.axes]
+    assert {"Dot\nTFC1", "TDC"} <= set(titles)
+    written = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert {"TFC1: not run", "TDC: not run"} <= set(written)
+
+
+def test_an_empty_panel_is_an_error():
+    with pytest.raises(ValueError, match="empty panel"):
+        plot_figure2({})
+
+
+def test_score_changes_stand_in_the_order_given_with_mean_and_interval():
+    noise = 0.1 * np.random.default_rng(0).standard_normal(120)
+    rows = [("TFC1", 0.2 + noise, QUERY_IDS), ("control", -0.1 + noise, QUERY_IDS)]
+    ax = plot_score_change(rows)
+    assert tick_labels(ax.yaxis) == ["TFC1", "control"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]
+    first, second = texts(ax)
+    assert first.startswith("+0.2")
+    assert second.startswith("−0.1")
+    assert "perturbed − baseline" in ax.get_xlabel()
+
+
+def test_score_changes_can_come_as_a_table():
+    table = pd.DataFrame({"label": ["b"] * 120, "score_change": 0.5, "query_id": QUERY_IDS})
+    ax = plot_score_change(table)
+    assert tick_labels(ax.yaxis) == ["b"]
+    assert texts(ax) == ["+0.500 [+0.500, +0.500]"]
+
+
+def test_score_changes_of_too_few_queries_have_no_interval_and_say_so():
+    ax = plot_score_change([("one", np.array([0.1, 0.2]), ["q", "q"])])
+    assert texts(ax) == ["+0.150 (too few queries for an interval)"]
+
+
+def test_a_row_without_pairs_is_an_error():
+    with pytest.raises(ValueError, match="leave out rows without pairs"):
+        plot_score_change([("TFC1", np.array([]), [])])
+
+
+def make_pattern(n):
+    return np.random.default_rng(0).dirichlet(np.full(n, 0.3), n)
+
+
+def test_attention_has_a_label_for_each_token_and_marks_the_edit():
+    edited = [token == "reef" and i > 10 for i, token in enumerate(TOKENS)]
+    ax = plot_attention(make_pattern(len(TOKENS)), TOKENS, edited=edited)
+    assert tick_labels(ax.xaxis) == tick_labels(ax.yaxis) == TOKENS
+    red = [label.get_text() for label in ax.get_yticklabels() if label.get_color() != "black"]
+    assert red == ["reef"]
+    assert ax.get_xlabel().endswith("red: edited")
+
+
+def test_attention_reads_from_the_top_and_from_rows_to_columns():
+    pattern = np.zeros((len(TOKENS), len(TOKENS)))
+    pattern[:, 0] = 1
+    ax = plot_attention(pattern, TOKENS)
+    assert ax.images[0].get_array()[5, 0] == 1
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]
+    assert ax.get_ylabel().startswith("from")
+
+
+def test_a_long_text_is_cropped_to_the_edit_and_the_most_attended_and_says_so():
+    tokens = [f"t{i}" for i in range(300)]
+    pattern = np.full((300, 300), 0.1 / 299)
+    pattern[:, 7] = 0.9
+    ax = plot_attention(pattern, tokens, edited=[i == 250 for i in range(300)], keep=20)
+    labels = tick_labels(ax.xaxis)
+    assert len(labels) == 20
+    assert {"t7", "t250"} <= set(labels)
+    assert "20 of 300 positions, with 91% of their attention" in ax.get_xlabel()
+
+
+def test_the_tokens_to_show_can_be_chosen():
+    ax = plot_attention(make_pattern(len(TOKENS)), TOKENS, keep=[6, 1])
+    assert tick_labels(ax.xaxis) == ["reef", "reef"]
+    assert len(tick_labels(plot_attention(make_pattern(90), ["a"] * 90, keep=None).xaxis)) == 90
+
+
+def test_no_label_of_48_tokens_lies_over_its_neighbour():
+    ax = plot_attention(make_pattern(48), ["representation"] * 48)
+    assert not overlaps(ax.get_yticklabels(), ax.figure)
+
+
+def test_a_pattern_that_does_not_fit_its_tokens_is_an_error():
+    with pytest.raises(ValueError, match=r"got a pattern \(4, 4\), 13 tokens"):
+        plot_attention(make_pattern(4), TOKENS)
+
+
+def test_drawing_uses_the_axes_given_and_changes_no_setting():
+    settings = dict(matplotlib.rcParams)
+    _, ax = plt.subplots()
+    assert plot_heads(make_recovery(), ax=ax) is ax
+    assert dict(matplotlib.rcParams) == settings
+
+
+def test_the_table_under_a_picture_has_the_strongest_heads_first():
+    table = top_heads(make_recovery())
+    assert table[["layer", "head"]].iloc[0].tolist() == [2, 3]
+    assert table["recovery"].abs().is_monotonic_decreasing
+    assert len(table) == 3
+
+
+def test_the_text_for_a_picture_names_cells_intervals_and_what_stands():
+    text = alt_text(make_recovery(), title="TFC1 on MiniLM")
+    assert text.startswith("TFC1 on MiniLM, 6 layers by 12 heads, 120 pairs of 30 queries.")
+    assert "layer 2 head 3, -0.4" in text
+    assert "of 72 cells stand" in text
+
+
+def test_the_text_for_a_picture_warns_where_the_picture_does():
+    text = alt_text(make_recovery(change=0.001))
+    assert "no bounded interval" in text
+    assert "Caution: the mean score change" in text

@@ -155,13 +155,14 @@ def test_an_empty_panel_is_an_error():
 
 def test_score_changes_stand_in_the_order_given_with_mean_and_interval():
     noise = 0.1 * np.random.default_rng(0).standard_normal(120)
+    noise = noise - noise.mean()
     rows = [("TFC1", 0.2 + noise, QUERY_IDS), ("control", -0.1 + noise, QUERY_IDS)]
     ax = plot_score_change(rows)
     assert tick_labels(ax.yaxis) == ["TFC1", "control"]
     assert ax.get_ylim()[0] > ax.get_ylim()[1]
     first, second = texts(ax)
-    assert first.startswith("+0.2")
-    assert second.startswith("−0.1")
+    assert first.startswith("+0.200 [")
+    assert second.startswith("−0.100 [")
     assert "perturbed − baseline" in ax.get_xlabel()
 
 

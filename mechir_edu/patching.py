@@ -86,8 +86,8 @@ def patch(
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     sweep = make_sweep(ranker, site, by, heads)
     aligned = align_for(ranker, pairs, filler)
-    batches = list(make_batches(ranker, aligned.aligned, max_tokens=_max_tokens(ranker)))
-    baseline, perturbed = _score_both(ranker, batches, len(aligned.aligned))
+    batches = list(make_batches(ranker, aligned.aligned, max_tokens=token_limit(ranker)))
+    baseline, perturbed = score_both(ranker, batches, len(aligned.aligned))
     chosen = choose_direction(baseline, perturbed, direction)
     run = _runner(ranker, sweep, chosen, method)
     layout = Layout(by, np.array([len(pair.roles) for pair in aligned.aligned]))
@@ -105,7 +105,7 @@ def patch(
         site=site,
         method=method,
         filler=aligned.filler,
-        provenance=_provenance(ranker, sweep),
+        provenance=provenance_of(ranker, sweep),
         **_rows(sweep, aligned),
     )
 
@@ -203,13 +203,15 @@ def choose_direction(
     return wanted
 
 
-def _max_tokens(ranker: "Ranker") -> int:
+def token_limit(ranker: "Ranker") -> int:
+    """Tokens that fill one pass on the ranker's device (`MAX_TOKENS`)."""
     return MAX_TOKENS["cuda" if ranker.device.type == "cuda" else "cpu"]
 
 
-def _score_both(
+def score_both(
     ranker: "Ranker", batches: list[Batch], n_pairs: int
 ) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
+    """Scores of the baseline and of the perturbed run of every pair."""
     scores = np.empty((2, n_pairs), dtype=np.float32)
     for batch in batches:
         for side, inputs in enumerate((batch.baseline, batch.perturbed)):
@@ -223,9 +225,9 @@ def _runner(
     if method == "naive":
         return lambda batch: patch_naive(ranker, batch, sweep, direction)
     if ranker.is_post_ln:
-        stack, limit = PostLNStack(ranker), _max_tokens(ranker)
+        stack, limit = PostLNStack(ranker), token_limit(ranker)
         return lambda batch: patch_suffix(stack, batch, sweep, direction, max_tokens=limit)
-    limit = _max_tokens(ranker)
+    limit = token_limit(ranker)
     return lambda batch: patch_stacked(ranker, batch, sweep, direction, max_tokens=limit)
 
 
@@ -274,7 +276,8 @@ def _rows(sweep: Sweep, aligned: AlignedPairs) -> dict[str, np.ndarray]:
     }
 
 
-def _provenance(ranker: "Ranker", sweep: Sweep) -> dict:
+def provenance_of(ranker: "Ranker", sweep: Sweep) -> dict:
+    """Say what a result came from: ranker, checksum, device, choice of cells, versions."""
     packages = ("mechir-edu", "torch", "transformers", "transformer-lens")
     return {
         "ranker": ranker.name,

@@ -29,6 +29,8 @@ from mechir_edu.align import align
 from mechir_edu.aligned import ROLE_NAMES, AlignedPairs
 from mechir_edu.batches import Batch, make_batches
 from mechir_edu.bridged import Scored, patch_naive, patch_stacked
+from mechir_edu.collection import Skipped
+from mechir_edu.memory import tokens_for
 from mechir_edu.perturb import Edit, Pair
 from mechir_edu.results import PatchingResult
 from mechir_edu.sites import By, Sweep, make_sweep
@@ -55,7 +57,8 @@ def patch(
     direction: Direction = "auto",
     filler: str = "a",
     method: str = "exact",
-    progress: bool = True,
+    memory: int | None = None,
+    progress: bool | Callable[[int], object] = True,
 ) -> PatchingResult:
     """Patch every cell of a ranker on every pair and keep the relevance scores.
 
@@ -69,6 +72,8 @@ def patch(
     heads : for head sites, only these (layer, head), in this order.
     direction : "auto" patches into the side with the lower mean score.
     method : "exact" or "naive" (see the module).
+    memory : bytes that it may take beside the model; what suits the device when omitted.
+    progress : show a bar, or a function that is told how many more pairs are done.
 
     Returns
     -------
@@ -85,14 +90,13 @@ def patch(
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     sweep = make_sweep(ranker, site, by, heads)
-    aligned = align_for(ranker, pairs, filler)
-    batches = list(make_batches(ranker, aligned.aligned, max_tokens=token_limit(ranker)))
+    aligned, limit = align_for(ranker, pairs, filler), token_limit(ranker, memory)
+    batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit))
     baseline, perturbed = score_both(ranker, batches, len(aligned.aligned))
     chosen = choose_direction(baseline, perturbed, direction)
-    run = _runner(ranker, sweep, chosen, method)
+    run = _runner(ranker, sweep, chosen, method, limit)
     layout = Layout(by, np.array([len(pair.roles) for pair in aligned.aligned]))
-    shown = tqdm(batches, desc=f"patching {site}", disable=not progress, leave=False)
-    scores = _collect(shown, run, sweep, layout)
+    scores = _collect(counted(batches, f"patching {site}", progress), run, sweep, layout)
     recipient, donor = (baseline, perturbed)[:: 1 if chosen == DIRECTIONS[0] else -1]
     return PatchingResult(
         scores=scores,
@@ -108,6 +112,44 @@ def patch(
         provenance=provenance_of(ranker, sweep),
         **_rows(sweep, aligned),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class PairScores:
+    """Relevance scores of both versions of each pair, float32 [pair], without any patch."""
+
+    pairs: tuple[Pair, ...]
+    baseline: Float[np.ndarray, " pair"]
+    perturbed: Float[np.ndarray, " pair"]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def query_ids(self) -> list[str]:
+        """The query of each pair."""
+        return [pair.query_id for pair in self.pairs]
+
+    def score_change(self) -> Float[np.ndarray, " pair"]:
+        """Perturbed minus baseline score of each pair."""
+        return self.perturbed - self.baseline
+
+
+@torch.no_grad()
+def score_pairs(
+    ranker: "Ranker",
+    pairs: Sequence[Pair] | AlignedPairs,
+    *,
+    filler: str = "a",
+    memory: int | None = None,
+) -> PairScores:
+    """Score both versions of each pair, aligned as `patch` aligns them.
+
+    The baseline holds the filler where the perturbed version has more tokens, so the score change
+    is about *which* token stands there, not about one more token.
+    """
+    aligned, limit = align_for(ranker, pairs, filler), token_limit(ranker, memory)
+    batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit))
+    scores = score_both(ranker, batches, len(aligned.aligned))
+    return PairScores(tuple(one.pair for one in aligned.aligned), *scores, aligned.skipped)
 
 
 def patch_batch(
@@ -203,9 +245,27 @@ def choose_direction(
     return wanted
 
 
-def token_limit(ranker: "Ranker") -> int:
-    """Tokens that fill one pass on the ranker's device (`MAX_TOKENS`)."""
-    return MAX_TOKENS["cuda" if ranker.device.type == "cuda" else "cpu"]
+def token_limit(ranker: "Ranker", memory: int | None = None) -> int:
+    """Tokens that fill one pass on the ranker's device (`MAX_TOKENS`), within a budget in bytes."""
+    is_cuda = ranker.device.type == "cuda"
+    suits = MAX_TOKENS["cuda" if is_cuda else "cpu"]
+    if memory is None:
+        return suits
+    # More memory makes a GPU faster; on a CPU it would only overflow the caches.
+    return tokens_for(memory, ranker) if is_cuda else min(suits, tokens_for(memory, ranker))
+
+
+def counted(
+    batches: list[Batch], label: str, progress: bool | Callable[[int], object]
+) -> Iterator[Batch]:
+    """Hand on batches and show, or tell, how many pairs are done."""
+    n_pairs = sum(batch.n_pairs for batch in batches)
+    shows_bar = progress is True
+    with tqdm(total=n_pairs, desc=label, unit=" pairs", disable=not shows_bar, leave=False) as bar:
+        tell = progress if callable(progress) else bar.update
+        for batch in batches:
+            yield batch
+            tell(batch.n_pairs)
 
 
 def score_both(
@@ -220,14 +280,13 @@ def score_both(
 
 
 def _runner(
-    ranker: "Ranker", sweep: Sweep, direction: str, method: str
+    ranker: "Ranker", sweep: Sweep, direction: str, method: str, limit: int
 ) -> Callable[[Batch], Iterator[Scored]]:
     if method == "naive":
         return lambda batch: patch_naive(ranker, batch, sweep, direction)
     if ranker.is_post_ln:
-        stack, limit = PostLNStack(ranker), token_limit(ranker)
+        stack = PostLNStack(ranker)
         return lambda batch: patch_suffix(stack, batch, sweep, direction, max_tokens=limit)
-    limit = token_limit(ranker)
     return lambda batch: patch_stacked(ranker, batch, sweep, direction, max_tokens=limit)
 
 

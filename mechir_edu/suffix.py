@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from mechir_edu.rankers import Ranker
 
 Stream = Float[Tensor, "batch pos d_model"]
+Rows = Float[Tensor, "batch row d_model"]  # all positions, or position 0 alone
 Heads = Float[Tensor, "batch head pos d_head"]
+Queries = Float[Tensor, "batch head query_pos d_head"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Layer:
         q, k, v = self.project(x)
         return self.after_attention(x + self.attn_out(attend(q, k, v, bias)))
 
-    def first_row(self, x: Stream, bias: Tensor | None) -> Stream:
+    def first_row(self, x: Stream, bias: Tensor | None) -> Rows:
         """The layer's output at position 0 alone, [batch, 1, d_model]."""
         (q,) = self.project(x[:, :1], slice(0, 1))
         k, v = self.project(x, slice(1, 3))
@@ -114,7 +116,7 @@ class Layer:
         return self.after_attention(x[:, :1] + self.attn_out(attend(q, k, v, row_bias)))
 
 
-def attend(q: Heads, k: Heads, v: Heads, bias: Tensor | None) -> Heads:
+def attend(q: Queries, k: Heads, v: Heads, bias: Tensor | None) -> Queries:
     """Z of each head; ``bias`` is added to the scores (mask, relative positions)."""
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
@@ -150,7 +152,7 @@ class PostLNStack:
         hidden = hidden[:, None, None, :]
         return hidden if bias is None else bias + hidden
 
-    def finish(self, layer: int, x: Stream, bias: Tensor | None) -> Stream:
+    def finish(self, layer: int, x: Stream, bias: Tensor | None) -> Rows:
         """Run ``layers[layer:]``; position 0 alone where the score reads nothing else."""
         for run in self.layers[layer:-1]:
             x = run(x, bias)
@@ -159,7 +161,7 @@ class PostLNStack:
             return last.first_row(x, bias) if self.first_row_only else last(x, bias)
         return x
 
-    def finish_after_attention(self, layer: int, resid_mid: Stream, bias: Tensor | None) -> Stream:
+    def finish_after_attention(self, layer: int, resid_mid: Stream, bias: Tensor | None) -> Rows:
         """Run the rest of a layer from the sum before LN1, then the layers behind it."""
         if self.first_row_only and layer == len(self.layers) - 1:
             resid_mid = resid_mid[:, :1]
@@ -212,13 +214,13 @@ class Branch:
         bias = _repeat(self.bias_r, n)
         patched = self._patch_heads if self.sweep.is_head_site else self._patch_block
         hidden = patched(cells, mask, run_r, run_d, bias)
-        seen = self.recipient["attention_mask"].repeat(n, 1)
+        seen = self.recipient["attention_mask"][:, : hidden.shape[1]].repeat(n, 1)
         fixed = None if self.batch.fixed is None else self.batch.fixed.repeat(n, 1)
         return self.stack.ranker.relevance(hidden, seen, fixed).unflatten(0, (n, -1))
 
     def _patch_block(
         self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun, bias: Tensor | None
-    ) -> Stream:
+    ) -> Rows:
         layer, site = cells[0][0], self.sweep.site
         # [cell, pair, pos, d_model], then cells and pairs along one axis
         patched = torch.where(mask, getattr(run_d, site), getattr(run_r, site))
@@ -232,7 +234,7 @@ class Branch:
 
     def _patch_heads(
         self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun, bias: Tensor | None
-    ) -> Stream:
+    ) -> Rows:
         layer, heads = cells[0][0], [head for *_, head in cells]
         added = self._head_delta(heads, mask, run_r, run_d, self.stack.layers[layer].w_o_by_head)
         resid_mid = (run_r.resid_pre + run_r.attn_out) + added

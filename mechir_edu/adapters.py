@@ -137,7 +137,7 @@ class MPNetAttentionBridge(EncoderAttentionBridge):
         attention_mask: Tensor | None = None,
         position_bias: Tensor | None = None,
         **_: Any,
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Attend with the relative position bias added to the scores, then residual and LN."""
         wrapped = self.original_component
         x = self.hook_in(hidden_states)

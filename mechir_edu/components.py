@@ -1,0 +1,140 @@
+"""Attention and blocks whose every hook is live: an edit there changes the output.
+
+The Hugging Face modules stay as they are. Only the attention *function* is ours: transformers
+looks it up by name (``AttentionInterface``), calls it with the query, key and value of all heads,
+and hands on what else the module was called with. That is how `hooked_attention` finds the bridge
+whose hooks it fires.
+"""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.model_bridge.generalized_components import AttentionBridge, BlockBridge
+
+
+def hooked_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    bridge: "EncoderAttentionBridge | None" = None,
+    **_: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attend, with live hooks on scores and pattern, and SDPA when nobody hooks them.
+
+    ``query``, ``key`` and ``value`` are [batch, head, pos, d_head]; ``attention_mask`` is additive.
+    Returns z as [batch, pos, head, d_head] and the pattern when it was materialised. Without a
+    ``bridge`` (an unwrapped model that shares a wrapped one's config object) there are no hooks.
+    """
+    if bridge is not None:
+        query, key, value = bridge.hook_fused_qkv(query, key, value)
+    scaling = query.size(-1) ** -0.5 if scaling is None else scaling
+    if bridge is None or not bridge.needs_pattern:
+        z = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling
+        )
+        return z.transpose(1, 2).contiguous(), None
+    scores = query @ key.transpose(2, 3) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    pattern = F.softmax(bridge.hook_attn_scores(scores), dim=-1)
+    pattern = bridge.hook_pattern(F.dropout(pattern, p=dropout, training=module.training))
+    return (pattern @ value).transpose(1, 2).contiguous(), pattern
+
+
+class EncoderAttentionBridge(AttentionBridge):
+    """An attention module kept as Hugging Face wrote it, with every hook live.
+
+    Parameters
+    ----------
+    normalises : the wrapped module ends with residual and LayerNorm (``BertAttention``), so
+        ``hook_out`` is fired at the output projection instead, before both.
+    fused : no separate q, k, v modules (ModernBERT's ``Wqkv``): ``hook_q``, ``hook_k``, ``hook_v``
+        fire on what enters the attention function, q and k after the rotation.
+    """
+
+    def __init__(self, *args: Any, normalises: bool = False, fused: bool = False, **kwargs: Any):
+        super().__init__(*args, fused_qkv=fused, **kwargs)
+        self._normalises, self._fused, self._mirrored = normalises, fused, False
+        if fused:
+            self.hook_q, self.hook_k, self.hook_v = HookPoint(), HookPoint(), HookPoint()
+
+    def setup_hook_compatibility(self) -> None:
+        """Reshape z to heads (as upstream does) and fire ``hook_out`` at the projection."""
+        super().setup_hook_compatibility()
+        if self._normalises and not self._mirrored:
+            self.o.hook_out.add_hook(lambda out, hook: self.hook_out(out), is_permanent=True)
+            self._mirrored = True
+
+    @property
+    def needs_pattern(self) -> bool:
+        """Whether somebody listens to scores or pattern, which SDPA does not show."""
+        return self.hook_pattern.has_hooks() or self.hook_attn_scores.has_hooks()
+
+    def hook_fused_qkv(self, *qkv: Tensor) -> tuple[Tensor, ...]:
+        """Fire q, k, v hooks (seen as [batch, pos, head, d_head]) where no module carries them."""
+        if not self._fused:
+            return qkv
+        hooks = (self.hook_q, self.hook_k, self.hook_v)
+        return tuple(h(x.transpose(1, 2)).transpose(1, 2) for h, x in zip(hooks, qkv, strict=True))
+
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        """Run the wrapped module; its attention function finds this bridge in the kwargs."""
+        hidden_states = self.hook_in(hidden_states)
+        out = self.original_component(hidden_states, *args, bridge=self, **kwargs)
+        # The upstream block captures the block's input for split-q/k/v forks; let go of it.
+        self._captured_pre_ln_residual = None
+        return out if self._normalises else (self.hook_out(out[0]), *out[1:])
+
+
+class MPNetAttentionBridge(EncoderAttentionBridge):
+    """MPNet computes attention inline, so it is recomputed here from its own projections."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        position_bias: Tensor | None = None,
+        **_: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend with the relative position bias added to the scores, then residual and LN."""
+        wrapped = self.original_component
+        x = self.hook_in(hidden_states)
+        split = (*x.shape[:-1], -1, wrapped.attn.attention_head_size)
+        q, k, v = (project(x).view(split).transpose(1, 2) for project in (self.q, self.k, self.v))
+        biases = [bias for bias in (attention_mask, position_bias) if bias is not None]
+        dropout = wrapped.attn.dropout.p if self.training else 0.0
+        z, pattern = hooked_attention(
+            wrapped.attn, q, k, v, sum(biases) if biases else None, dropout=dropout, bridge=self
+        )
+        out = wrapped.dropout(self.o(z.flatten(2)))
+        return wrapped.LayerNorm(out + hidden_states), pattern
+
+
+class EncoderBlockBridge(BlockBridge):
+    """A block that can be passed over, so that layers before a patch need not run again.
+
+    ``skipped`` hands the hidden states on untouched; the caller then supplies the recipient's
+    ``resid_pre`` at the first block that runs.
+    """
+
+    def __init__(self, *args: Any, returns_tuple: bool = False, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.skipped, self._returns_tuple = False, returns_tuple
+
+    def _extract_layer_idx(self) -> int:
+        # Upstream's pattern knows "layers.3" and "h.3" but not "encoder.layer.3".
+        return int(self.name.rsplit(".", 1)[1])
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the block, or hand its input on when it is skipped."""
+        if not self.skipped:
+            return super().forward(*args, **kwargs)
+        hidden = args[0] if args else kwargs["hidden_states"]
+        return (hidden,) if self._returns_tuple else hidden

@@ -195,7 +195,7 @@ def align_for(ranker: "Ranker", pairs: Sequence[Pair] | AlignedPairs, filler: st
         When pairs were aligned for the other kind of ranker, or none could be aligned.
     """
     if not isinstance(pairs, AlignedPairs):
-        pairs = _align_with_prompts(ranker, pairs, filler)
+        pairs = align_with_prompts(ranker, pairs, filler)
     if pairs.kind != ranker.kind:
         raise ValueError(
             f"pairs were aligned for a {pairs.kind}, but the ranker is a {ranker.kind}"
@@ -206,7 +206,8 @@ def align_for(ranker: "Ranker", pairs: Sequence[Pair] | AlignedPairs, filler: st
     return pairs
 
 
-def _align_with_prompts(ranker: "Ranker", pairs: Sequence[Pair], filler: str) -> AlignedPairs:
+def align_with_prompts(ranker: "Ranker", pairs: Sequence[Pair], filler: str) -> AlignedPairs:
+    """Align pairs as the ranker reads them; it may be that none can be aligned."""
     prompted = [_with_prompts(ranker, pair) for pair in pairs]
     options = {"kind": ranker.kind, "filler": filler, "max_length": ranker.max_length}
     aligned = align(prompted, ranker.tokenizer, **options)

@@ -1,0 +1,7 @@
+"""``python -m mechir_edu`` is ``mechir-edu``."""
+
+import sys
+
+from mechir_edu.cli import main
+
+sys.exit(main())

@@ -79,6 +79,43 @@ def plot_roles(
     return _plot_grid(recovery, names, "role of the patched positions", ax, limit)
 
 
+def plot_paths(
+    recovery: Recovery | Float[np.ndarray, "sender receiver"],
+    senders: Sequence[tuple[int, int]],
+    receivers: Sequence[tuple[int, int]],
+    *,
+    ax: Axes | None = None,
+    limit: float | None = None,
+) -> Axes:
+    """Heat map of recovery per path from a sending to a receiving head.
+
+    Parameters
+    ----------
+    recovery : [sender, receiver], as `mechir_edu.paths.PathResult.matrix` makes it.
+    senders, receivers : (layer, head) along both axes, as in the `PathResult`.
+    ax, limit : as in `plot_heads`.
+
+    Raises
+    ------
+    ValueError
+        If the values are not [sender, receiver], or heads are missing.
+    """
+    _need_axes(recovery, ("sender", "receiver"))
+    if _values(recovery).shape != (len(senders), len(receivers)):
+        raise ValueError(
+            f"needed a sender for each row and a receiver for each column, got {len(senders)} and "
+            f"{len(receivers)} for values of shape {_values(recovery).shape}"
+        )
+    if ax is None:
+        height, width = (3 + 0.25 * min(len(some), 24) for some in (senders, receivers))
+        _, ax = plt.subplots(figsize=(width + 1.3, height), layout="constrained")
+    places, names = _name_heads(receivers)
+    ax = _plot_grid(recovery, names, "receiver (layer.head)", ax, limit, places)
+    ax.set_yticks(*_name_heads(senders), fontsize=9)
+    ax.set_ylabel("sender (layer.head)")
+    return ax
+
+
 def plot_figure2(panel: Mapping[tuple[str, str], Recovery]) -> Figure:
     """Axiom by ranker, one map of heads in each place: the paper's Figure 2.
 
@@ -250,16 +287,26 @@ def _plot_grid(
     label: str,
     ax: Axes | None,
     limit: float | None,
+    places: Sequence[int] | None = None,
 ) -> Axes:
-    """Draw a grid of layers and something else, with its colour bar."""
+    """Draw a grid with its colour bar, its columns named (or those at some places)."""
     if ax is None:
         height, width = _grid_size(recovery)
         _, ax = plt.subplots(figsize=(width + 1.3, height + 0.6), layout="constrained")
     image = _draw_grid(ax, recovery, _limit([recovery]) if limit is None else limit)
-    ax.set_xticks(range(len(names)), names, fontsize=9)
+    ax.set_xticks(range(len(names)) if places is None else places, names, fontsize=9)
     ax.set_xlabel("\n".join([label, *_notes(recovery)]))
     ax.figure.colorbar(image, ax=ax, label=_RECOVERY_LABEL)
     return ax
+
+
+def _name_heads(heads: Sequence[tuple[int, int]]) -> tuple[list[int], list[str]]:
+    """Places and names of heads; of many, those where a layer begins."""
+    is_named = len(heads) <= 2 * _LARGEST_GRID_WITH_VALUES
+    places = [
+        i for i, (layer, _) in enumerate(heads) if is_named or i == 0 or heads[i - 1][0] != layer
+    ]
+    return places, [f"{heads[i][0]}.{heads[i][1]}" for i in places]
 
 
 def _draw_grid(ax: Axes, recovery: Recovery | np.ndarray, limit: float) -> AxesImage:

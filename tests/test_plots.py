@@ -12,6 +12,7 @@ from mechir_edu.plots import (
     plot_attention,
     plot_figure2,
     plot_heads,
+    plot_paths,
     plot_roles,
     plot_score_change,
     top_heads,
@@ -129,6 +130,31 @@ def test_roles_are_named_and_their_names_do_not_overlap():
     names = [name.replace("\n", " ") for name in tick_labels(ax.xaxis)]
     assert names == list(ROLE_NAMES)
     assert not overlaps(ax.get_xticklabels(), ax.figure)
+
+
+def heads_of(n_layers):
+    return list(np.ndindex(n_layers, 2))
+
+
+def test_paths_are_drawn_with_the_names_of_both_heads():
+    found = make_recovery((4, 6), axes=("sender", "receiver"))
+    ax = plot_paths(found, heads_of(2), heads_of(3))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0.0", "0.1", "1.0", "1.1"]
+    assert [label.get_text() for label in ax.get_xticklabels()][-1] == "2.1"
+    assert ax.get_ylabel() == "sender (layer.head)"
+
+
+def test_of_many_heads_the_first_of_each_layer_is_named():
+    found = make_recovery((4, 40), axes=("sender", "receiver"))
+    ax = plot_paths(found, heads_of(2), heads_of(20))
+    assert [label.get_text() for label in ax.get_xticklabels()][:3] == ["0.0", "1.0", "2.0"]
+    np.testing.assert_array_equal(ax.get_xticks(), np.arange(0, 40, 2))
+
+
+def test_paths_without_a_name_for_each_head_are_refused():
+    found = make_recovery((4, 6), axes=("sender", "receiver"))
+    with pytest.raises(ValueError, match="got 4 and 4 for values of shape"):
+        plot_paths(found, heads_of(2), heads_of(2))
 
 
 def test_figure_2_has_one_scale_for_each_ranker():

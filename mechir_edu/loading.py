@@ -6,18 +6,31 @@ and ``"embedded"``, the weights that travel with our packages.
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub import model_info, snapshot_download
+from safetensors import SafetensorError
+from tokenizers import normalizers
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
 
 from mechir_edu.adapters import FAMILIES
 
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-SMALL_FILES = ["*.json", "*.txt", "*.model"]
-WEIGHTS = ("*.safetensors", "*.bin")
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first that is there is taken
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+# Everything but the encoder's weights; sentence-transformers keeps Dense modules in "2_Dense".
+SMALL_FILES = ["*.json", "*.txt", "*.model", "[0-9]_*/*.safetensors", "[0-9]_*/*.bin"]
+SECONDS_TO_ANSWER = 5
 
 
 def sha256(path: Path) -> str:
@@ -62,55 +75,98 @@ def embedded_folder() -> Path:
     return folder
 
 
-def model_folder(name: str, *, revision: str | None = None) -> Path:
+def model_folder(name: str) -> Path:
     """Local folder of a checkpoint: itself, the embedded one, or a hub id's snapshot.
 
     Raises
     ------
     FileNotFoundError
-        When the name is no folder and the hub neither has it nor can be reached.
+        When the name is no folder and the hub neither has it nor can be reached, or when there
+        are no weights.
+    ImportError, ValueError
+        As `embedded_folder` and `require_encoder`.
     """
     if name == "embedded":
         return embedded_folder()
-    if Path(name).is_dir():
-        return Path(name)
+    folder = Path(name) if Path(name).is_dir() else _hub_folder(name)
+    require_encoder(folder)
+    if not weight_files(folder):
+        raise FileNotFoundError(f"{name!r} has no weights: needed {' or '.join(WEIGHTS)}")
+    return folder
+
+
+def _hub_folder(name: str) -> Path:
+    # Asked first and with a time limit: on a network that is up but dead a download never ends.
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=SMALL_FILES))
-        for pattern in WEIGHTS:
-            # Repositories often hold the same weights twice; the first format found is enough.
-            patterns = [*SMALL_FILES, pattern]
-            folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-            if any(folder.glob(pattern)):
-                return folder
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        model_info(name, timeout=SECONDS_TO_ANSWER)
+    except Exception as error:  # the hub's client also raises what its HTTP library does
+        return _cached_folder(name, error)
+    folder = Path(snapshot_download(name, allow_patterns=SMALL_FILES))
+    require_encoder(folder)  # before gigabytes of a generative model are on their way
+    for pattern in WEIGHTS:
+        if not weight_files(folder):
+            snapshot_download(name, allow_patterns=[pattern])
+    return folder
+
+
+def _cached_folder(name: str, problem: Exception) -> Path:
+    try:
+        return Path(snapshot_download(name, allow_patterns=SMALL_FILES, local_files_only=True))
+    except Exception:
         raise FileNotFoundError(
             f"no model {name!r}: it is not a folder here, and the hub could not give it "
-            f"({type(error).__name__}). Check the spelling; offline, use a downloaded folder, "
+            f"({type(problem).__name__}). Check the spelling; offline, use a downloaded folder, "
             'fetch it where there is a network, or take "embedded"'
-        ) from error
-    raise FileNotFoundError(f"{name!r} has no weights: needed *.safetensors or *.bin")
+        ) from problem
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Weight files of a checkpoint, in the one format that is loaded (safetensors first)."""
+    found = (sorted(folder.glob(pattern)) for pattern in WEIGHTS)
+    return next((files for files in found if files), [])
 
 
 def weights_sha256(folder: Path) -> str:
-    """SHA-256 over a checkpoint's weight files, for provenance."""
-    files = next(found for pattern in WEIGHTS if (found := sorted(folder.glob(pattern))))
-    if len(files) == 1:
-        return sha256(files[0])
-    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+    """SHA-256 of a checkpoint's weights, for provenance; of several files, of their hashes."""
+    sums = [sha256(file) for file in weight_files(folder)]
+    return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
-def stated_max_length(folder: Path) -> int | None:
-    """Longest sequence that sentence-transformers would give this checkpoint, where it says so."""
-    stated = folder / "sentence_bert_config.json"
-    return json.loads(stated.read_text()).get("max_seq_length") if stated.exists() else None
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Fast tokenizer of a checkpoint (alignment needs its character offsets).
 
+    Where sentence-transformers stored a maximal length or lower case, they hold.
 
-def load_tokenizer(folder: Path):
-    """Fast tokenizer of a checkpoint (alignment needs its character offsets)."""
+    Raises
+    ------
+    FileNotFoundError
+        When the folder has no vocabulary.
+    ValueError
+        When only a slow tokenizer can be made of it.
+    """
+    # transformers would make a tokenizer of five special tokens, to which all text is unknown.
+    if not any(any(folder.glob(name)) for name in VOCABULARIES):
+        raise FileNotFoundError(
+            f"{folder.name} has no tokenizer: needed one of {', '.join(VOCABULARIES)}"
+        )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if not tokenizer.is_fast:
-        raise ValueError(f"{folder.name} has no fast tokenizer (tokenizer.json); convert it first")
+        raise ValueError(
+            f"{folder.name} has a slow tokenizer, {type(tokenizer).__name__}; needed one that "
+            "gives offsets: save it as tokenizer.json first"
+        )
+    stated = read_json(folder / "sentence_bert_config.json")
+    tokenizer.model_max_length = stated.get("max_seq_length") or tokenizer.model_max_length
+    if stated.get("do_lower_case"):
+        backend = tokenizer.backend_tokenizer
+        steps = [normalizers.Lowercase(), *filter(None, [backend.normalizer])]
+        backend.normalizer = normalizers.Sequence(steps)
     return tokenizer
+
+
+def read_json(path: Path) -> Any:
+    """Content of a JSON file; an empty dictionary where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def load_encoder(folder: Path) -> nn.Module:
@@ -119,9 +175,9 @@ def load_encoder(folder: Path) -> nn.Module:
     Raises
     ------
     ValueError
-        For a generative or unsupported architecture, or missing weights.
+        For a generative or unsupported architecture, or missing or unreadable weights.
     """
-    model = _load(AutoModel, folder, "Model", unused=("pooler.",))
+    model = _load(AutoModel, folder, "an encoder", unused=("pooler.",))
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return model
@@ -133,29 +189,60 @@ def load_classifier(folder: Path) -> nn.Module:
     Raises
     ------
     ValueError
-        For a generative or unsupported architecture, or when the checkpoint has no trained
-        classification head (transformers would fill in random weights).
+        As `load_encoder`, and when the checkpoint has no trained classification head
+        (transformers would fill in random weights).
     """
-    return _load(AutoModelForSequenceClassification, folder, "ForSequenceClassification")
+    return _load(AutoModelForSequenceClassification, folder, "a cross-encoder")
 
 
-def _load(auto_class, folder: Path, suffix: str, unused: tuple[str, ...] = ()) -> nn.Module:
-    _require_encoder(AutoConfig.from_pretrained(folder), folder)
-    model, info = auto_class.from_pretrained(folder, output_loading_info=True)
+def _load(
+    auto_class: Any, folder: Path, trained_as: str, unused: tuple[str, ...] = ()
+) -> nn.Module:
+    require_encoder(folder)
+    try:
+        with quietly():
+            model, info = auto_class.from_pretrained(folder, output_loading_info=True)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"the weights in {folder.name} cannot be loaded: {error}") from error
     missing = sorted(key for key in info["missing_keys"] if not key.startswith(unused))
     if missing:
         raise ValueError(
             f"{folder.name} lacks weights of {type(model).__name__}: {', '.join(missing[:5])}"
             f"{' ...' if len(missing) > 5 else ''}. They would be random; needed a checkpoint "
-            f"trained as {'an encoder' if suffix == 'Model' else 'a cross-encoder'}"
+            f"trained as {trained_as}"
         )
     return model.eval()
 
 
-def _require_encoder(config, folder: Path) -> None:
-    decodes = getattr(config, "is_encoder_decoder", False) or getattr(config, "is_decoder", False)
-    if decodes or config.model_type not in FAMILIES:
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Silence transformers' bar and report of loaded weights; its settings come back after."""
+    verbosity = logging.get_verbosity()
+    hook = logging.set_tqdm_hook(lambda bar, args, kwargs: bar(*args, **kwargs | {"disable": True}))
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        logging.set_tqdm_hook(hook)
+
+
+def require_encoder(folder: Path) -> None:
+    """Refuse a checkpoint that is not an encoder of a family that we have an adapter for.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no ``config.json``.
+    ValueError
+        For a generative or unsupported architecture, naming those that are supported.
+    """
+    config = read_json(folder / "config.json")
+    if not config:
+        raise FileNotFoundError(f"{folder} is no checkpoint: it has no config.json")
+    kind = config.get("model_type")
+    if kind not in FAMILIES or config.get("is_decoder") or config.get("is_encoder_decoder"):
         raise ValueError(
-            f"{folder.name} is a {config.model_type} model; needed an encoder, one of "
+            f"{folder.name} is a {kind} model; needed an encoder, one of "
             f"{', '.join(sorted(FAMILIES))}. Generative models cannot be a Dot or a Cat"
         )

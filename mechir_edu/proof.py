@@ -1,11 +1,12 @@
 """A ranker proves itself when it is loaded.
 
-Three checks on two tiny texts: the wrapped model's output equals the Hugging Face model's, every
-site is *causal* (editing it changes the output), and the heads add up to ``attn_out``. A hook that
+Three checks on tiny texts: the wrapped model's output equals the Hugging Face model's, the heads
+add up to ``attn_out``, and every site is *causal* (editing it changes the output). A hook that
 silently drops edits looks exactly like a component that does nothing, so this is worth a second.
 """
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,78 +14,94 @@ from torch import Tensor
 from mechir_edu.sites import HOOK_POINTS, hook_name
 
 if TYPE_CHECKING:
-    from mechir_edu.rankers import Ranker
+    from mechir_edu.hooked import Ranker
 
-QUERY = "why is the sea salty"
+QUERY = "sea salt"
 TEXTS = ["Rivers carry dissolved salts into the sea.", "Tea."]
 TOLERANCE = 1e-5
 
 
-def proof_inputs(ranker: "Ranker") -> dict[str, Tensor]:
-    """Two tiny texts of unequal length, padded, ready for the ranker."""
-    texts = (TEXTS,) if ranker.kind == "dot" else (QUERY, TEXTS)
-    return ranker.model_inputs(**ranker.tokenize(*texts))
+def proof_inputs(ranker: "Ranker", texts: list[str]) -> dict[str, Tensor]:
+    """Texts as the Hugging Face model takes them, padded; it numbers the positions itself."""
+    tokens = ranker.tokenize(*([texts] if ranker.kind == "dot" else [QUERY, texts]))
+    inputs = ranker.model_inputs(**tokens)
+    return {name: tensor for name, tensor in inputs.items() if name != "position_ids"}
 
 
 @torch.no_grad()
 def run_reference(ranker: "Ranker") -> Tensor:
-    """What the untouched Hugging Face model gives, before it is wrapped."""
-    inputs = proof_inputs(ranker)
+    """Output of the untouched Hugging Face model, before it is wrapped."""
+    inputs = proof_inputs(ranker, TEXTS)
     out = ranker.hf_model(**inputs)[0]
-    return ranker.output(out, inputs["attention_mask"]) if ranker.kind == "dot" else out
+    if ranker.kind == "cat":
+        return out[:, ranker.label]
+    return ranker.output(out, inputs["attention_mask"])
 
 
 @torch.no_grad()
 def prove(ranker: "Ranker", reference: Tensor) -> None:
-    """Check a wrapped ranker against the untouched model's output.
+    """Check a wrapped ranker, given the untouched model's output.
 
     Raises
     ------
     RuntimeError
         Naming the layer and site that fail, and by how much.
     """
-    inputs = proof_inputs(ranker)
-    output = ranker.run_with_hooks(**_tokens(inputs))
-    if ranker.kind == "cat":
-        reference = reference[:, ranker.label]
-    _close("output", output, reference, "the Hugging Face model's")
-    for layer in range(ranker.n_layers):
-        _prove_sum_of_heads(ranker, inputs, layer)
-        for site in HOOK_POINTS:
-            _prove_causal(ranker, inputs, output, site, layer)
+    inputs = proof_inputs(ranker, TEXTS)
+    _prove_close("output", ranker.forward(**inputs), reference, "the Hugging Face model's")
+    _prove_sums_of_heads(ranker, inputs)
+    _prove_causal(ranker)
 
 
-def _tokens(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in inputs.items() if name != "position_ids"}
-
-
-def _close(what: str, got: Tensor, needed: Tensor, whose: str) -> None:
+def _prove_close(what: str, got: Tensor, needed: Tensor, whose: str) -> None:
     error = (got - needed).abs().max().item()
-    if not error <= TOLERANCE * max(1.0, needed.abs().max().item()):
+    if not error <= TOLERANCE * max(1.0, needed.abs().max().item()):  # NaN fails too
         raise RuntimeError(f"{what} differs from {whose} by {error:.2g}; the adapter is not fit")
 
 
-def _prove_causal(ranker: "Ranker", inputs: dict, output: Tensor, site: str, layer: int) -> None:
-    def disturb(activation: Tensor, hook: Any) -> Tensor:
-        # A seeded, uneven factor: LayerNorm would undo an even one.
-        noise = torch.rand(activation.shape, generator=torch.Generator().manual_seed(layer))
-        return activation * noise.to(activation)
+def _prove_sums_of_heads(ranker: "Ranker", inputs: dict[str, Tensor]) -> None:
+    layers = range(ranker.n_layers)
+    names = [hook_name(site, layer) for site in ("head", "attn_out") for layer in layers]
+    _, cache = ranker.run_with_cache(names_filter=names, **inputs)
+    for layer in layers:
+        z = cache[hook_name("head", layer)]
+        projection = ranker.bridge.blocks[layer].attn.o
+        weight = projection.weight.view(-1, *z.shape[-2:])  # [d_model, head, d_head]
+        summed = torch.einsum("bphe,dhe->bpd", z, weight)
+        if projection.bias is not None:
+            summed = summed + projection.bias
+        attn_out = cache[hook_name("attn_out", layer)]
+        _prove_close(f"sum of heads of layer {layer}", summed, attn_out, "attn_out")
 
-    hooks = [(hook_name(site, layer), disturb)]
-    if torch.equal(ranker.run_with_hooks(fwd_hooks=hooks, **_tokens(inputs)), output):
+
+def _prove_causal(ranker: "Ranker") -> None:
+    """Edit every site once, each in a copy of its own of one text, all in one run."""
+    cells = [(site, layer) for layer in range(ranker.n_layers) for site in HOOK_POINTS]
+    copies = proof_inputs(ranker, TEXTS[-1:] * len(cells))
+
+    def run(amount: float) -> Tensor:
+        hooks = [
+            (hook_name(*cell), partial(_disturb, row, amount)) for row, cell in enumerate(cells)
+        ]
+        return ranker.run_with_hooks(fwd_hooks=hooks, **copies)
+
+    # Compared with a run whose hooks change nothing, not with one without hooks: that would take
+    # other code paths, whose rounding makes a dead site look alive.
+    same = (run(1.0) == run(0.0)).view(len(cells), -1).all(dim=1).tolist()
+    dead = [f"{site} of layer {layer}" for (site, layer), at in zip(cells, same, strict=True) if at]
+    if dead:
         raise RuntimeError(
-            f"editing {site} of layer {layer} changes nothing: this checkpoint's hook is dead "
-            "(or the layer is); load with verify=False only to study why"
+            f"editing {', '.join(dead[:4])}{' ...' if len(dead) > 4 else ''} changes nothing: a "
+            "dead hook, or a dead layer; load with verify=False only to study why"
         )
 
 
-def _prove_sum_of_heads(ranker: "Ranker", inputs: dict, layer: int) -> None:
-    names = [hook_name("head", layer), hook_name("attn_out", layer)]
-    _, cache = ranker.run_with_cache(names_filter=names, **_tokens(inputs))
-    z, attn_out = (cache[name] for name in names)
-    projection = ranker.bridge.blocks[layer].attn.o
-    weight = projection.weight.view(-1, *z.shape[-2:])  # [d_model, head, d_head]
-    summed = torch.einsum("bphe,dhe->bpd", z, weight)
-    if projection.bias is not None:
-        summed = summed + projection.bias
-    _close(f"sum of heads of layer {layer}", summed, attn_out, "attn_out")
+def _disturb(row: int, amount: float, activation: Tensor, hook: object) -> Tensor:
+    """Shrink one row's numbers by factors that are seeded, and uneven: LayerNorm undoes even ones.
+
+    With an amount of 0 nothing changes.
+    """
+    noise = torch.rand(activation.shape[1:], generator=torch.Generator().manual_seed(row))
+    disturbed = activation.clone()
+    disturbed[row] *= 1 - amount * noise.to(activation)
+    return disturbed

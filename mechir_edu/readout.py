@@ -5,10 +5,9 @@ compares it with the query's. A cross-encoder classifies its first position. Bot
 from the encoder, so that patching can run a part of the encoder and score what comes out.
 """
 
-import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -16,6 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from transformers import PretrainedConfig
+
+from mechir_edu.loading import read_json
 
 Hidden = Float[Tensor, "pair pos d_model"]
 Mask = Int[Tensor, "pair pos"]
@@ -117,75 +119,74 @@ class EmbeddingHead:
         return (queries * documents).sum(dim=-1)
 
 
-def read_embedding_head(folder: Path) -> EmbeddingHead:
-    """Read pooling, projections and similarity as sentence-transformers stores them.
+def read_embedding_head(
+    folder: Path, *, pooling: str | None = None, similarity: str | None = None
+) -> EmbeddingHead:
+    """Read pooling, projections, similarity and prompts as sentence-transformers stores them.
 
     A folder without ``modules.json`` says nothing about pooling; then [CLS] and the dot product
-    are taken, as MechIR does and as TAS-B needs.
+    are taken, as MechIR does and as TAS-B needs. ``pooling`` and ``similarity``, where given,
+    replace what the folder says.
 
     Raises
     ------
     ValueError
-        For a module or pooling that is not supported, naming it.
+        For modules, a pooling or a similarity that are not supported, naming them.
     """
-    if not (folder / "modules.json").exists():
-        return EmbeddingHead()
-    pooling, projections, normalise = "mean", [], False
-    for module in _read(folder / "modules.json"):
-        kind, place = module["type"].rsplit(".", 1)[-1], folder / module["path"]
-        if kind == "Pooling":
-            pooling = _pooling_mode(_read(place / "config.json"))
-        elif kind == "Dense":
-            projections.append(_dense(place))
-        elif kind == "Normalize":
-            normalise = True
-        elif kind != "Transformer":
-            raise ValueError(
-                f"{folder.name} has a sentence-transformers module {kind!r}; supported are "
-                "Transformer, Pooling, Dense and Normalize"
-            )
-    settings_file = folder / "config_sentence_transformers.json"
-    settings = _read(settings_file) if settings_file.exists() else {}
+    modules = read_json(folder / "modules.json")
+    if not modules:
+        return EmbeddingHead(pooling=pooling or "cls", similarity=similarity or "dot")
+    kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
+    if not re.fullmatch("Transformer Pooling( Dense)*( Normalize)?", " ".join(kinds)):
+        raise ValueError(
+            f"{folder.name} has the sentence-transformers modules {', '.join(kinds)}; supported "
+            "are Transformer, Pooling, any number of Dense, and at the end Normalize"
+        )
+    places = [folder / module["path"] for module in modules]
+    settings = read_json(folder / "config_sentence_transformers.json")
     prompts = settings.get("prompts") or {}
     return EmbeddingHead(
-        pooling=pooling,
-        projections=tuple(projections),
-        normalise=normalise,
-        similarity=settings.get("similarity_fn_name") or "cosine",
-        query_prompt=prompts.get("query", ""),
-        document_prompt=prompts.get("document", ""),
+        pooling=pooling or _pooling_mode(read_json(places[1] / "config.json")),
+        projections=tuple(_dense(places[i]) for i, kind in enumerate(kinds) if kind == "Dense"),
+        normalise=kinds[-1] == "Normalize",
+        similarity=similarity or settings.get("similarity_fn_name") or "cosine",
+        query_prompt=prompts.get("query") or "",
+        document_prompt=prompts.get("document") or "",
     )
 
 
-def _read(path: Path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def _pooling_mode(config: dict) -> str:
-    if "pooling_mode" in config:
-        modes = config["pooling_mode"]
-        modes = [modes] if isinstance(modes, str) else list(modes)
-    else:  # before sentence-transformers 5: one flag for each mode
+    modes = config.get("pooling_mode")
+    if modes is None:  # older checkpoints have one flag for each mode
         flags = [name for name, on in config.items() if name.startswith("pooling_mode_") and on]
         renamed = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
         modes = [name.removeprefix("pooling_mode_") for name in flags]
         modes = [renamed.get(mode, mode) for mode in modes]
+    modes = [modes] if isinstance(modes, str) else list(modes)
     if len(modes) != 1:
         raise ValueError(f"needed one pooling mode, got {modes}; pass pooling= to choose one")
+    if not config.get("include_prompt", True):
+        raise ValueError("pooling that leaves the prompt out (include_prompt) is not supported")
     return modes[0]
 
 
 def _dense(folder: Path) -> nn.Module:
-    config = _read(folder / "config.json")
+    """Make a projection of what sentence-transformers stored in a Dense module's folder."""
+    config = read_json(folder / "config.json")
+    on_tokens = config.get("module_input_name", "sentence_embedding") != "sentence_embedding"
+    if on_tokens or config.get("use_residual"):
+        raise ValueError(f"{folder.name}: needed a Dense of the embedding, without residual sum")
     linear = nn.Linear(config["in_features"], config["out_features"], bias=config["bias"])
-    weights = load_file(folder / "model.safetensors")
+    if (stored := folder / "model.safetensors").exists():
+        weights = load_file(stored)
+    else:
+        weights = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
     linear.load_state_dict({name.removeprefix("linear."): w for name, w in weights.items()})
-    module, name = config.get("activation_function", "torch.nn.modules.linear.Identity").rsplit(
-        ".", 1
-    )
-    if not module.startswith("torch.nn"):
-        raise ValueError(f"Dense activation must be of torch.nn, got {module}.{name}")
-    return nn.Sequential(linear, getattr(import_module(module), name)()).eval()
+    module, name = config.get("activation_function", "torch.nn.Tanh").rsplit(".", 1)
+    # The name comes from a file: only what torch.nn itself offers is looked up.
+    if not module.startswith("torch.nn") or not hasattr(nn, name):
+        raise ValueError(f"the activation of a Dense must be of torch.nn, got {module}.{name}")
+    return nn.Sequential(linear, getattr(nn, name)()).float().eval().requires_grad_(False)
 
 
 def classify(hf_model: nn.Module, hidden: Hidden, mask: Mask) -> Float[Tensor, "pair label"]:
@@ -212,11 +213,11 @@ def classifies_first_position(hf_model: nn.Module) -> bool:
     return getattr(hf_model.config, "classifier_pooling", "cls") == "cls"
 
 
-def relevant_label(config) -> int:
+def relevant_label(config: PretrainedConfig) -> int:
     """Index of the logit that means "relevant".
 
-    The only logit, or of two the last, unless ``id2label`` names one of them so ("relevant",
-    "true", "yes", "positive" without a negation).
+    The only logit, or of two the last, unless ``id2label`` calls exactly one of them "relevant",
+    "true", "yes", "positive" or "1".
 
     Raises
     ------

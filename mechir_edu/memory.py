@@ -1,4 +1,4 @@
-"""How much memory patching may take, and how many tokens may so be stacked in one pass."""
+"""How much memory patching may take: tokens stacked in one pass, pairs whose scores are held."""
 
 import re
 from typing import TYPE_CHECKING
@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 FLOAT = 4  # bytes
+SHARD_SIZE = 16  # pairs that a long run holds at once, and loses when it is killed
 
 
 def parse_bytes(text: str) -> int:

@@ -30,9 +30,9 @@ from mechir_edu.files import write_whole
 from mechir_edu.perturb import Edit, Pair
 
 FORMAT, FORMAT_VERSION = "mechir-edu patching result", 1
-_ROW_FIELDS = ("row_pair", "row_pos", "row_role")
+_OPTIONAL_ARRAYS = ("row_pair", "row_pos", "row_role", "exact")
 _PLAIN_FIELDS = ("direction", "site", "method", "filler", "provenance")
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, EOFError, OSError)
+UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, EOFError, OSError)
 
 
 # Compared by identity: arrays have no single answer to ==.
@@ -53,6 +53,8 @@ class PatchingResult:
     site, method, filler : as `mechir_edu.patch` was asked for.
     provenance : ranker, checksums, versions and seeds; only what JSON can hold.
     row_pair, row_pos, row_role : for each row the index of its pair, its position, its role.
+    exact : for each cell whether its scores are exact or a gradient's estimates; None where the
+        method treats all cells alike.
     """
 
     scores: Float[np.ndarray, "..."]
@@ -69,6 +71,7 @@ class PatchingResult:
     row_pair: Int[np.ndarray, " row"] | None = None
     row_pos: Int[np.ndarray, " row"] | None = None
     row_role: Int[np.ndarray, " row"] | None = None
+    exact: Bool[np.ndarray, "*cell"] | None = None
 
     def __post_init__(self) -> None:
         n_last = len(self.pairs if self.row_pair is None else self.row_pair)
@@ -83,6 +86,11 @@ class PatchingResult:
             raise ValueError(
                 f"needed a recipient and a donor score for each of {len(self.pairs)} pairs, "
                 f"got {len(self.recipient)} and {len(self.donor)}"
+            )
+        if self.exact is not None and self.exact.shape != self.scores.shape[:-1]:
+            raise ValueError(
+                f"needed to know of {self.scores.shape[:-1]} cells whether they are exact, got an "
+                f"array of shape {self.exact.shape}"
             )
 
     @property
@@ -219,23 +227,33 @@ class PatchingResult:
         ValueError
             If the provenance holds something that JSON cannot give back as it was.
         """
-        rows = {name: getattr(self, name) for name in _ROW_FIELDS if self.row_pair is not None}
-        arrays = {"scores": self.scores, "recipient": self.recipient, "donor": self.donor, **rows}
+        write_whole(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Content of the file that `save` writes."""
+        arrays = {"scores": self.scores, "recipient": self.recipient, "donor": self.donor}
+        optional = {name: getattr(self, name) for name in _OPTIONAL_ARRAYS}
+        arrays |= {name: array for name, array in optional.items() if array is not None}
         file = io.BytesIO()
         np.savez_compressed(file, meta=np.frombuffer(_encode(self), dtype=np.uint8), **arrays)
-        write_whole(Path(path), file.getvalue())
+        return file.getvalue()
 
     @classmethod
     def load(cls, path: str | Path) -> "PatchingResult":
-        """Read what `save` wrote.
+        """Read what `save` wrote, or the folder of a finished long run (`mechir_edu.runs`).
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is damaged, is something else, or comes from a newer version.
+            If the file is damaged, is something else, or comes from a newer version; if the run
+            is not finished.
         """
+        if Path(path).is_dir():
+            from mechir_edu.run_folder import read_folder  # which reads its shards with this class
+
+            return read_folder(Path(path))
         if not Path(path).is_file():
             raise FileNotFoundError(
                 f"needed a file that PatchingResult.save wrote, found none at {path}"
@@ -245,7 +263,7 @@ class PatchingResult:
                 arrays = {name: stored[name] for name in stored.files}
             meta = json.loads(arrays.pop("meta").tobytes())
             form, version = meta["format"], meta["version"]
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise ValueError(
                 f"{path} is not a whole result of MechIR-Edu ({error}); it may be cut short or "
                 "from another program: copy it again, or patch again"
@@ -367,12 +385,13 @@ def _decode(meta: dict[str, Any]) -> dict[str, Any]:
     """Undo `_encode`: the fields of a result that are not arrays."""
     return {
         "axes": tuple(meta["axes"]),
-        "pairs": tuple(_decode_pair(pair) for pair in meta["pairs"]),
+        "pairs": tuple(decode_pair(pair) for pair in meta["pairs"]),
         "skipped": tuple(Skipped(**skipped) for skipped in meta["skipped"]),
         **{name: meta[name] for name in _PLAIN_FIELDS},
     }
 
 
-def _decode_pair(fields: dict[str, Any]) -> Pair:
+def decode_pair(fields: dict[str, Any]) -> Pair:
+    """Undo `dataclasses.asdict` of a pair that went through JSON."""
     edit = fields["edit"] and Edit(**{side: tuple(at) for side, at in fields["edit"].items()})
     return Pair(**fields | {"edit": edit})

@@ -12,17 +12,22 @@ Methods
     fast path `mechir_edu.bridged.patch_stacked`). The same numbers as ``naive``.
 ``naive``
     One forward pass for each cell, through hooks: the reference.
+``gradient``
+    All cells estimated at once by attribution patching (`mechir_edu.gradients`).
+``screened``
+    The same, then exact patching of as many heads as the ``top_k`` by absolute mean effect need
+    (`mechir_edu.screening`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from tqdm.auto import tqdm
 
 from mechir_edu.align import align
@@ -30,18 +35,22 @@ from mechir_edu.aligned import ROLE_NAMES, AlignedPairs
 from mechir_edu.batches import Batch, make_batches
 from mechir_edu.bridged import Scored, patch_naive, patch_stacked
 from mechir_edu.collection import Skipped
+from mechir_edu.gradients import linearise
 from mechir_edu.memory import tokens_for
 from mechir_edu.perturb import Edit, Pair
 from mechir_edu.results import PatchingResult
+from mechir_edu.screening import screen
 from mechir_edu.sites import By, Sweep, make_sweep
 from mechir_edu.suffix import PostLNStack, patch_suffix
 
 if TYPE_CHECKING:
     from mechir_edu.rankers import Ranker
 
+Run = Callable[[Batch], Iterator[Scored]]
 Direction = Literal["auto", "perturbed_to_baseline", "baseline_to_perturbed"]
 DIRECTIONS = ("perturbed_to_baseline", "baseline_to_perturbed")
-METHODS = ("exact", "naive")
+ESTIMATING = ("gradient", "screened")
+METHODS = ("exact", "naive", *ESTIMATING)
 # Measured: about 24 sequences of 94 tokens fill a CPU's caches, more is slower; a GPU wants more.
 MAX_TOKENS = {"cpu": 2_300, "cuda": 65_536}
 
@@ -57,6 +66,7 @@ def patch(
     direction: Direction = "auto",
     filler: str = "a",
     method: str = "exact",
+    top_k: int = 10,
     memory: int | None = None,
     progress: bool | Callable[[int], object] = True,
 ) -> PatchingResult:
@@ -71,7 +81,8 @@ def patch(
         one role (`mechir_edu.aligned.ROLE_NAMES`).
     heads : for head sites, only these (layer, head), in this order.
     direction : "auto" patches into the side with the lower mean score.
-    method : "exact" or "naive" (see the module).
+    method : "exact", "naive", "gradient" or "screened" (see the module).
+    top_k : for "screened", how many heads are wanted exactly.
     memory : bytes that it may take beside the model; what suits the device when omitted.
     progress : show a bar, or a function that is told how many more pairs are done.
 
@@ -80,38 +91,49 @@ def patch(
     PatchingResult
         ``scores`` float32: [layer, head, pair] for head sites, [layer, pair] for the others;
         [cell, pair] with ``heads``; with a role axis before the pair, or rows (pair, pos) in place
-        of pairs where patched by position.
+        of pairs where patched by position. Of "screened", ``exact`` says which cells are exact, and
+        ``provenance["screening"]`` how the shortlist was checked.
 
     Raises
     ------
     ValueError
-        For an unknown option, pairs of the other kind of ranker, or when no pair could be aligned.
+        For an unknown option, "screened" with cells that are not whole heads, pairs of the other
+        kind of ranker, or when no pair could be aligned.
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     sweep = make_sweep(ranker, site, by, heads)
+    _check_method(method, sweep)
     aligned, limit = align_for(ranker, pairs, filler), token_limit(ranker, memory)
-    batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit))
-    baseline, perturbed = score_both(ranker, batches, len(aligned.aligned))
-    chosen = choose_direction(baseline, perturbed, direction)
-    run = _runner(ranker, sweep, chosen, method, limit)
-    layout = Layout(by, np.array([len(pair.roles) for pair in aligned.aligned]))
-    scores = _collect(counted(batches, f"patching {site}", progress), run, sweep, layout)
-    recipient, donor = (baseline, perturbed)[:: 1 if chosen == DIRECTIONS[0] else -1]
+    job = _make_job(ranker, sweep, aligned, limit, method, progress)
+    found = _estimate(job, direction) if method in ESTIMATING else _measure(job, direction, method)
+    if method == "screened":
+        found = _screen(job, found, top_k)
+    recipient, donor = found.sides
     return PatchingResult(
-        scores=scores,
+        scores=found.scores,
         axes=sweep.axes,
         recipient=recipient,
         donor=donor,
-        direction=chosen,
+        direction=found.direction,
         pairs=tuple(pair.pair for pair in aligned.aligned),
         skipped=aligned.skipped,
         site=site,
         method=method,
         filler=aligned.filler,
-        provenance=provenance_of(ranker, sweep),
+        provenance=provenance_of(ranker, sweep) | found.notes,
+        exact=found.exact,
         **_rows(sweep, aligned),
     )
+
+
+def _check_method(method: str, sweep: Sweep) -> None:
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if method == "screened" and (sweep.by is not None or not sweep.is_head_site):
+        raise ValueError(
+            f"screened ranks heads patched at all positions, got site {sweep.site!r} by "
+            f'{sweep.by!r}; use "gradient", or screen first and patch the heads it finds with '
+            "heads= and by="
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,9 +302,7 @@ def score_both(
     return scores[0], scores[1]
 
 
-def _runner(
-    ranker: "Ranker", sweep: Sweep, direction: str, method: str, limit: int
-) -> Callable[[Batch], Iterator[Scored]]:
+def _runner(ranker: "Ranker", sweep: Sweep, direction: str, method: str, limit: int) -> Run:
     if method == "naive":
         return lambda batch: patch_naive(ranker, batch, sweep, direction)
     if ranker.is_post_ln:
@@ -315,7 +335,7 @@ class Layout:
 
 
 def _collect(
-    batches: Iterable[Batch], run: Callable[[Batch], Iterator[Scored]], sweep: Sweep, layout: Layout
+    batches: Iterable[Batch], run: Run, sweep: Sweep, layout: Layout
 ) -> Float[np.ndarray, "..."]:
     scores = np.full(layout.shape(sweep), np.nan, dtype=np.float32)
     for batch in batches:
@@ -323,6 +343,97 @@ def _collect(
             for (layer, mask, head), row in zip(cells, some.cpu().numpy(), strict=True):
                 scores[(*sweep.index(layer, head), *layout.at(mask, batch.index))] = row
     return scores
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every method starts from."""
+
+    ranker: "Ranker"
+    sweep: Sweep
+    batches: list[Batch]
+    layout: Layout
+    limit: int  # tokens in one pass
+    progress: bool | Callable[[int], object]
+
+    def collect(
+        self, run: Run, sweep: Sweep | None = None, *, tells: bool = True
+    ) -> Float[np.ndarray, "..."]:
+        """Scores of all cells (or those of another sweep); a repeated pass tells no progress."""
+        progress = self.progress if tells else self.progress is True
+        batches = counted(self.batches, f"patching {self.sweep.site}", progress)
+        return _collect(batches, run, sweep or self.sweep, self.layout)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a method found: scores after each patch, and of both runs without one, [pair]."""
+
+    scores: Float[np.ndarray, "..."]
+    baseline: Float[np.ndarray, " pair"]
+    perturbed: Float[np.ndarray, " pair"]
+    direction: str
+    exact: Bool[np.ndarray, "..."] | None = None
+    notes: dict = field(default_factory=dict)
+
+    @property
+    def sides(self) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
+        """Scores of the recipient and of the donor."""
+        return (self.baseline, self.perturbed)[:: 1 if self.direction == DIRECTIONS[0] else -1]
+
+
+def _make_job(
+    ranker: "Ranker", sweep: Sweep, aligned: AlignedPairs, limit: int, method: str, progress
+) -> Job:
+    # A gradient needs what every layer computed, not one: smaller passes keep it in the budget.
+    n_passes = max(1, sweep.n_layers // 2) if method in ESTIMATING else 1
+    batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit // n_passes))
+    layout = Layout(sweep.by, np.array([len(pair.roles) for pair in aligned.aligned]))
+    return Job(ranker, sweep, batches, layout, limit, progress)
+
+
+def _measure(job: Job, direction: Direction, method: str) -> Found:
+    baseline, perturbed = score_both(job.ranker, job.batches, len(job.layout.lengths))
+    chosen = choose_direction(baseline, perturbed, direction)
+    run = _runner(job.ranker, job.sweep, chosen, method, job.limit)
+    return Found(job.collect(run), baseline, perturbed, chosen)
+
+
+def _estimate(job: Job, direction: Direction, *, again: bool = False) -> Found:
+    model = PostLNStack(job.ranker) if job.ranker.is_post_ln else job.ranker
+    # The pass for the gradient scores both sides, so "auto" is decided after a guess.
+    guess = choose_direction(*np.zeros((2, 1)), direction)
+    sides = np.empty((2, len(job.layout.lengths)), dtype=np.float32)
+
+    def run(batch: Batch) -> Iterator[Scored]:
+        linear = linearise(model, batch, job.sweep, guess)
+        sides[:, batch.index] = torch.stack([linear.recipient, linear.donor]).cpu().numpy()
+        return linear.estimates(batch, job.sweep)
+
+    scores = job.collect(run, tells=not again)
+    baseline, perturbed = sides[:: 1 if guess == DIRECTIONS[0] else -1]
+    chosen = choose_direction(baseline, perturbed, direction)
+    if chosen != guess:
+        return _estimate(job, chosen, again=True)
+    return Found(scores, baseline, perturbed, chosen)
+
+
+def _screen(job: Job, found: Found, top_k: int) -> Found:
+    cells = job.sweep.heads or tuple(np.ndindex(job.sweep.cell_shape))
+
+    def patch_exactly(some: list[int]) -> Float[np.ndarray, "cell pair"]:
+        sweep = replace(job.sweep, heads=tuple(cells[i] for i in some))
+        run = _runner(job.ranker, sweep, found.direction, "exact", job.limit)
+        return job.collect(run, sweep, tells=False)
+
+    estimates = found.scores.reshape(len(cells), -1)
+    screened = screen(estimates, found.sides[0], patch_exactly, top_k=top_k)
+    return replace(
+        found,
+        scores=screened.scores.reshape(found.scores.shape),
+        exact=screened.exact.reshape(found.scores.shape[:-1]),
+        notes={"screening": screened.report(cells)},
+    )
 
 
 def _rows(sweep: Sweep, aligned: AlignedPairs) -> dict[str, np.ndarray]:

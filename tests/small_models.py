@@ -1,0 +1,68 @@
+"""Tiny random encoders of every family, saved as checkpoints that ``Dot`` and ``Cat`` can load.
+
+Two layers, four heads, 32 dimensions. All weights, biases and LayerNorms included, are drawn with
+a standard deviation of 0.3, ten times the usual one: whatever is wrong then moves the output by
+far more than rounding does.
+"""
+
+from pathlib import Path
+
+import torch
+import transformers
+from small_tokenizers import byte_level_bpe, wordpiece
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+SMALL |= {"intermediate_size": 48, "max_position_embeddings": 130}
+DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 130}
+# One global layer, and one in which a token sees three to the left and three to the right.
+MODERN = {**SMALL, "global_attn_every_n_layers": 2, "local_attention": 6}
+MODERN |= {"attention_bias": True, "mlp_bias": True, "norm_bias": True}
+
+FAMILIES = {  # prefix of its classes, settings, tokenizer
+    "bert": ("Bert", SMALL, wordpiece),
+    "distilbert": ("DistilBert", DISTIL, wordpiece),
+    "electra": ("Electra", {**SMALL, "embedding_size": 32}, wordpiece),
+    "electra-narrow": ("Electra", {**SMALL, "embedding_size": 16}, wordpiece),
+    "roberta": ("Roberta", {**SMALL, "type_vocab_size": 1}, byte_level_bpe),
+    "xlm-roberta": ("XLMRoberta", {**SMALL, "type_vocab_size": 1}, byte_level_bpe),
+    "mpnet": ("MPNet", SMALL, byte_level_bpe),
+    "modernbert": ("ModernBert", MODERN, wordpiece),
+}
+
+
+def build_model(family, suffix="Model", *, seed=0, **settings):
+    """Random model of a family, in evaluation mode; ``suffix`` completes its class's name."""
+    prefix, shape, make_tokenizer = FAMILIES[family]
+    tokenizer = make_tokenizer()
+    ids = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    model_class = getattr(transformers, prefix + suffix)
+    model = model_class(model_class.config_class(**ids, **{**shape, **settings})).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            is_scale = parameter.dim() == 1 and name.endswith("weight")
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(0.3 * noise + is_scale)
+    return model
+
+
+def save_model(family, suffix, folder, **settings):
+    """Save `build_model`'s model with its tokenizer; gives the folder."""
+    build_model(family, suffix, **settings).save_pretrained(folder)
+    FAMILIES[family][2]().save_pretrained(folder)
+    return Path(folder)
+
+
+def save_sentence_transformer(folder, family="bert", *, pooling="mean", after=(), **settings):
+    """Save a random bi-encoder as sentence-transformers does, and give that library's model.
+
+    ``after`` are modules behind the pooling; ``settings`` are SentenceTransformer's.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    transformer = Transformer(str(save_model(family, "Model", folder / "encoder")))
+    pool = Pooling(transformer.get_embedding_dimension(), pooling_mode=pooling)
+    model = SentenceTransformer(modules=[transformer, pool, *after], device="cpu", **settings)
+    model.save(str(folder / "saved"), create_model_card=False)
+    return model

@@ -37,7 +37,7 @@ from transformer_lens.model_bridge.generalized_components import (
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig
 from transformers.masking_utils import eager_mask
 
 from mechir_edu.components import (
@@ -258,10 +258,15 @@ ADAPTERS = {
 }
 
 
-def first_position(config: Any) -> int:
-    """Number of the first position: RoBERTa, XLM-R and MPNet count from ``padding_idx + 1``."""
-    counts_from_padding = config.model_type in ("roberta", "xlm-roberta", "mpnet")
-    return config.pad_token_id + 1 if counts_from_padding else 0
+def first_position(config: PretrainedConfig) -> int:
+    """Number of the first position: RoBERTa, XLM-R and MPNet count on from their padding's."""
+    match config.model_type:
+        case "roberta" | "xlm-roberta":
+            return config.pad_token_id + 1
+        case "mpnet":  # whatever the config says of padding
+            return 2
+        case _:
+            return 0
 
 
 def position_ids(hf_model: nn.Module, n_pos: int) -> Tensor:

@@ -8,6 +8,7 @@ A map of the package, in the order in which data flows::
     align        both as equally long token sequences   align
     rankers      models with hooks                      Dot, Cat
     patching     what each component carries            patch
+    paths        what one head tells another            path_patch
     results      scores after every patch               PatchingResult
     stats        recovery, with its uncertainty         recovery
     plots        pictures                               plots.plot_heads
@@ -28,11 +29,13 @@ _HOME = {
     "Dot": "rankers",
     "Pair": "perturb",
     "PatchingResult": "results",
+    "PathResult": "paths",
     "Role": "aligned",
     "align": "align",
     "load_collection": "collection",
     "make_pairs": "perturb",
     "patch": "patching",
+    "path_patch": "paths",
     "perturbation": "perturb",
 }
 _MODULES = ("plots", "stats")

@@ -261,8 +261,8 @@ def path_patch(
     aligned = align_for(ranker, pairs, filler)
     limit = token_limit(ranker)
     # Batches small enough that one sender with all receivers of a layer fills a pass.
-    members = make_batches(ranker, aligned.aligned, max_tokens=limit // ranker.n_heads)
-    batches = list(members)
+    tokens = limit // ranker.n_heads
+    batches = list(make_batches(ranker, aligned.aligned, max_tokens=tokens))
     baseline, perturbed = score_both(ranker, batches, len(aligned.aligned))
     chosen = choose_direction(baseline, perturbed, direction)
     recipient, donor = (baseline, perturbed)[:: 1 if chosen == DIRECTIONS[0] else -1]
@@ -353,14 +353,18 @@ def _make_edges(
     for name, value, known in (("via", via, VIAS), ("mlps", mlps, MLPS)):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    every = tuple(product(range(ranker.n_layers), range(ranker.n_heads)))
-    given = make_sweep(ranker, "head", None, senders).heads or every
+    given = _choose_heads(ranker, senders)
     # A sweep refuses an empty choice, but without receivers the paths to the score remain.
-    taken = make_sweep(ranker, "head", None, receivers or None).heads or every
-    taken = taken if receivers is None or len(receivers) else ()
+    wants_none = receivers is not None and not len(receivers)
+    taken = () if wants_none else _choose_heads(ranker, receivers)
     # With all three inputs changed, it is the receiver's z that is patched.
     sweep = make_sweep(ranker, "head" if via == "qkv" else via, None, None)
     return Edges(given, taken, via, mlps, sweep)
+
+
+def _choose_heads(ranker: "Ranker", heads: Sequence[Head] | None) -> tuple[Head, ...]:
+    every = product(range(ranker.n_layers), range(ranker.n_heads))
+    return make_sweep(ranker, "head", None, heads).heads or tuple(every)
 
 
 def _patch_edges(

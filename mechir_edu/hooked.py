@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mechir_edu.adapters import FAMILIES, convert, first_position, position_ids
 from mechir_edu.proof import prove, run_reference
+from mechir_edu.readout import Hidden, Mask
 
 if TYPE_CHECKING:
     from mechir_edu.results import PatchingResult
@@ -118,9 +119,7 @@ class Ranker:
         """Token ids, mask and types of texts, padded to the longest."""
         raise NotImplementedError
 
-    def output(
-        self, hidden: Float[Tensor, "text pos d_model"], attention_mask: TokenIds
-    ) -> Float[Tensor, "text ..."]:
+    def output(self, hidden: Hidden, attention_mask: Mask) -> Float[Tensor, "pair ..."]:
         """What `forward` returns, from final hidden states."""
         raise NotImplementedError
 
@@ -144,7 +143,7 @@ class Ranker:
         inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         return inputs | {"position_ids": positions}
 
-    def hidden(self, inputs: Inputs) -> Float[Tensor, "text pos d_model"]:
+    def hidden(self, inputs: Inputs) -> Hidden:
         """Final hidden states of the encoder from `model_inputs`, hooks included."""
         return self.hf_model.base_model(**inputs)[0]
 

@@ -11,13 +11,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from mechir_edu import loading
-from mechir_edu.hooked import Inputs, Ranker, TokenIds
+from mechir_edu.hooked import Inputs, Ranker
 from mechir_edu.readout import (
+    Embedding,
+    Hidden,
+    Mask,
     classifies_first_position,
     classify,
     read_embedding_head,
@@ -95,17 +98,15 @@ class Dot(Ranker):
         """Token ids and mask of one or more texts, padded to the longest."""
         return _encode(self.tokenizer, _listed(texts), max_length=self.max_length)
 
-    def output(
-        self, hidden: Float[Tensor, "text pos d_model"], attention_mask: TokenIds
-    ) -> Float[Tensor, "text d_embedding"]:
+    def output(self, hidden: Hidden, attention_mask: Mask) -> Embedding:
         """Embeddings from final hidden states."""
         return self.head.embed(hidden, attention_mask)
 
     def relevance(
         self,
-        hidden: Float[Tensor, "pair pos d_model"],
-        attention_mask: Int[Tensor, "pair pos"],
-        fixed: Float[Tensor, "pair d_embedding"],
+        hidden: Hidden,
+        attention_mask: Mask,
+        fixed: Embedding,
     ) -> Float[Tensor, " pair"]:
         """Relevance scores from final hidden states and the other side's embeddings."""
         return self.head.compare(fixed, self.output(hidden, attention_mask))
@@ -180,16 +181,14 @@ class Cat(Ranker):
         queries = [queries] * len(texts) if isinstance(queries, str) else list(queries)
         return _encode(self.tokenizer, queries, texts, max_length=self.max_length)
 
-    def output(
-        self, hidden: Float[Tensor, "pair pos d_model"], attention_mask: Int[Tensor, "pair pos"]
-    ) -> Float[Tensor, " pair"]:
+    def output(self, hidden: Hidden, attention_mask: Mask) -> Float[Tensor, " pair"]:
         """Relevance scores from final hidden states."""
         return classify(self.hf_model, hidden, attention_mask)[:, self.label]
 
     def relevance(
         self,
-        hidden: Float[Tensor, "pair pos d_model"],
-        attention_mask: Int[Tensor, "pair pos"],
+        hidden: Hidden,
+        attention_mask: Mask,
         fixed: None = None,
     ) -> Float[Tensor, " pair"]:
         """Relevance scores from final hidden states; a cross-encoder has no other side."""

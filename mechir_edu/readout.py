@@ -20,7 +20,7 @@ from transformers import PretrainedConfig
 from mechir_edu.loading import read_json
 
 Hidden = Float[Tensor, "pair pos d_model"]
-Mask = Int[Tensor, "pair pos"]
+Mask = Int[Tensor, "pair _"]  # may be longer: some scores need the hidden state of position 0 only
 Embedding = Float[Tensor, "pair d_embedding"]
 
 
@@ -70,6 +70,12 @@ POOLING: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "lasttoken": last_token,
     "mean_sqrt_len_tokens": mean_sqrt_pool,
     "weightedmean": weighted_mean_pool,
+}
+RENAMED = {  # as older checkpoints have it: as it is now
+    "cls_token": "cls",
+    "mean_tokens": "mean",
+    "max_tokens": "max",
+    "weightedmean_tokens": "weightedmean",
 }
 SIMILARITIES = ("dot", "cosine")
 
@@ -159,9 +165,8 @@ def _pooling_mode(config: dict) -> str:
     modes = config.get("pooling_mode")
     if modes is None:  # older checkpoints have one flag for each mode
         flags = [name for name, on in config.items() if name.startswith("pooling_mode_") and on]
-        renamed = {"cls_token": "cls", "mean_tokens": "mean", "max_tokens": "max"}
         modes = [name.removeprefix("pooling_mode_") for name in flags]
-        modes = [renamed.get(mode, mode) for mode in modes]
+        modes = [RENAMED.get(mode, mode) for mode in modes]
     modes = [modes] if isinstance(modes, str) else list(modes)
     if len(modes) != 1:
         raise ValueError(f"needed one pooling mode, got {modes}; pass pooling= to choose one")

@@ -82,7 +82,7 @@ def linearise(
         # Pairs do not see each other, so the sum's gradient holds each pair's own.
         slopes = torch.autograd.grad(recipient.sum(), list(sites.values()))
     effects = {
-        layer: (slope * change).sum(dim=-1).view(batch.n_pairs, -1, batch.n_pos)
+        layer: (slope * change).sum(dim=-1).reshape(batch.n_pairs, -1, batch.n_pos)
         for (layer, change), slope in zip(changes.items(), slopes, strict=True)
     }
     return Linearised(recipient.detach(), donor.detach(), effects)
@@ -150,3 +150,60 @@ def _through_hooks(
 def _heads_outside(activation: Tensor, site: str) -> Tensor:
     """Swap pos and head where a hook has them as [pair, pos, head, d_head]; its own inverse."""
     return activation.transpose(1, 2) if site in ("head", "q", "k", "v") else activation
+
+
+@dataclass(frozen=True, eq=False)
+class ApproximationError:
+    """How far estimated effects are from exact ones, as means over pairs.
+
+    Attributes
+    ----------
+    pearson, spearman : correlation over cells.
+    top_k, overlap : share of the exact ``top_k`` (by absolute effect) that the estimates' hold.
+    error : estimated minus exact effect of each cell, [*cell], in score units.
+    n_pairs : how many pairs the means are over.
+    """
+
+    pearson: float
+    spearman: float
+    top_k: int
+    overlap: float
+    error: Float[np.ndarray, "*cell"]
+    n_pairs: int
+
+    @property
+    def largest(self) -> float:
+        """Largest absolute error of a cell, in score units."""
+        return float(np.abs(self.error).max())
+
+    @property
+    def worst(self) -> tuple[int, ...]:
+        """Index of the cell with the largest error."""
+        return tuple(
+            int(i) for i in np.unravel_index(np.abs(self.error).argmax(), self.error.shape)
+        )
+
+
+def approximation_error(
+    estimated: PatchingResult, exact: PatchingResult, *, top_k: int = 10
+) -> ApproximationError:
+    """Compare a gradient's estimates with exact patching of the same pairs.
+
+    Raises
+    ------
+    ValueError
+        If the results are of different pairs, sites, axes or directions, or by position.
+    """
+    for name in ("pairs", "site", "axes", "direction"):
+        if getattr(estimated, name) != getattr(exact, name):
+            raise ValueError(f"needed two results with the same {name}; patch both alike")
+    found, true = (result.effect().mean(axis=-1, dtype=np.float64) for result in (estimated, exact))
+    leading = [set(np.argsort(-np.abs(effect.ravel()))[:top_k]) for effect in (found, true)]
+    return ApproximationError(
+        pearson=float(pearsonr(found.ravel(), true.ravel()).statistic),
+        spearman=float(spearmanr(found.ravel(), true.ravel()).statistic),
+        top_k=top_k,
+        overlap=len(set.intersection(*leading)) / len(leading[1]),
+        error=found - true,
+        n_pairs=len(exact.pairs),
+    )

@@ -4,7 +4,7 @@ Estimates from one gradient (`mechir_edu.gradients`) rank all heads; the leading
 exactly until no other can reach the top k by absolute mean effect. ::
 
     a = |mean estimated effect| of a head        e = |mean exact effect| of a shortlisted head
-    growth = largest (e - a) / a on the shortlist, at least 0
+    growth = largest (e - a) / a on the shortlist, at least LEAST
     margin = SAFETY * growth * (largest a outside the shortlist)
     passed = (k-th largest e) > (largest a outside the shortlist) + margin
 
@@ -25,6 +25,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 SAFETY = 1.5
+# Of a dozen errors all may by chance be in the harmless direction: that does not make a margin 0.
+LEAST = 0.2
 # Enough for most sets in one round: a further round runs both sides of every pair again.
 FIRST = 0.65
 
@@ -121,7 +123,7 @@ def _sizes(scores: Scores, recipient: Float[np.ndarray, " pair"]) -> Sizes:
 
 
 def _growth(found: Sizes, estimated: Sizes) -> float:
-    return max(0.0, float(((found - estimated) / estimated).max()))
+    return max(LEAST, float(((found - estimated) / estimated).max()))
 
 
 def _check_lengths(top_k: int, longest: int | None) -> None:

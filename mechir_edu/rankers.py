@@ -89,6 +89,9 @@ class Dot(Ranker):
             projection.to(self.device)
         self._wrap(verify)
 
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, {self.head.pooling} pooling, {self.head.similarity})"
+
     @property
     def reads_first_position_only(self) -> bool:
         """Whether the score depends on the final hidden state of position 0 alone."""

@@ -5,15 +5,23 @@ a standard deviation of 0.3, ten times the usual one: whatever is wrong then mov
 far more than rounding does.
 """
 
+import copy
 from pathlib import Path
 
 import torch
 import transformers
 from small_tokenizers import byte_level_bpe, wordpiece
 
+MAX_LENGTH = 128  # of texts; RoBERTa, XLM-R and MPNet have no use for their first two positions
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-SMALL |= {"intermediate_size": 48, "max_position_embeddings": 130}
-DISTIL = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": 130}
+SMALL |= {"intermediate_size": 48, "max_position_embeddings": MAX_LENGTH + 2}
+DISTIL = {
+    "dim": 32,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 48,
+    "max_position_embeddings": MAX_LENGTH + 2,
+}
 # One global layer, and one in which a token sees three to the left and three to the right.
 MODERN = {**SMALL, "global_attn_every_n_layers": 2, "local_attention": 6}
 MODERN |= {"attention_bias": True, "mlp_bias": True, "norm_bias": True}
@@ -49,7 +57,9 @@ def build_model(family, suffix="Model", *, seed=0, **settings):
 def save_model(family, suffix, folder, **settings):
     """Save `build_model`'s model with its tokenizer; gives the folder."""
     build_model(family, suffix, **settings).save_pretrained(folder)
-    FAMILIES[family][2]().save_pretrained(folder)
+    tokenizer = copy.deepcopy(FAMILIES[family][2]())
+    tokenizer.model_max_length = MAX_LENGTH
+    tokenizer.save_pretrained(folder)
     return Path(folder)
 
 

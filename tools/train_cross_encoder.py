@@ -126,8 +126,10 @@ def pseudo_queries(
     -------
     list of (query, index of its passage, text of that passage to learn from)
     """
-    made = []
+    made: list[tuple[str, int, str]] = []
     for index in rng.permutation(len(passages)):
+        if len(made) == n:
+            break
         sentences = re.split(r"(?<=[.!?])\s+", passages[index])
         which = int(rng.integers(len(sentences)))
         words = re.findall(r"[\w'-]+", sentences[which])
@@ -137,8 +139,6 @@ def pseudo_queries(
         start = 0 if rng.random() < 0.5 else int(rng.integers(max(1, len(words) - size)))
         rest = [s for i, s in enumerate(sentences) if i != which or rng.random() < 0.5]
         made.append((" ".join(words[start : start + size]), int(index), " ".join(rest)))
-        if len(made) == n:
-            break
     return made
 
 
@@ -226,7 +226,9 @@ def make_lists(data: Data, options: argparse.Namespace) -> Lists:
         ],
     }
     about = {
-        "teacher_weights": dict(zip(teachers.FEATURES, weights.round(3).tolist(), strict=True)),
+        "teacher_weights": {
+            name: round(float(w), 3) for name, w in zip(teachers.FEATURES, weights, strict=True)
+        },
         "held_out_queries": held_ids,
         "extra_queries_dropped": n_dropped,
         **{f"{kind}_lists": len(lists) for kind, lists in train.items()},

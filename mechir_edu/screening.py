@@ -1,21 +1,26 @@
 """Patch exactly only the heads that a top k needs, and check that no other can belong to it.
 
 Estimates from one gradient (`mechir_edu.gradients`) rank all heads; the leading ones are patched
-exactly until no other can reach the top k by absolute mean effect. ::
+exactly until no other can reach the top k by absolute mean effect over the pairs. ::
 
-    a = |mean estimated effect| of a head        e = |mean exact effect| of a shortlisted head
-    growth = largest (e - a) / a on the shortlist, at least LEAST
-    margin = SAFETY * growth * (largest a outside the shortlist)
-    passed = (k-th largest e) > (largest a outside the shortlist) + margin
+    a = |mean estimated effect|, w = mean |estimated effect| of a head: w > a where pairs cancel
+    e = |mean exact effect| of a head on the shortlist
+    growth = largest (e - a) / w on the shortlist, at least LEAST
+    bound  = a + SAFETY * growth * w of a head outside the shortlist
+    passed = (k-th largest e on the shortlist) > (largest bound outside)
 
-First come all heads whose a is at least `FIRST` of the k-th largest; then, in each round, all heads
-that the rule does not yet exclude, so that the check holds in the end unless a limit is set.
+First come the heads whose bound with the least growth is `FIRST` of the k-th largest or more; then,
+in each round, all heads that the rule does not yet exclude, so that the check holds in the end
+unless a limit is set.
 
-What it assumes: a head left out is underestimated by a factor that is at most `SAFETY` times as far
-from 1 as the worst on the shortlist. The assumption is about heads that nobody patched and cannot
-be proved. It fails for a head whose gradient has vanished (a saturated softmax, see
-`mechir_edu.gradients`) where no shortlisted head gives warning: its estimate is zero, whatever it
-does. Exact patching is the remedy where that matters.
+What it assumes: no head that is left out is underestimated, relative to its w, by more than
+`SAFETY` times the worst on the shortlist. That is about heads nobody patched and cannot be proved.
+It fails for a head whose gradient has vanished (a saturated softmax, see `mechir_edu.gradients`)
+where no head on the shortlist gives warning. Exact patching is the remedy where that matters.
+
+Measured on MiniLM for the top 10, on overlapping sets of TFC1, TDC and control pairs of TREC DL:
+where the check passed, the top 10 was right in 47 of 47 sets of 16 to 32 pairs, in 51 of 56 sets of
+8 and in 46 of 56 sets of 4. With few pairs one pair's error is not averaged out: patch exactly.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,10 +30,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 SAFETY = 1.5
-# Of a dozen errors all may by chance be in the harmless direction: that does not make a margin 0.
-LEAST = 0.2
+# Of a dozen errors all may by chance be in the harmless direction: that is no reason for no margin.
+LEAST = 0.1
 # Enough for most sets in one round: a further round runs both sides of every pair again.
-FIRST = 0.65
+FIRST = 0.7
 
 Scores = Float[np.ndarray, "cell pair"]
 Sizes = Float[np.ndarray, " cell"]
@@ -41,30 +46,34 @@ class Screened:
     Attributes
     ----------
     scores : after each patch, [cell, pair].
-    exact : which cells were patched exactly, [cell].
-    shortlist : those cells, in the order of their estimates.
+    shortlist : cells that were patched exactly, the largest estimate first.
     rounds : how often a round of exact patching was needed.
     kth_effect : the k-th largest absolute mean effect on the shortlist, in score units.
-    largest_left : the largest absolute mean estimate outside of it, 0 if nothing is left.
-    margin : what an estimate outside may be too small by, in score units.
+    bound : what no head outside the shortlist can exceed, by the rule of this module, in score
+        units; 0 if no head is left.
+    margin : how much of the bound is not that head's estimate but its possible error.
     """
 
     scores: Scores
-    exact: Bool[np.ndarray, " cell"]
     shortlist: tuple[int, ...]
     rounds: int
     kth_effect: float
-    largest_left: float
+    bound: float
     margin: float
 
     @property
+    def exact(self) -> Bool[np.ndarray, " cell"]:
+        """Which cells were patched exactly."""
+        return np.isin(np.arange(len(self.scores)), self.shortlist)
+
+    @property
     def passed(self) -> bool:
-        """Whether no head outside the shortlist can belong to the top k, by the rule above."""
-        return bool(self.exact.all()) or self.kth_effect > self.largest_left + self.margin
+        """Whether no head outside the shortlist can belong to the top k, by the rule."""
+        return self.kth_effect > self.bound or len(self.shortlist) == len(self.scores)
 
     def report(self, heads: Sequence[tuple[int, int]]) -> dict:
         """Say what was done, in what JSON can hold; ``heads`` is the (layer, head) of each cell."""
-        names = ("rounds", "kth_effect", "largest_left", "margin", "passed")
+        names = ("rounds", "kth_effect", "bound", "margin", "passed")
         shortlist = [[int(at) for at in heads[cell]] for cell in self.shortlist]
         return {"shortlist": shortlist} | {name: getattr(self, name) for name in names}
 
@@ -95,35 +104,43 @@ def screen(
     _check_lengths(top_k, longest)
     n_cells = len(estimates)
     top_k, longest = min(top_k, n_cells), n_cells if longest is None else longest
-    # Rounding moves a score by some units in its last place; no estimate means less than that.
-    sizes = np.maximum(_sizes(estimates, recipient), 8 * np.spacing(np.abs(recipient).max()))
-    order = np.argsort(-sizes, kind="stable")
-    scores, rounds, done = estimates.copy(), 0, 0
-    reach = np.count_nonzero(sizes >= FIRST * sizes[order[top_k - 1]])
-    while done < (reach := min(int(reach), longest)):
-        scores[order[done:reach]] = patch_exactly(order[done:reach].tolist())
-        rounds, done = rounds + 1, reach
-        found = _sizes(scores[order[:done]], recipient)
-        kth, growth = float(np.sort(found)[-top_k]), _growth(found, sizes[order[:done]])
-        reach = done + np.count_nonzero(sizes[order[done:]] * (1 + SAFETY * growth) >= kth)
-    left = float(sizes[order[done]]) if done < n_cells else 0.0
+    a, w = _sizes(estimates, recipient)
+    scores, rounds = estimates.copy(), 0
+    is_left, bounds = np.ones(n_cells, dtype=bool), _bounds(a, w)
+    wanted = bounds >= FIRST * np.sort(bounds)[-top_k]
+    while some := _largest(bounds, wanted & is_left, longest - int((~is_left).sum())):
+        scores[some], is_left[some], rounds = patch_exactly(some), False, rounds + 1
+        e, _ = _sizes(scores[~is_left], recipient)
+        kth = float(np.sort(e)[-top_k])
+        bounds = _bounds(a, w, float(((e - a[~is_left]) / w[~is_left]).max()))
+        wanted = bounds >= kth
+    nearest = np.argmax(np.where(is_left, bounds, -1))
     return Screened(
         scores=scores,
-        exact=np.isin(np.arange(n_cells), order[:done]),
-        shortlist=tuple(order[:done].tolist()),
+        shortlist=tuple(_largest(a, ~is_left, n_cells)),
         rounds=rounds,
         kth_effect=kth,
-        largest_left=left,
-        margin=SAFETY * growth * left,
+        bound=float(bounds[nearest] * is_left[nearest]),
+        margin=float((bounds - a)[nearest] * is_left[nearest]),
     )
 
 
-def _sizes(scores: Scores, recipient: Float[np.ndarray, " pair"]) -> Sizes:
-    return np.abs(np.subtract(scores, recipient, dtype=np.float64).mean(axis=1))
+def _sizes(scores: Scores, recipient: Float[np.ndarray, " pair"]) -> tuple[Sizes, Sizes]:
+    """Absolute mean effects, and means of absolute effects."""
+    effects = np.subtract(scores, recipient, dtype=np.float64)
+    # Rounding moves a score by some units in its last place; no effect means less than that.
+    floor = 8 * np.spacing(np.abs(recipient).max())
+    return np.abs(effects.mean(axis=1)), np.maximum(np.abs(effects).mean(axis=1), floor)
 
 
-def _growth(found: Sizes, estimated: Sizes) -> float:
-    return max(LEAST, float(((found - estimated) / estimated).max()))
+def _bounds(a: Sizes, w: Sizes, growth: float = LEAST) -> Sizes:
+    return a + SAFETY * max(LEAST, growth) * w
+
+
+def _largest(sizes: Sizes, among: Bool[np.ndarray, " cell"], most: int) -> list[int]:
+    """At most so many of some cells, the largest first."""
+    order = np.argsort(-sizes, kind="stable")
+    return order[among[order]][:most].tolist()
 
 
 def _check_lengths(top_k: int, longest: int | None) -> None:

@@ -91,7 +91,8 @@ def test_perfect_estimates_need_no_more_than_the_first_round():
     assert found.shortlist == (0, 1, 2)
     assert found.rounds == 1
     assert found.margin == pytest.approx(SAFETY * LEAST * 3.0)
-    assert found.kth_effect == 6.0 > found.largest_left + found.margin
+    assert found.bound == pytest.approx(3.0 + found.margin)
+    assert found.kth_effect == 6.0
 
 
 def test_errors_on_the_shortlist_lengthen_it():
@@ -101,6 +102,15 @@ def test_errors_on_the_shortlist_lengthen_it():
     assert set(found.shortlist) == {0, 1, 2, 3}
     growth = (12.0 - 7.0) / 7.0
     assert found.margin == pytest.approx(SAFETY * growth * 2.0)
+
+
+def test_a_head_whose_pairs_cancel_is_bounded_by_what_they_would_be_worth():
+    estimated = np.array([[8.0, 8.0], [5.0, 5.0], [1.0, 1.0], [-20.0, 20.2]])
+    exact = np.array([[8.0, 8.0], [7.0, 7.0], [1.0, 1.0], [-20.0, 36.0]])
+    found = screen(estimated, np.zeros(2), exact.__getitem__, top_k=2)
+    assert found.passed
+    assert found.shortlist == (0, 1, 3)
+    np.testing.assert_array_equal(found.exact, [True, True, False, True])
 
 
 def test_a_shortlist_cut_short_fails_its_check():
@@ -125,7 +135,7 @@ def test_all_cells_exact_is_a_pass_whatever_the_errors():
     found = screen_effects([2.0, 1.0], [1.0, 2.0], top_k=5)
     assert found.exact.all()
     assert found.passed
-    assert found.largest_left == found.margin == 0
+    assert found.bound == found.margin == 0
 
 
 def test_a_vanished_gradient_gives_no_warning():

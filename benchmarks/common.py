@@ -1,0 +1,163 @@
+"""What the benchmarks share: one thread, interleaved timing, real pairs, a table and a JSON file.
+
+Import this module before anything that imports numpy or torch: it pins their threads.
+"""
+
+import argparse
+import atexit
+import gc
+import json
+import os
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+DL = ("msmarco-passage/trec-dl-2019/judged", "msmarco-passage/trec-dl-2020/judged")
+# Where a checkout has the TREC DL files beside it, in the layout of an ir_datasets home.
+BESIDE = Path(__file__).resolve().parents[2] / "shared" / "trec-dl"
+
+
+def arguments(description: str, *, pairs: int, repeats: int) -> argparse.ArgumentParser:
+    """Make a parser with the options that every benchmark has; the numbers are its defaults."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--pairs", type=int, default=pairs, help="number of pairs")
+    parser.add_argument("--repeats", type=int, default=repeats, help="runs of each; medians count")
+    parser.add_argument("--axiom", default="TFC1", help="what is done to the documents")
+    parser.add_argument("--seed", type=int, default=0, help="draws the pairs")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument(
+        "--trec-dl",
+        type=Path,
+        default=BESIDE if BESIDE.is_dir() else None,
+        help="ir_datasets home with TREC DL 2019 and 2020; without it the embedded collection",
+    )
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the options; call it before importing mechir_edu, which fixes where its data are."""
+    options = parser.parse_args()
+    if options.trec_dl is not None:
+        _use_copy(options.trec_dl)
+    return options
+
+
+def load_pairs(options: argparse.Namespace) -> tuple[str, list]:
+    """Pairs of both DL years or of the embedded collection, after a few words on what they are."""
+    import mechir_edu as me
+
+    if options.trec_dl is None:
+        name, collection = "embedded collection", me.load_collection("embedded")
+    else:
+        name, collection = "TREC DL 2019 and 2020", me.load_collection(*DL)
+    pairs = me.make_pairs(collection, options.axiom, n=options.pairs, seed=options.seed)
+    return f"{len(pairs)} {options.axiom} pairs, {name}", pairs
+
+
+def _use_copy(home: Path) -> None:
+    # ir_datasets builds its index beside the files, and they may be read-only.
+    scratch = Path(tempfile.mkdtemp(prefix="mechir-edu-benchmark-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    shutil.copytree(home, scratch / "home", copy_function=shutil.copyfile)
+    os.environ["IR_DATASETS_HOME"] = str(scratch / "home")
+    os.environ["MECHIR_EDU_CACHE"] = str(scratch / "cache")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that each repeat of one task took."""
+
+    cpu: list[float]
+    wall: list[float]
+
+    @property
+    def median_cpu(self) -> float:
+        """Median CPU time, in seconds."""
+        return statistics.median(self.cpu)
+
+    @property
+    def median_wall(self) -> float:
+        """Median wall-clock time, in seconds."""
+        return statistics.median(self.wall)
+
+
+def interleave(
+    tasks: dict[str, Callable[[], Any]], repeats: int
+) -> tuple[dict[str, Timing], dict[str, Any]]:
+    """Run A, B, C, A, B, C, ... on one thread: drift of the machine's speed then meets all alike.
+
+    Returns
+    -------
+    The times of each task, and what its last run returned.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    times = {name: Timing([], []) for name in tasks}
+    results = {}
+    for _ in range(repeats):
+        for name, task in tasks.items():
+            gc.collect()
+            cpu, wall = time.process_time(), time.perf_counter()
+            results[name] = task()
+            times[name].cpu.append(time.process_time() - cpu)
+            times[name].wall.append(time.perf_counter() - wall)
+    return times, results
+
+
+def print_table(rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows as a Markdown table; the first row's keys are its head."""
+    cells = [list(rows[0]), *([_show(value) for value in row.values()] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    cells.insert(1, ["-" * width for width in widths])
+    for row in cells:
+        print("| " + " | ".join(map(str.ljust, row, widths)) + " |")
+
+
+def _show(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def report(title: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
+    """Print a table with machine and date, and write the same as JSON where asked for."""
+    machine = describe_machine()
+    print(f"\n{title}\n{', '.join(map(str, machine.values()))}\n")
+    print_table(rows)
+    if options.json is not None:
+        asked = {name: value for name, value in vars(options).items() if not _is_path(value)}
+        content = {"title": title, "machine": machine, "options": asked, "rows": list(rows)}
+        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, Path)
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, number of cores, versions and date."""
+    cpuinfo, processor = Path("/proc/cpuinfo"), platform.processor() or platform.machine()
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        processor = named[0] if named else processor
+    packages = ("torch", "transformers", "transformer-lens")
+    versions = " ".join(f"{name} {version(name)}" for name in packages)
+    return {
+        "processor": processor,
+        "cores": f"{os.cpu_count()} cores, 1 thread used",
+        "versions": f"Python {platform.python_version()} {versions}",
+        "date": date.today().isoformat(),
+    }

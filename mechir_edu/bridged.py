@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mechir_edu.batches import Batch, Inputs, repeat
@@ -52,9 +53,18 @@ def patch_naive(ranker: "Ranker", batch: Batch, sweep: Sweep, direction: str) ->
 
 
 def patch_stacked(
-    ranker: "Ranker", batch: Batch, sweep: Sweep, direction: str, *, max_tokens: int
+    ranker: "Ranker",
+    batch: Batch,
+    sweep: Sweep,
+    direction: str,
+    *,
+    unpatched: Float[Tensor, " pair"],
+    max_tokens: int,
 ) -> Iterator[Scored]:
-    """Run only the layers from the patch on, many cells in one pass."""
+    """Run only the layers from the patch on, many cells in one pass.
+
+    A pair none of whose positions is patched has exactly its ``unpatched`` (recipient's) score.
+    """
     recipient, donor = batch.runs(direction)
     masks = sweep.masks(batch.roles)
     for layer in range(sweep.n_layers):
@@ -72,7 +82,8 @@ def patch_stacked(
             hooks = [(stream, _replacement(resid.repeat(len(some), 1, 1))), (name, inject)]
             with skipping(ranker, layer):
                 scores = _run(ranker, batch, repeat(recipient, len(some)), hooks, len(some))
-            yield some, scores
+            touched = masks[[c[1] for c in some]].any(dim=-1)
+            yield some, torch.where(touched, scores, unpatched)
 
 
 @contextmanager

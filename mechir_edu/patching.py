@@ -21,7 +21,7 @@ Methods
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
@@ -302,13 +302,27 @@ def score_both(
     return scores[0], scores[1]
 
 
-def _runner(ranker: "Ranker", sweep: Sweep, direction: str, method: str, limit: int) -> Run:
-    if method == "naive":
-        return lambda batch: patch_naive(ranker, batch, sweep, direction)
+def _naive(ranker: "Ranker", sweep: Sweep, direction: str, batch: Batch) -> Iterator[Scored]:
+    return patch_naive(ranker, batch, sweep, direction)
+
+
+def _exact(
+    ranker: "Ranker",
+    sweep: Sweep,
+    direction: str,
+    recipient: Float[np.ndarray, " pair"],
+    limit: int,
+) -> Run:
+    engine, model = patch_stacked, ranker
     if ranker.is_post_ln:
-        stack = PostLNStack(ranker)
-        return lambda batch: patch_suffix(stack, batch, sweep, direction, max_tokens=limit)
-    return lambda batch: patch_stacked(ranker, batch, sweep, direction, max_tokens=limit)
+        engine, model = patch_suffix, PostLNStack(ranker)
+    scores = torch.from_numpy(recipient).to(ranker.device)
+
+    def run(batch: Batch) -> Iterator[Scored]:
+        unpatched = scores[torch.from_numpy(batch.index)]
+        return engine(model, batch, sweep, direction, unpatched=unpatched, max_tokens=limit)
+
+    return run
 
 
 @dataclass(frozen=True)
@@ -395,7 +409,11 @@ def _make_job(
 def _measure(job: Job, direction: Direction, method: str) -> Found:
     baseline, perturbed = score_both(job.ranker, job.batches, len(job.layout.lengths))
     chosen = choose_direction(baseline, perturbed, direction)
-    run = _runner(job.ranker, job.sweep, chosen, method, job.limit)
+    if method == "naive":
+        run = partial(_naive, job.ranker, job.sweep, chosen)
+    else:
+        recipient = baseline if chosen == DIRECTIONS[0] else perturbed
+        run = _exact(job.ranker, job.sweep, chosen, recipient, job.limit)
     return Found(job.collect(run), baseline, perturbed, chosen)
 
 
@@ -423,7 +441,7 @@ def _screen(job: Job, found: Found, top_k: int) -> Found:
 
     def patch_exactly(some: list[int]) -> Float[np.ndarray, "cell pair"]:
         sweep = replace(job.sweep, heads=tuple(cells[i] for i in some))
-        run = _runner(job.ranker, sweep, found.direction, "exact", job.limit)
+        run = _exact(job.ranker, sweep, found.direction, found.sides[0], job.limit)
         return job.collect(run, sweep, tells=False)
 
     estimates = found.scores.reshape(len(cells), -1)

@@ -169,13 +169,22 @@ class PostLNStack:
 
 
 def patch_suffix(
-    stack: PostLNStack, batch: Batch, sweep: Sweep, direction: str, *, max_tokens: int
+    stack: PostLNStack,
+    batch: Batch,
+    sweep: Sweep,
+    direction: str,
+    *,
+    unpatched: Float[Tensor, " pair"],
+    max_tokens: int,
 ) -> Iterator[Scored]:
-    """Patch every cell of a sweep; yields cells and their scores, [cell, pair]."""
+    """Patch every cell of a sweep; yields cells and their scores, [cell, pair].
+
+    A patch that changes no activation of a pair gives exactly its recipient's score, ``unpatched``.
+    """
     recipient, donor = batch.runs(direction)
     x_r, x_d = stack.embed(recipient), stack.embed(donor)
     bias_r, bias_d = stack.bias(recipient, x_r), stack.bias(donor, x_d)
-    branch = Branch(stack, batch, sweep, recipient, bias_r, bias_d)
+    branch = Branch(stack, batch, sweep, recipient, bias_r, bias_d, unpatched)
     step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
     last = max(at for at in range(sweep.n_layers) if sweep.heads_of(at))
     for index, layer in enumerate(stack.layers[: last + 1]):
@@ -196,6 +205,7 @@ class Branch:
     recipient: Inputs
     bias_r: Tensor | None
     bias_d: Tensor | None
+    unpatched: Float[Tensor, " pair"]
 
     @cached_property
     def masks(self) -> Masks:
@@ -209,36 +219,38 @@ class Branch:
 
     def score(self, cells: list[Cell], run_r: LayerRun, run_d: LayerRun) -> Tensor:
         """Scores after each cell's patch, [cell, pair]."""
-        n = len(cells)
+        layer, n = cells[0][0], len(cells)
         mask = self.masks[[m for _, m, _ in cells]].unsqueeze(-1)
-        bias = _repeat(self.bias_r, n)
-        patched = self._patch_heads if self.sweep.is_head_site else self._patch_block
-        hidden = patched(cells, mask, run_r, run_d, bias)
+        if self.sweep.is_head_site:
+            w_o = self.stack.layers[layer].w_o_by_head
+            delta = self._head_delta([head for *_, head in cells], mask, run_r, run_d, w_o)
+        else:
+            delta = (getattr(run_d, self.sweep.site) - getattr(run_r, self.sweep.site)) * mask
+        # Rounding differs between batches of different size, so "no change" is decided here.
+        is_changed = delta.flatten(2).any(dim=-1) & mask.any(dim=(-2, -1))
+        if not is_changed.any():
+            return self.unpatched.expand(n, -1)
+        hidden = self._continue(layer, run_r, delta, _repeat(self.bias_r, n))
         seen = self.recipient["attention_mask"][:, : hidden.shape[1]].repeat(n, 1)
         fixed = None if self.batch.fixed is None else self.batch.fixed.repeat(n, 1)
-        return self.stack.ranker.relevance(hidden, seen, fixed).unflatten(0, (n, -1))
+        scores = self.stack.ranker.relevance(hidden, seen, fixed).unflatten(0, (n, -1))
+        return torch.where(is_changed, scores, self.unpatched)
 
-    def _patch_block(
-        self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun, bias: Tensor | None
+    def _continue(
+        self,
+        layer: int,
+        run: LayerRun,
+        delta: Float[Tensor, "cell pair pos d_model"],
+        bias: Tensor | None,
     ) -> Rows:
-        layer, site = cells[0][0], self.sweep.site
-        # [cell, pair, pos, d_model], then cells and pairs along one axis
-        patched = torch.where(mask, getattr(run_d, site), getattr(run_r, site))
-        if site == "resid_pre":
-            return self.stack.finish(layer, patched.flatten(0, 1), bias)
-        if site == "attn_out":
-            resid_mid = (run_r.resid_pre + patched).flatten(0, 1)
-            return self.stack.finish_after_attention(layer, resid_mid, bias)
-        resid_post = self.stack.layers[layer].ln2(run_r.mlp_in + patched)
-        return self.stack.finish(layer + 1, resid_post.flatten(0, 1), bias)
-
-    def _patch_heads(
-        self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun, bias: Tensor | None
-    ) -> Rows:
-        layer, heads = cells[0][0], [head for *_, head in cells]
-        added = self._head_delta(heads, mask, run_r, run_d, self.stack.layers[layer].w_o_by_head)
-        resid_mid = (run_r.resid_pre + run_r.attn_out) + added
-        return self.stack.finish_after_attention(layer, resid_mid.flatten(0, 1), bias)
+        """Run on from where ``delta`` is added to the stream, cells and pairs in one batch."""
+        if self.sweep.site == "resid_pre":
+            return self.stack.finish(layer, (run.resid_pre + delta).flatten(0, 1), bias)
+        if self.sweep.site == "mlp_out":
+            resid_post = self.stack.layers[layer].ln2(run.mlp_in + run.mlp_out + delta)
+            return self.stack.finish(layer + 1, resid_post.flatten(0, 1), bias)
+        resid_mid = (run.resid_pre + run.attn_out + delta).flatten(0, 1)
+        return self.stack.finish_after_attention(layer, resid_mid, bias)
 
     def _head_delta(
         self, heads: list[int], mask: Tensor, run_r: LayerRun, run_d: LayerRun, w_o: Tensor

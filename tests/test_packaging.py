@@ -1,0 +1,64 @@
+"""What a fresh machine, Binder and conda are promised."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PIN = re.compile(r"^\s+- ([\w.-]+)==([\w.]+)$", re.MULTILINE)
+
+
+def pins(file):
+    return dict(PIN.findall((ROOT / file).read_text()))
+
+
+def constraints():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return {name.lower().replace("_", "-"): version for name, version in map(split_pin, lines)}
+
+
+def split_pin(line):
+    return line.split("==")
+
+
+def test_conda_and_binder_pin_what_make_and_ci_pin():
+    everything = constraints()
+    for file in ("environment.yml", "binder/environment.yml"):
+        assert pins(file)
+        assert pins(file) == {name: everything[name] for name in pins(file)}
+
+
+def test_binder_installs_every_dependency_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {re.split("[<>=]", name)[0] for name in project["dependencies"]} - {"torch"}
+    assert wanted <= set(pins("binder/environment.yml"))
+    assert "pytorch-cpu" in (ROOT / "binder/environment.yml").read_text()
+
+
+@pytest.mark.parametrize("script", ["postBuild", "start"])
+def test_binder_scripts_can_be_run(script):
+    path = ROOT / "binder" / script
+    assert os.access(path, os.X_OK)
+    assert subprocess.run(["bash", "-n", path]).returncode == 0
+
+
+def test_binders_start_ends_by_starting_what_it_was_given():
+    assert (ROOT / "binder/start").read_text().rstrip().endswith('exec "$@"')
+
+
+def test_the_readmes_example_runs(tmp_path):
+    code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    small = code.replace("n=24", "n=4")
+    subprocess.run([sys.executable, "-c", small], cwd=tmp_path, check=True)
+    assert (tmp_path / "heads.png").stat().st_size > 10_000
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []

@@ -1,0 +1,125 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from mechir_edu import collection, patching, perturb, rankers
+from mechir_edu.cli import main
+from mechir_edu.results import PatchingResult
+
+PLANTED = ("patch", "--kind", "cat", "--model", "planted")
+SMALL = ("--pairs", "8", "--seed", "5", "--shard-size", "3")
+
+
+def command(folder, *options):
+    return [*PLANTED, "--out", str(folder), *SMALL, *options]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    assert main(command(folder)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ranker():
+    return rankers.Cat("planted")
+
+
+def expected(ranker, axiom="TFC1", place="end", **options):
+    def length(word):
+        return len(ranker.tokenizer.tokenize(word))
+
+    drawn = {"n": 8, "seed": 5, "place": place, "length": length}
+    pairs = perturb.make_pairs(collection.load_collection("embedded"), axiom, **drawn)
+    return patching.patch(ranker, pairs, progress=False, **options)
+
+
+def test_the_folder_holds_what_patch_gives(out, ranker):
+    there, here = PatchingResult.load(out), expected(ranker)
+    assert there.pairs == here.pairs
+    assert there.direction == here.direction
+    np.testing.assert_allclose(there.scores, here.scores, atol=1e-5)
+
+
+def test_the_folder_says_how_its_pairs_were_drawn(out):
+    made_of = PatchingResult.load(out).provenance["made_of"]
+    asked = {"dataset": ["embedded"], "axiom": "TFC1", "pairs": 8, "seed": 5, "place": "end"}
+    assert made_of | asked == made_of
+
+
+def test_every_option_of_the_command_reaches_the_patch(tmp_path, ranker):
+    text = "--site q --by role --heads 1.2,0.3 --direction baseline_to_perturbed --method naive"
+    options = [*text.split(), "--filler", "mask", "--memory", "100MB", "--device", "cpu"]
+    drawn = ["--axiom", "TDC-control", "--place", "start"]
+    assert main(command(tmp_path, *options, *drawn)) == 0
+    asked = {"site": "q", "by": "role", "heads": [(1, 2), (0, 3)], "method": "naive"}
+    asked |= {"direction": "baseline_to_perturbed", "filler": "mask", "memory": 100 * 10**6}
+    here = expected(ranker, axiom="TDC-control", place="start", **asked)
+    there = PatchingResult.load(tmp_path)
+    assert there.pairs == here.pairs
+    np.testing.assert_allclose(there.scores, here.scores, atol=1e-5)
+
+
+def test_the_same_command_again_changes_nothing_and_says_where_the_result_is(out, capsys):
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/*.npz")}
+    assert main(command(out)) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/*.npz")} == before
+    assert f'PatchingResult.load("{out}")' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--seed", "6"], "seed 5, now 6"),
+        (["--axiom", "TDC"], "axiom 'TFC1', now 'TDC'"),
+        (["--place", "start"], "place 'end', now 'start'"),
+        (["--filler", "mask"], "filler 'a', now 'mask'"),
+        (["--heads", "3.5"], "no head (layer 3, head 5)"),
+        (["--heads", "three"], "--heads needs layer.head"),
+        (["--memory", "lots"], "amount of memory"),
+        (["--site", "toe"], "site must be one of"),
+        (["--axiom", "TCF1"], "no axiom is called 'TCF1'"),
+    ],
+)
+def test_bad_or_changed_arguments_are_exit_code_2_and_named(out, capsys, options, said):
+    assert main(command(out, *options)) == 2
+    assert said in capsys.readouterr().err
+
+
+def start(folder, *options):
+    line = [sys.executable, "-m", "mechir_edu", *command(folder, *options)]
+    return subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=os.environ)
+
+
+def wait_for_a_shard(folder, process):
+    while not list(folder.glob("patched/*.npz")):
+        assert process.poll() is None
+        time.sleep(0.01)
+
+
+def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path, ranker):
+    with start(tmp_path, "--by", "role") as process:
+        wait_for_a_shard(tmp_path, process)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    assert process.returncode == 130
+    assert "The same command goes on" in said
+    with pytest.raises(ValueError, match="of 3 shards so far"):
+        PatchingResult.load(tmp_path)
+    assert main(command(tmp_path, "--by", "role")) == 0
+    here = expected(ranker, by="role")
+    np.testing.assert_allclose(PatchingResult.load(tmp_path).scores, here.scores, atol=1e-5)
+
+
+def test_off_a_terminal_progress_is_plain_lines(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mechir_edu.progress.SECONDS_BETWEEN_LINES", 0)
+    assert main(command(tmp_path)) == 0
+    *_, before_last, last = capsys.readouterr().err.splitlines()
+    assert before_last.startswith("patched, shard 2/3: 6 of 8 pairs, ")
+    assert last == "patched, shard 3/3: 8 of 8 pairs, 0 s left"

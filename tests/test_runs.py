@@ -1,0 +1,301 @@
+import errno
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import save_model
+
+from mechir_edu.collection import load_collection
+from mechir_edu.memory import bytes_per_token, parse_bytes, tokens_for
+from mechir_edu.patching import patch
+from mechir_edu.perturb import make_pairs
+from mechir_edu.rankers import Cat
+from mechir_edu.results import PatchingResult
+from mechir_edu.runs import patch_into_folder
+
+LONG_RUNS = Path(__file__).parent / "long_runs.py"
+
+
+@pytest.fixture(scope="module")
+def ranker():
+    return Cat("planted")
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return make_pairs(load_collection("embedded"), "TFC1", n=12, seed=5)
+
+
+@pytest.fixture(scope="module")
+def whole(ranker, pairs, tmp_path_factory):
+    """The folder of a run that was never interrupted."""
+    return run(ranker, pairs, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def folder(whole, tmp_path):
+    """A copy of that folder, to do something to."""
+    return Path(shutil.copytree(whole, tmp_path / "run"))
+
+
+def run(ranker, pairs, folder, **options):
+    return patch_into_folder(ranker, pairs, folder, shard_size=4, **options).path
+
+
+def assert_same_bits(first, second):
+    results = PatchingResult.load(first), PatchingResult.load(second)
+    for field in fields(PatchingResult):
+        one, other = (getattr(result, field.name) for result in results)
+        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.glob("*/*.npz")}
+
+
+def change_manifest(folder, **changes):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    manifest["made_of"] |= changes
+    path.write_text(json.dumps(manifest))
+
+
+def do(*arguments):
+    command = [sys.executable, LONG_RUNS, *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+@pytest.mark.parametrize("options", [{}, {"by": "role"}, {"by": "pos", "site": "resid_pre"}])
+def test_a_run_in_shards_has_the_scores_of_one_patch(ranker, pairs, tmp_path, options):
+    result = PatchingResult.load(run(ranker, pairs[:6], tmp_path, **options))
+    expected = patch(ranker, pairs[:6], progress=False, **options)
+    assert (result.axes, result.direction) == (expected.axes, expected.direction)
+    assert result.pairs == expected.pairs
+    np.testing.assert_allclose(result.scores, expected.scores, atol=1e-5)
+    np.testing.assert_array_equal(result.row_pos, expected.row_pos)
+
+
+def test_runs_killed_at_random_moments_end_with_the_bits_of_one_never_stopped(tmp_path):
+    kept = do("kill", tmp_path, 6, 0)["kept"]
+    assert len(kept) == 6
+    for k in range(6):
+        assert_same_bits(tmp_path / f"killed-{k}", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_runs_killed_at_forty_random_moments_end_with_the_same_bits(tmp_path):
+    kept = do("kill", tmp_path, 40, 1)["kept"]
+    assert len(set(kept)) > 8
+    for k in range(40):
+        assert_same_bits(tmp_path / f"killed-{k}", tmp_path / "whole")
+
+
+def test_a_resumed_run_computes_only_what_is_missing(ranker, pairs, folder, whole):
+    gone = folder / "patched" / "00001.npz"
+    gone.unlink()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.npz")}
+    run(ranker, pairs, folder)
+    after = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.npz")}
+    assert after.items() - before.items() == {(gone, after[gone])}
+    assert contents(folder) == contents(whole)
+
+
+def test_an_unfinished_run_says_so_and_what_to_do(folder):
+    (folder / "patched" / "00001.npz").unlink()
+    with pytest.raises(ValueError, match="2 of 3 shards so far; run the same command again"):
+        PatchingResult.load(folder)
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b""])
+@pytest.mark.parametrize("stage", ["scores", "patched"])
+def test_a_shard_that_is_cut_short_is_computed_again(ranker, pairs, folder, whole, stage, damage):
+    path = folder / stage / "00002.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    run(ranker, pairs, folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_a_shard_with_a_flipped_bit_is_computed_again(ranker, pairs, folder, whole):
+    path = folder / "patched" / "00000.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    run(ranker, pairs, folder)
+    assert contents(folder) == contents(whole)
+
+
+def test_a_shard_of_another_run_is_never_taken(ranker, pairs, folder, whole, tmp_path):
+    other = run(ranker, pairs, tmp_path / "other", filler="mask")
+    for stage in ("scores", "patched"):
+        shutil.copy(other / stage / "00001.npz", folder / stage / "00001.npz")
+    run(ranker, pairs, folder)
+    assert contents(folder) == contents(whole)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"filler": "mask"}, "filler 'a', now 'mask'"),
+        ({"by": "role"}, "by None, now 'role'"),
+        ({"heads": [(0, 1)]}, r"heads None, now \[\[0, 1\]\]"),
+        ({"direction": "baseline_to_perturbed"}, "direction 'auto', now 'baseline_to_perturbed'"),
+        ({"method": "naive"}, "method 'exact', now 'naive'"),
+        ({"memory": 10**9}, "memory None, now 1000000000"),
+        ({"asked": {"seed": 6}}, "seed None, now 6"),
+    ],
+)
+def test_a_changed_argument_is_refused_by_name(ranker, pairs, whole, options, said):
+    with pytest.raises(ValueError, match=said + r".*another folder \(--out\)"):
+        run(ranker, pairs, whole, **options)
+
+
+def test_a_changed_shard_size_is_refused_by_name(ranker, pairs, whole):
+    with pytest.raises(ValueError, match="shard_size 4, now 5"):
+        patch_into_folder(ranker, pairs, whole, shard_size=5)
+
+
+def test_a_changed_document_is_refused(ranker, pairs, whole):
+    changed = [replace(pairs[0], baseline="Other words."), *pairs[1:]]
+    with pytest.raises(ValueError, match="holds results made with digest of the pairs"):
+        run(ranker, changed, whole)
+
+
+def test_another_package_version_is_refused_by_name(ranker, pairs, folder):
+    versions = PatchingResult.load(folder).provenance["versions"]
+    change_manifest(folder, versions=versions | {"torch": "1.0"})
+    with pytest.raises(ValueError, match="made with versions: torch '1.0', now '[2-9].*mixed"):
+        run(ranker, pairs, folder)
+
+
+def test_other_weights_are_refused(ranker, pairs, folder):
+    change_manifest(folder, checksum="0123")
+    with pytest.raises(ValueError, match="made with checksum '0123'"):
+        run(ranker, pairs, folder)
+
+
+def test_a_damaged_manifest_is_refused(ranker, pairs, folder):
+    (folder / "manifest.json").write_text('{"format"')
+    with pytest.raises(ValueError, match="manifest.json is damaged.*delete the folder"):
+        run(ranker, pairs, folder)
+
+
+def test_a_folder_with_other_files_is_left_alone(ranker, pairs, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(FileExistsError, match="new or empty folder"):
+        run(ranker, pairs, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_without_a_run_is_said_to_have_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="found no manifest.json"):
+        PatchingResult.load(tmp_path)
+
+
+@pytest.mark.parametrize("n_writes", [0, 1, 4, 6])
+def test_a_full_disk_is_an_error_and_loses_nothing(
+    ranker, pairs, whole, tmp_path, monkeypatch, n_writes
+):
+    fill_disk_after(n_writes, monkeypatch)
+    with pytest.raises(OSError, match="No space left on device.*run the same command again"):
+        run(ranker, pairs, tmp_path)
+    monkeypatch.undo()
+    assert not [path for path in tmp_path.rglob(".*") if path.name != ".lock"]
+    assert contents(tmp_path).items() <= contents(whole).items()
+    assert_same_bits(run(ranker, pairs, tmp_path), whole)
+
+
+def fill_disk_after(n_writes, monkeypatch):
+    """From write number n on, only half of what is written goes in."""
+    write, left = Path.write_bytes, [n_writes]
+
+    def write_what_goes_in(path, content):
+        left[0] -= 1
+        if left[0] < 0:
+            write(path, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_what_goes_in)
+
+
+@pytest.fixture
+def holder(folder):
+    """A process that writes to the folder."""
+    holding = f"import filelock, time; lock = filelock.FileLock({str(folder / '.lock')!r})"
+    holding += "; lock.acquire(); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", holding], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def test_two_processes_do_not_write_one_folder_but_a_dead_one_does_not_count(
+    ranker, pairs, folder, holder
+):
+    with pytest.raises(BlockingIOError, match="another process is writing"):
+        run(ranker, pairs, folder)
+    holder.kill()
+    holder.wait()
+    run(ranker, pairs, folder)
+
+
+def test_what_a_killed_write_left_is_swept_away(ranker, pairs, folder):
+    (folder / "patched" / f".00001.npz.{'0' * 32}").write_bytes(b"half")
+    run(ranker, pairs, folder)
+    assert not list((folder / "patched").glob(".*"))
+
+
+def test_a_bad_option_leaves_no_run_behind(ranker, pairs, tmp_path):
+    with pytest.raises(ValueError, match="method must be"):
+        run(ranker, pairs, tmp_path, method="magic")
+    with pytest.raises(TypeError, match="no option 'sight'"):
+        run(ranker, pairs, tmp_path, sight="head")
+    run(ranker, pairs[:2], tmp_path)
+
+
+def test_pairs_that_cannot_be_aligned_are_counted_and_the_rest_is_patched(ranker, pairs, tmp_path):
+    unchanged = replace(pairs[0], perturbed=pairs[0].baseline, edit=None)
+    result = PatchingResult.load(run(ranker, [pairs[1], *[unchanged] * 5, pairs[2]], tmp_path))
+    assert result.pairs == (pairs[1], pairs[2])
+    assert [skip.reason for skip in result.skipped] == ["edit changes nothing"] * 5
+
+
+def test_a_run_without_any_pair_that_can_be_aligned_says_why(ranker, pairs, tmp_path):
+    unchanged = replace(pairs[0], perturbed=pairs[0].baseline, edit=None)
+    with pytest.raises(ValueError, match="edit changes nothing"):
+        run(ranker, [unchanged], tmp_path)
+
+
+def test_no_file_of_a_run_holds_a_pickle(whole):
+    for path in whole.glob("*/*.npz"):
+        with np.load(path, allow_pickle=False) as stored:
+            assert all(stored[name].dtype != object for name in stored.files)
+    json.loads((whole / "manifest.json").read_bytes())
+
+
+def test_five_times_the_pairs_take_no_more_memory(tmp_path):
+    small = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_labels": 1}
+    model = save_model("bert", "ForSequenceClassification", tmp_path / "model", **small)
+    peak = do("memory", tmp_path, model, "2000,10000")
+    assert peak["10000"] - peak["2000"] < 16  # megabytes; the 8,000 pairs alone would take 20
+
+
+def test_a_memory_budget_bounds_the_tokens_of_a_pass(ranker):
+    assert tokens_for(10**9, ranker) * bytes_per_token(ranker) <= 10**9
+    assert tokens_for(2 * 10**9, ranker) > 1.9 * tokens_for(10**9, ranker)
+
+
+def test_a_budget_too_small_for_one_sequence_is_refused(ranker, pairs):
+    with pytest.raises(ValueError, match="needed 8 MB at least, for one sequence of 512 tokens"):
+        patch(ranker, pairs, memory=parse_bytes("1MB"))
+
+
+@pytest.mark.parametrize("text", ["", "1GBB", "-1GB", "much", "0"])
+def test_what_is_no_amount_of_memory_is_refused(text):
+    with pytest.raises(ValueError, match="amount of memory"):
+        parse_bytes(text)

@@ -29,7 +29,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from mechir_edu.loading import check_sha256, embedded_folder
+from mechir_edu.loading import check_sha256, embedded_folder, quietly
 
 ADAPTER = Path(__file__).parent / "assets" / "cross_encoder.safetensors"
 SHA256 = ""
@@ -64,7 +64,8 @@ def base_model() -> BertForSequenceClassification:
     """Build the cross-encoder before any training: MiniLM's weights and a head of zeros."""
     folder = embedded_folder()
     model = BertForSequenceClassification(BertConfig.from_pretrained(folder, num_labels=1))
-    model.bert.load_state_dict(BertModel.from_pretrained(folder).state_dict())
+    with quietly():
+        model.bert.load_state_dict(BertModel.from_pretrained(folder).state_dict())
     torch.nn.init.zeros_(model.classifier.weight)
     return model
 

@@ -8,6 +8,7 @@ are drawn in `mechir_edu.adapters`. Scores equal those of the publisher's librar
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -66,7 +67,7 @@ class Dot(Ranker):
 
     def __init__(
         self,
-        name: str,
+        name: str | Path,
         *,
         pooling: str | None = None,
         similarity: str | None = None,
@@ -74,10 +75,10 @@ class Dot(Ranker):
         device: str = "auto",
         verify: bool = True,
     ) -> None:
-        folder = loading.model_folder(name)
+        folder = loading.model_folder(str(name))
         head = read_embedding_head(folder, pooling=pooling, similarity=similarity)
         super().__init__(
-            name,
+            str(name),
             loading.load_encoder(folder),
             loading.load_tokenizer(folder),
             checksum=loading.weights_sha256(folder),
@@ -160,16 +161,16 @@ class Cat(Ranker):
 
     def __init__(
         self,
-        name: str,
+        name: str | Path,
         *,
         max_length: int | None = None,
         device: str = "auto",
         verify: bool = True,
     ) -> None:
-        model, tokenizer, checksum, self.planted_heads = _load_cat(name)
+        model, tokenizer, checksum, self.planted_heads = _load_cat(str(name))
         self.label = relevant_label(model.config)
         super().__init__(
-            name, model, tokenizer, checksum=checksum, max_length=max_length, device=device
+            str(name), model, tokenizer, checksum=checksum, max_length=max_length, device=device
         )
         self._wrap(verify)
 

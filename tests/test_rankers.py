@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,6 +245,10 @@ def test_all_families_but_modernbert_normalise_after_the_sum(family, tmp_path):
 
 def test_modernbert_normalises_before(tmp_path):
     assert not Dot(str(save_model("modernbert", "Model", tmp_path)), verify=False).is_post_ln
+
+
+def test_a_path_will_do_for_a_name(cross):
+    assert Cat(Path(cross.name), verify=False).name == cross.name
 
 
 def test_only_cls_readouts_need_the_first_position_alone(ranker, cross, minilm):

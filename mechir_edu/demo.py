@@ -23,11 +23,12 @@ from mechir_edu.axioms import AXIOMS
 from mechir_edu.collection import Collection, load_collection
 from mechir_edu.demo_summary import summarise
 from mechir_edu.files import write_whole
-from mechir_edu.patching import PairScores, patch, score_pairs
+from mechir_edu.patching import patch
 from mechir_edu.perturb import PairList, make_pairs
 from mechir_edu.progress import Progress
 from mechir_edu.rankers import Cat, Dot, Ranker
 from mechir_edu.results import PatchingResult
+from mechir_edu.scoring import PairScores, score_pairs
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 
 from mechir_edu.axioms import AXIOMS
 from mechir_edu.collection import Collection
-from mechir_edu.patching import PairScores
 from mechir_edu.plots import top_heads
 from mechir_edu.results import PatchingResult
+from mechir_edu.scoring import PairScores
 from mechir_edu.stats import Estimate, contrast, mean_change
 
 if TYPE_CHECKING:

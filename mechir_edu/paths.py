@@ -63,7 +63,9 @@ from mechir_edu import stats
 from mechir_edu.adapters import FAMILIES
 from mechir_edu.aligned import AlignedPairs
 from mechir_edu.batches import Batch, make_batches
-from mechir_edu.patching import (
+from mechir_edu.perturb import Pair
+from mechir_edu.results import PatchingResult
+from mechir_edu.scoring import (
     DIRECTIONS,
     Direction,
     align_for,
@@ -73,8 +75,6 @@ from mechir_edu.patching import (
     score_both,
     token_limit,
 )
-from mechir_edu.perturb import Pair
-from mechir_edu.results import PatchingResult
 from mechir_edu.sites import Sweep, make_sweep
 from mechir_edu.suffix import Branch, Layer, LayerRun, PostLNStack, Stream, attend
 

@@ -26,14 +26,7 @@ import numpy as np
 
 from mechir_edu.collection import Skipped
 from mechir_edu.memory import SHARD_SIZE
-from mechir_edu.patching import (
-    align_for,
-    align_with_prompts,
-    choose_direction,
-    patch,
-    provenance_of,
-    score_pairs,
-)
+from mechir_edu.patching import patch
 from mechir_edu.perturb import Pair
 from mechir_edu.progress import Progress
 from mechir_edu.rankers import Cat, Dot, Ranker
@@ -46,6 +39,13 @@ from mechir_edu.run_folder import (
     pack_scores,
     read_manifest,
     store,
+)
+from mechir_edu.scoring import (
+    align_for,
+    align_with_prompts,
+    choose_direction,
+    provenance_of,
+    score_pairs,
 )
 from mechir_edu.sites import make_sweep
 

@@ -10,7 +10,7 @@ from small_models import save_model
 import mechir_edu as me
 from mechir_edu.batches import make_batches
 from mechir_edu.gradients import approximation_error, linearise
-from mechir_edu.patching import align_for
+from mechir_edu.scoring import align_for
 from mechir_edu.sites import BLOCK_SITES, HEAD_SITES, hook_name, make_sweep
 from mechir_edu.suffix import PostLNStack
 

@@ -11,7 +11,8 @@ from transformers import AutoModel
 import mechir_edu as me
 from mechir_edu.aligned import Role
 from mechir_edu.loading import embedded_folder
-from mechir_edu.patching import align_for, choose_direction, patch_batch, score_pairs
+from mechir_edu.patching import patch_batch
+from mechir_edu.scoring import align_for, choose_direction, score_pairs
 from mechir_edu.sites import BLOCK_SITES, HEAD_SITES
 
 SITES = (*HEAD_SITES, *BLOCK_SITES)

@@ -19,17 +19,10 @@ from dataclasses import dataclass
 from functools import lru_cache, update_wrapper
 from typing import Any, Literal
 
-from mechir_edu.axioms import (
-    AXIOMS,
-    Axiom,
-    Change,
-    Edit,
-    NotApplicable,
-    Place,
-    Setting,
-    letters_in_threes,
-)
+from mechir_edu.axioms import AXIOMS
 from mechir_edu.collection import Collection, Judged, Skipped
+from mechir_edu.edits import Change, Edit, Place
+from mechir_edu.setting import Axiom, NotApplicable, Setting, letters_in_threes
 
 __all__ = ["AXIOMS", "Axiom", "Edit", "Pair", "PairList", "Perturbation", "make_pairs"]
 __all__ += ["difference", "perturbation"]
@@ -47,7 +40,7 @@ class Pair:
     expected_sign : sign of the score change that the axiom predicts; 0 for a control, or where
         nothing is predicted.
     relevance : the grade of the document for the query, where it has one.
-    term : the word that was added, where the edit is about one.
+    term : the word that was added or moved, where the edit is about one.
     edit : where the two versions differ; decides where a diff would be ambiguous ("reef" added
         behind "reef").
     perturbed_query : set where the query is what is perturbed; then both documents are equal.

@@ -71,7 +71,21 @@ def surface_terms(text: str) -> list[tuple[str, str]]:
     >>> surface_terms("What is Aphasia's cause?")
     [('aphasia', 'Aphasia'), ('caus', 'cause')]
     """
-    return [term for term in map(_reduce, _WORD.findall(text)) if term is not None]
+    return [(stem, text[start:end]) for stem, (start, end) in term_spans(text)]
+
+
+def term_spans(text: str) -> list[tuple[str, tuple[int, int]]]:
+    """List each content word of a text as its term and its character span ``[start, end)``.
+
+    As `surface_terms`: in order, without stop words, a possessive ``'s`` not part of the span.
+
+    Examples
+    --------
+    >>> term_spans("The reef's end")
+    [('reef', (4, 8)), ('end', (11, 14))]
+    """
+    found = ((match.start(), _reduce(match.group())) for match in _WORD.finditer(text))
+    return [(term[0], (start, start + len(term[1]))) for start, term in found if term is not None]
 
 
 def terms(text: str) -> list[str]:

@@ -31,6 +31,7 @@ _HOME = {
     "PatchingResult": "results",
     "PathResult": "paths",
     "Role": "aligned",
+    "ablate": "ablation",
     "align": "align",
     "load_collection": "collection",
     "make_pairs": "perturb",

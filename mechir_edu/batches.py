@@ -28,6 +28,8 @@ class Batch:
     baseline, perturbed : `Ranker.model_inputs` of both versions.
     roles : `mechir_edu.aligned.Role` of each position, [pair, pos].
     fixed : embeddings of the side that does not change, for a bi-encoder, [pair, d_embedding].
+    given_z : z of each layer to put in where the donor's would be (ablation), each of a shape that
+        expands to [pair, pos, head, d_head]; None patches from the donor run.
     """
 
     index: np.ndarray
@@ -35,6 +37,7 @@ class Batch:
     perturbed: Inputs
     roles: Int8[Tensor, "pair pos"]
     fixed: Float[Tensor, "pair d_embedding"] | None
+    given_z: tuple[Tensor, ...] | None = None
 
     @property
     def n_pairs(self) -> int:

@@ -44,10 +44,12 @@ def patch_naive(ranker: "Ranker", batch: Batch, sweep: Sweep, direction: str) ->
     masks = sweep.masks(batch.roles)
     for layer in range(sweep.n_layers):
         heads = sweep.heads_of(layer)
-        given = _activations(ranker, donor, [hook_name(sweep.site, layer)] if heads else [])
+        if not heads:
+            continue
+        given = _donated(ranker, batch, donor, sweep.site, [layer])[layer]
         for head in heads:
             for m, mask in enumerate(masks):
-                hook = _injection(sweep.site, *given.values(), mask.unsqueeze(0), [head])
+                hook = _injection(sweep.site, given, mask.unsqueeze(0), [head])
                 scores = _run(ranker, batch, recipient, [(hook_name(sweep.site, layer), hook)])
                 yield [(layer, m, head)], scores
 
@@ -72,8 +74,8 @@ def patch_stacked(
         if not cells:
             continue
         name, stream = hook_name(sweep.site, layer), hook_name("resid_pre", layer)
-        given = _activations(ranker, donor, [name])[name]
-        resid = _activations(ranker, recipient, [stream])[stream]
+        given = _donated(ranker, batch, donor, sweep.site, [layer])[layer]
+        resid = activations(ranker, recipient, [stream])[stream]
         step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
         for some in (cells[i : i + step] for i in range(0, len(cells), step)):
             inject = _injection(
@@ -84,6 +86,35 @@ def patch_stacked(
                 scores = _run(ranker, batch, repeat(recipient, len(some)), hooks, len(some))
             touched = masks[[c[1] for c in some]].any(dim=-1)
             yield some, torch.where(touched, scores, unpatched)
+
+
+def patch_together(
+    ranker: "Ranker",
+    batch: Batch,
+    sweep: Sweep,
+    direction: str,
+    *,
+    unpatched: Float[Tensor, " pair"],
+    skips: bool = True,
+) -> Iterator[Scored]:
+    """Patch all heads of a sweep in one run, from the first of their layers on (or in a whole run).
+
+    Later heads of the set see the stream that the earlier ones changed.
+    """
+    recipient, donor = batch.runs(direction)
+    layers = sorted({layer for layer, _ in sweep.heads})
+    first, stream = layers[0], hook_name("resid_pre", layers[0])
+    given = _donated(ranker, batch, donor, sweep.site, layers)
+    resid = activations(ranker, recipient, [stream])[stream]
+    for m, mask in enumerate(sweep.masks(batch.roles)):
+        hooks = [(stream, _replacement(resid))] if skips else []
+        hooks += [
+            (hook_name(sweep.site, layer), _injection(sweep.site, given[layer], mask[None], [head]))
+            for layer, head in sweep.heads
+        ]
+        with skipping(ranker, first if skips else 0):
+            scores = _run(ranker, batch, recipient, hooks)
+        yield [(first, m, None)], torch.where(mask.any(dim=-1), scores, unpatched)
 
 
 @contextmanager
@@ -99,7 +130,20 @@ def skipping(ranker: "Ranker", layer: int) -> Iterator[None]:
             block.skipped = False
 
 
-def _activations(ranker: "Ranker", inputs: Inputs, names: list[str]) -> dict[str, Tensor]:
+def _donated(
+    ranker: "Ranker", batch: Batch, donor: Inputs, site: str, layers: list[int]
+) -> dict[int, Tensor]:
+    """What is put in at a site of some layers: the donor run's activations, or a given z."""
+    if batch.given_z is not None:
+        shape = (batch.n_pairs, batch.n_pos, ranker.n_heads, -1)
+        return {layer: batch.given_z[layer].expand(shape) for layer in layers}
+    names = {layer: hook_name(site, layer) for layer in layers}
+    found = activations(ranker, donor, list(names.values()))
+    return {layer: found[name] for layer, name in names.items()}
+
+
+def activations(ranker: "Ranker", inputs: Inputs, names: list[str]) -> dict[str, Tensor]:
+    """Run a ranker and copy the activations at some hook points."""
     kept: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:

@@ -30,7 +30,7 @@ from jaxtyping import Bool, Float
 
 from mechir_edu.aligned import ROLE_NAMES, AlignedPairs
 from mechir_edu.batches import Batch, make_batches
-from mechir_edu.bridged import Scored, patch_naive, patch_stacked
+from mechir_edu.bridged import Scored, patch_naive, patch_stacked, patch_together
 from mechir_edu.gradients import linearise
 from mechir_edu.perturb import Pair
 from mechir_edu.results import PatchingResult
@@ -64,6 +64,7 @@ def patch(
     site: str = "head",
     by: By = None,
     heads: Sequence[tuple[int, int]] | None = None,
+    together: bool = False,
     direction: Direction = "auto",
     filler: str = "a",
     method: str = "exact",
@@ -81,6 +82,7 @@ def patch(
     by : None patches all positions at once, "pos" each position alone, "role" all positions of
         one role (`mechir_edu.aligned.ROLE_NAMES`).
     heads : for head sites, only these (layer, head), in this order.
+    together : patch all of ``heads`` in one run, as one set.
     direction : "auto" patches into the side with the lower mean score.
     method : "exact", "naive", "gradient" or "screened" (see the module).
     top_k : for "screened", how many heads are wanted exactly.
@@ -91,8 +93,9 @@ def patch(
     -------
     PatchingResult
         ``scores`` float32: [layer, head, pair] for head sites, [layer, pair] for the others;
-        [cell, pair] with ``heads``; with a role axis before the pair, or rows (pair, pos) in place
-        of pairs where patched by position. Of "screened", ``exact`` says which cells are exact, and
+        [cell, pair] with ``heads``, [set, pair] (one set) with ``together``; with a role axis
+        before the pair, or rows (pair, pos) in place of pairs where patched by position. Of
+        "screened", ``exact`` says which cells are exact, and
         ``provenance["screening"]`` how the shortlist was checked.
 
     Raises
@@ -101,34 +104,43 @@ def patch(
         For an unknown option, "screened" with cells that are not whole heads, pairs of the other
         kind of ranker, or when no pair could be aligned.
     """
-    sweep = make_sweep(ranker, site, by, heads)
+    sweep = make_sweep(ranker, site, by, heads, together)
     _check_method(method, sweep)
     aligned, limit = align_for(ranker, pairs, filler), token_limit(ranker, memory)
-    job = _make_job(ranker, sweep, aligned, limit, method, progress)
-    found = _estimate(job, direction) if method in ESTIMATING else _measure(job, direction, method)
+    job = make_job(ranker, sweep, aligned, limit, method, progress)
+    found = _estimate(job, direction) if method in ESTIMATING else measure(job, direction, method)
     if method == "screened":
         found = _screen(job, found, top_k)
+    return as_result(job, aligned, found, method)
+
+
+def as_result(
+    job: "Job", aligned: AlignedPairs, found: "Found", method: str, **provenance: object
+) -> PatchingResult:
+    """Put together what was patched and what was found."""
     recipient, donor = found.sides
     return PatchingResult(
         scores=found.scores,
-        axes=sweep.axes,
+        axes=job.sweep.axes,
         recipient=recipient,
         donor=donor,
         direction=found.direction,
         pairs=tuple(pair.pair for pair in aligned.aligned),
         skipped=aligned.skipped,
-        site=site,
+        site=job.sweep.site,
         method=method,
         filler=aligned.filler,
-        provenance=provenance_of(ranker, sweep) | found.notes,
+        provenance=provenance_of(job.ranker, job.sweep) | found.notes | provenance,
         exact=found.exact,
-        **_rows(sweep, aligned),
+        **_rows(job.sweep, aligned),
     )
 
 
 def _check_method(method: str, sweep: Sweep) -> None:
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if sweep.together and method in ESTIMATING:
+        raise ValueError(f'a set of heads is patched by "exact" or "naive", got {method!r}')
     if method == "screened" and (sweep.by is not None or not sweep.is_head_site):
         raise ValueError(
             f"screened ranks heads patched at all positions, got site {sweep.site!r} by "
@@ -169,6 +181,22 @@ def patch_batch(
             f"patch_type must be head_all, block_all or head_by_pos, got {patch_type!r}"
         )
     return {site: patch(ranker, aligned, site=site, **options) for site in sites}
+
+
+def _together(
+    ranker: "Ranker",
+    sweep: Sweep,
+    direction: str,
+    recipient: Float[np.ndarray, " pair"],
+    skips: bool,
+) -> Run:
+    scores = torch.from_numpy(recipient).to(ranker.device)
+
+    def run(batch: Batch) -> Iterator[Scored]:
+        unpatched = scores[torch.from_numpy(batch.index)]
+        return patch_together(ranker, batch, sweep, direction, unpatched=unpatched, skips=skips)
+
+    return run
 
 
 def _naive(ranker: "Ranker", sweep: Sweep, direction: str, batch: Batch) -> Iterator[Scored]:
@@ -238,6 +266,7 @@ class Job:
     layout: Layout
     limit: int  # tokens in one pass
     progress: bool | Callable[[int], object]
+    prepare: Callable[[Batch], Batch] = lambda batch: batch  # just before a batch is patched
 
     def collect(
         self, run: Run, sweep: Sweep | None = None, *, tells: bool = True
@@ -245,7 +274,8 @@ class Job:
         """Scores of all cells (or those of another sweep); a repeated pass tells no progress."""
         progress = self.progress if tells else self.progress is True
         batches = counted(self.batches, f"patching {self.sweep.site}", progress)
-        return _collect(batches, run, sweep or self.sweep, self.layout)
+        prepared = map(self.prepare, batches)
+        return _collect(prepared, run, sweep or self.sweep, self.layout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,9 +295,10 @@ class Found:
         return (self.baseline, self.perturbed)[:: 1 if self.direction == DIRECTIONS[0] else -1]
 
 
-def _make_job(
+def make_job(
     ranker: "Ranker", sweep: Sweep, aligned: AlignedPairs, limit: int, method: str, progress
 ) -> Job:
+    """Batch what a method starts from."""
     # A gradient needs what every layer computed, not one: smaller passes keep it in the budget.
     n_passes = max(1, sweep.n_layers // 2) if method in ESTIMATING else 1
     batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit // n_passes))
@@ -275,13 +306,16 @@ def _make_job(
     return Job(ranker, sweep, batches, layout, limit, progress)
 
 
-def _measure(job: Job, direction: Direction, method: str) -> Found:
+def measure(job: Job, direction: Direction, method: str) -> Found:
+    """Score both sides, choose the direction, and patch every cell."""
     baseline, perturbed = score_both(job.ranker, job.batches, len(job.layout.lengths))
     chosen = choose_direction(baseline, perturbed, direction)
-    if method == "naive":
+    recipient = baseline if chosen == DIRECTIONS[0] else perturbed
+    if job.sweep.together:
+        run = _together(job.ranker, job.sweep, chosen, recipient, skips=method == "exact")
+    elif method == "naive":
         run = partial(_naive, job.ranker, job.sweep, chosen)
     else:
-        recipient = baseline if chosen == DIRECTIONS[0] else perturbed
         run = _exact(job.ranker, job.sweep, chosen, recipient, job.limit)
     return Found(job.collect(run), baseline, perturbed, chosen)
 

@@ -46,6 +46,7 @@ class Sweep:
     by : None patches all positions at once, "pos" each alone, "role" all of one role.
     n_layers, n_heads : shape of the ranker.
     heads : only these (layer, head), in this order; all when None.
+    together : patch all of ``heads`` in one run instead of one after another.
     """
 
     site: str
@@ -53,8 +54,11 @@ class Sweep:
     n_layers: int
     n_heads: int
     heads: tuple[tuple[int, int], ...] | None = None
+    together: bool = False
 
     def __post_init__(self) -> None:
+        if self.together and self.heads is None:
+            raise ValueError("together=True needs heads=[(layer, head), ...] to patch as one set")
         if self.site not in HOOK_POINTS:
             raise ValueError(f"site must be one of {', '.join(HOOK_POINTS)}, got {self.site!r}")
         if self.by not in (None, "pos", "role"):
@@ -82,12 +86,16 @@ class Sweep:
     @property
     def axes(self) -> tuple[str, ...]:
         """Names of the axes of the scores, as in `mechir_edu.results.PatchingResult`."""
-        cell = ("cell",) if self.heads else ("layer", "head") if self.is_head_site else ("layer",)
+        cell = ("layer", "head") if self.is_head_site else ("layer",)
+        if self.heads is not None:
+            cell = ("set",) if self.together else ("cell",)
         return cell + {None: ("pair",), "role": ("role", "pair"), "pos": ("row",)}[self.by]
 
     @property
     def cell_shape(self) -> tuple[int, ...]:
-        """Shape of the axes before the positions: [cell], [layer, head] or [layer]."""
+        """Shape of the axes before the positions: [set], [cell], [layer, head] or [layer]."""
+        if self.together:
+            return (1,)
         if self.heads is not None:
             return (len(self.heads),)
         return (self.n_layers, self.n_heads) if self.is_head_site else (self.n_layers,)
@@ -100,6 +108,8 @@ class Sweep:
 
     def index(self, layer: int, head: int | None) -> tuple[int, ...]:
         """Where a cell's scores stand along `cell_shape`."""
+        if self.together:
+            return (0,)
         if self.heads is not None:
             return (self.heads.index((layer, head)),)
         return (layer, head) if self.is_head_site else (layer,)
@@ -116,7 +126,13 @@ class Sweep:
         return eye.unsqueeze(1).expand(n_pos, len(roles), n_pos)
 
 
-def make_sweep(ranker, site: str, by: By, heads: Sequence[tuple[int, int]] | None) -> Sweep:
+def make_sweep(
+    ranker,
+    site: str,
+    by: By,
+    heads: Sequence[tuple[int, int]] | None,
+    together: bool = False,
+) -> Sweep:
     """`Sweep` over a ranker's layers and heads."""
     chosen = None if heads is None else tuple((int(layer), int(head)) for layer, head in heads)
-    return Sweep(site, by, ranker.n_layers, ranker.n_heads, chosen)
+    return Sweep(site, by, ranker.n_layers, ranker.n_heads, chosen, together)

@@ -11,7 +11,7 @@ The computation reads the wrapped modules' own weights and equals the hooks' to 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -188,7 +188,12 @@ def patch_suffix(
     step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
     last = max(at for at in range(sweep.n_layers) if sweep.heads_of(at))
     for index, layer in enumerate(stack.layers[: last + 1]):
-        run_r, run_d = layer.run(x_r, bias_r), layer.run(x_d, bias_d)
+        run_r = layer.run(x_r, bias_r)
+        if batch.given_z is None:
+            run_d = layer.run(x_d, bias_d)
+        else:
+            z = batch.given_z[index].transpose(1, 2)
+            run_d = replace(run_r, z=z.expand_as(run_r.z))
         cells = branch.cells(index)
         for some in (cells[i : i + step] for i in range(0, len(cells), step)):
             yield some, branch.score(some, run_r, run_d)

@@ -1,0 +1,142 @@
+"""Ablation and sets of heads: the same engine, other activations put in."""
+
+import numpy as np
+import pytest
+import torch
+from test_patching import FAMILIES, PAIRS, assert_same, load_family, patched
+
+import mechir_edu as me
+from mechir_edu.ablation import draw_others
+from mechir_edu.aligned import Role
+from mechir_edu.bridged import activations
+from mechir_edu.scoring import align_for
+from mechir_edu.sites import hook_name
+
+HOWS = ("zero", "mean", "resample")
+
+
+@pytest.fixture(scope="module")
+def ranker():
+    return me.Cat("planted")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request, tmp_path_factory):
+    return request.param, tmp_path_factory.mktemp(request.param)
+
+
+def ablated(ranker, pairs=PAIRS, **options):
+    return me.ablate(ranker, pairs, progress=False, **options)
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_exact_ablation_equals_naive_on_every_family(family, how):
+    ranker = load_family(family, "cat")
+    fast, slow = (ablated(ranker, how=how, method=m) for m in ("exact", "naive"))
+    assert np.abs(fast.effect()).max() > 1e-4
+    assert_same(fast.scores, slow.scores)
+
+
+def test_a_head_ablated_to_zero_is_a_head_without_output_weights(family):
+    ranker = load_family(family, "dot")
+    effect = ablated(ranker, how="zero", on="baseline", heads=[(1, 2)])
+    pair = align_for(ranker, PAIRS, "a").aligned[0]
+    fixed = ranker.forward(torch.from_numpy(pair.fixed_ids)[None])
+    weight = ranker.bridge.blocks[1].attn.o.weight
+    weight.view(len(weight), ranker.n_heads, -1)[:, 2] = 0
+    inputs = ranker.model_inputs(torch.from_numpy(pair.baseline_ids)[None])
+    without = ranker.relevance(ranker.hidden(inputs), inputs["attention_mask"], fixed)
+    assert_same(effect.scores[0, :1], without.numpy())
+
+
+def test_ablating_the_baseline_starts_from_its_score(ranker):
+    result = ablated(ranker, how="zero", on="baseline")
+    change = result.donor - result.recipient
+    np.testing.assert_allclose(change, patched(ranker).score_change(), atol=1e-5)
+
+
+def test_mean_ablation_puts_in_the_mean_over_all_tokens(ranker):
+    batch = align_for(ranker, PAIRS[:1], "a")
+    ids, types = batch.aligned[0].baseline_ids, batch.aligned[0].token_type_ids
+    inputs = ranker.model_inputs(torch.from_numpy(ids)[None], None, torch.from_numpy(types)[None])
+    name = hook_name("head", 3)
+    z = activations(ranker, inputs, [name])[name]
+    expected = ranker.run_with_hooks(
+        input_ids=inputs["input_ids"],
+        token_type_ids=inputs["token_type_ids"],
+        fwd_hooks=[(name, lambda act, hook: z.mean(dim=1, keepdim=True).expand_as(z))],
+    )
+    heads = [(3, head) for head in range(ranker.n_heads)]
+    options = {"how": "mean", "on": "baseline", "heads": heads, "together": True}
+    result = ablated(ranker, PAIRS[:1], **options)
+    np.testing.assert_allclose(result.scores[0], expected.numpy(), atol=1e-5)
+
+
+def test_resampling_draws_another_pair_for_each_and_the_same_for_a_seed():
+    others = draw_others(50, seed=3)
+    assert (others != np.arange(50)).all()
+    assert sorted(others) == list(range(50))
+    assert (others == draw_others(50, seed=3)).all()
+
+
+def test_knocking_out_the_planted_circuit_takes_the_axioms_change_away(ranker):
+    pairs = me.make_pairs(me.load_collection("embedded"), "TFC1", n=24, seed=5)
+    heads = sorted(ranker.planted_heads)
+    result = ablated(ranker, pairs, how="zero", heads=heads, together=True)
+    intact = result.recipient - result.donor
+    assert intact.mean() > 0.01
+    assert np.abs(ranker_change(ranker, pairs, heads)).max() < 1e-4
+
+
+def ranker_change(ranker, pairs, heads):
+    """Score change that is left when both versions are ablated."""
+    sides = [
+        ablated(ranker, pairs, how="zero", on=on, heads=heads, together=True).scores[0]
+        for on in ("perturbed", "baseline")
+    ]
+    return sides[0] - sides[1]
+
+
+def test_a_set_of_one_head_is_that_head(family):
+    ranker = load_family(family, "cat")
+    alone, as_set = (patched(ranker, heads=[(0, 3)], together=t) for t in (False, True))
+    assert as_set.axes == ("set", "pair")
+    assert_same(as_set.scores, alone.scores)
+
+
+def test_all_heads_of_a_layer_together_are_its_attention_output(family):
+    ranker = load_family(family, "dot")
+    heads = [(1, head) for head in range(ranker.n_heads)]
+    whole = patched(ranker, site="attn_out").scores[1:2]
+    assert_same(patched(ranker, heads=heads, together=True).scores, whole)
+
+
+def test_sets_over_several_layers_are_exact(family):
+    ranker = load_family(family, "cat")
+    options = {"heads": [(1, 0), (0, 2), (1, 3)], "together": True}
+    for site in ("head", "pattern", "v"):
+        fast, slow = (patched(ranker, site=site, method=m, **options) for m in ("exact", "naive"))
+        assert_same(fast.scores, slow.scores)
+
+
+def test_a_set_can_be_patched_by_role(ranker):
+    options = {"heads": sorted(ranker.planted_heads), "together": True, "by": "role"}
+    result = patched(ranker, PAIRS[:2], **options)
+    assert result.axes == ("set", "role", "pair")
+    assert np.abs(result.effect()[0, Role.CLS]).max() > 1e-3
+    assert "set" in result.to_dataframe().columns
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"how": "noise"}, "how"),
+        ({"on": "both"}, "on"),
+        ({"method": "gradient"}, "method"),
+        ({"how": "resample"}, "two pairs"),
+        ({"together": True}, "needs heads"),
+    ],
+)
+def test_a_wrong_option_is_named(ranker, options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        ablated(ranker, PAIRS[:1], **options)

@@ -1,0 +1,103 @@
+import os
+import signal
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mechir_edu.collection import load_collection
+from mechir_edu.perturb import make_pairs
+from mechir_edu.rankers import Cat
+from mechir_edu.results import PatchingResult
+from mechir_edu.runs import patch_into_folder
+
+# No calls home; and workers as important as the rest, or a busy machine starves them.
+os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+ray = pytest.importorskip("ray", reason='Ray NOT TESTED: pip install "mechir-edu[ray]"')
+
+from mechir_edu.distributed import patch_distributed, ray_workers  # noqa: E402
+
+SHARDED = {"shard_size": 2}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_workers():
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return make_pairs(load_collection("embedded"), "TFC1", n=12, seed=5)
+
+
+@pytest.fixture(scope="module")
+def alone(pairs, tmp_path_factory):
+    """The result of a single process, with one thread as Ray's workers have."""
+    folder, n_threads = tmp_path_factory.mktemp("alone"), torch.get_num_threads()
+    torch.set_num_threads(1)
+    patch_into_folder(Cat("planted"), pairs, folder, asked={"num_gpus": 0}, **SHARDED)
+    torch.set_num_threads(n_threads)
+    return PatchingResult.load(folder)
+
+
+def assert_same_bits(first, second):
+    for field in fields(PatchingResult):
+        one, other = getattr(first, field.name), getattr(second, field.name)
+        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
+
+
+def test_two_workers_give_the_bits_of_one_process(pairs, alone):
+    assert_same_bits(patch_distributed(("cat", "planted"), pairs, **SHARDED), alone)
+
+
+def test_a_worker_killed_in_flight_loses_nothing(pairs, alone, tmp_path):
+    died = tmp_path / "died"
+    assert_same_bits(patch_distributed(dying(died), pairs, **SHARDED), alone)
+    assert died.exists()
+
+
+def dying(died: Path):
+    """Load a ranker that kills its process, once, amid its first shard."""
+    driver = os.getpid()
+
+    def load():
+        ranker = Cat("planted")
+        relevance, n_calls = ranker.relevance, [0]
+
+        def die_or_score(*args):
+            n_calls[0] += 1
+            if os.getpid() != driver and n_calls[0] > 3 and not died.exists():
+                died.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return relevance(*args)
+
+        ranker.relevance = die_or_score
+        return ranker
+
+    return load
+
+
+def test_a_run_begun_in_one_process_is_finished_by_workers(pairs, alone, tmp_path):
+    begun = {"asked": {"num_gpus": 0}, **SHARDED}
+    patch_into_folder(Cat("planted"), pairs, tmp_path, **begun)
+    for k in (1, 3, 4):
+        (tmp_path / "patched" / f"0000{k}.npz").unlink()
+    done = patch_distributed(("cat", "planted"), pairs, folder=tmp_path, **SHARDED)
+    assert_same_bits(done, alone)
+
+
+def test_an_error_on_a_worker_reaches_the_caller(pairs, tmp_path):
+    driver = os.getpid()
+
+    def load():
+        if os.getpid() != driver:
+            raise ValueError("this machine has no model")
+        return Cat("planted")
+
+    with pytest.raises(Exception, match="this machine has no model"):
+        patch_into_folder(load(), pairs, tmp_path, workers=ray_workers(load))

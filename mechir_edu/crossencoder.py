@@ -32,7 +32,7 @@ from transformers import (
 from mechir_edu.loading import check_sha256, embedded_folder, quietly
 
 ADAPTER = Path(__file__).parent / "assets" / "cross_encoder.safetensors"
-SHA256 = ""
+SHA256 = "12ab3c93b9c7e41bbfec0898f4a7b79ea50e3fff1f337da77b943a078b02eaa2"
 
 
 def load(

@@ -594,7 +594,8 @@ def train(lists: Lists, options: argparse.Namespace) -> Progress:
             losses = []
         if progress.step % options.eval_every == 0 or progress.step == options.steps:
             value = held_out_ndcg(model, tokenizer, lists)
-            if value > progress.best:
+            # Of equals (to three digits) the later one, which has seen more and at lower rates.
+            if round(value, 3) >= round(progress.best, 3):
                 progress.best, progress.best_step = value, progress.step
                 save_adapter(model, options.out / "best.safetensors", options)
             report(progress, held_out=value)

@@ -299,9 +299,10 @@ def make_job(
     ranker: "Ranker", sweep: Sweep, aligned: AlignedPairs, limit: int, method: str, progress
 ) -> Job:
     """Batch what a method starts from."""
-    # A gradient needs what every layer computed, not one: smaller passes keep it in the budget.
-    n_passes = max(1, sweep.n_layers // 2) if method in ESTIMATING else 1
-    batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit // n_passes))
+    # Beside the stacked cells, a batch's own activations are held: of a layer of both runs, or, for
+    # a gradient, of every layer. Smaller batches leave the cells their room.
+    share = max(3, sweep.n_layers // 2) if method in ESTIMATING else 1 if method == "naive" else 3
+    batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit // share))
     layout = Layout(sweep.by, np.array([len(pair.roles) for pair in aligned.aligned]))
     return Job(ranker, sweep, batches, layout, limit, progress)
 

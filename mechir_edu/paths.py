@@ -378,7 +378,8 @@ def _patch_edges(
     recipient, donor = batch.runs(direction)
     x_r, x_d = stack.embed(recipient), stack.embed(donor)
     bias_r, bias_d = stack.bias(recipient, x_r), stack.bias(donor, x_d)
-    branch = Branch(stack, batch, edges.sweep, recipient, bias_r, bias_d)
+    unpatched = batch.score(stack.ranker, recipient)
+    branch = Branch(stack, batch, edges.sweep, recipient, bias_r, bias_d, unpatched)
     step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
     routes: dict[int, Stream] = {}
     for index, layer in enumerate(stack.layers):

@@ -6,11 +6,15 @@ at each layer all its cells branch off, stacked along the batch, and only the re
 runs on them. Patching head h adds ``(z_donor - z_recipient)[h] @ W_O[h]`` to the sum before LN1,
 which makes a head's branch one small matrix product. Equal-length batches need no padding.
 
+The same change has rank d_head, and LN1 only scales it (by a factor for each position) once its
+mean is taken out. So the MLP's first product is made once for the recipient, and a head adds the
+product of its d_head numbers with ``W_O[h]`` folded into the MLP's weights: a twelfth of the work.
+
 The computation reads the wrapped modules' own weights and equals the hooks' to float rounding;
 `mechir_edu.bridged` is the slower version that works on every architecture.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -28,9 +32,13 @@ from mechir_edu.sites import Masks, Sweep
 if TYPE_CHECKING:
     from mechir_edu.rankers import Ranker
 
+MLP_ROWS = 768  # tokens whose inner activations are held at once
+
 Stream = Float[Tensor, "batch pos d_model"]
 Rows = Float[Tensor, "batch row d_model"]  # all positions, or position 0 alone
 Heads = Float[Tensor, "batch head pos d_head"]
+# What each cell's patch adds, [cell, pair, pos, d_model], and how to run on to the hidden states.
+Patched = tuple[Tensor, Callable[[Tensor | None], Tensor]]
 Queries = Float[Tensor, "batch head query_pos d_head"]
 
 
@@ -38,6 +46,7 @@ Queries = Float[Tensor, "batch head query_pos d_head"]
 class LayerRun:
     """What one layer computes from its input, before anything is patched."""
 
+    layer: "Layer"
     resid_pre: Stream
     q: Heads
     k: Heads
@@ -47,6 +56,11 @@ class LayerRun:
     mlp_in: Stream  # after LN1
     mlp_out: Stream
     resid_post: Stream
+
+    @cached_property
+    def inner(self) -> Float[Tensor, "batch pos d_mlp"]:
+        """The MLP's first product before LN1's scale; see `Layer.after_patched_heads`."""
+        return (self.resid_pre + self.attn_out) @ self.layer.w_in_centred.T
 
 
 class Layer:
@@ -72,6 +86,23 @@ class Layer:
         """W_O split by head."""
         return self.w_o.T.reshape(self.n_heads, -1, self.w_o.shape[0])
 
+    @cached_property
+    def w_in_centred(self) -> Float[Tensor, "d_mlp d_model"]:
+        """The MLP's first weights with LN1's gain, taking LN1's mean out of what they multiply."""
+        scaled = self.w_in * self.ln1.weight
+        return scaled - scaled.mean(dim=1, keepdim=True)
+
+    @cached_property
+    def b_in_after_ln(self) -> Float[Tensor, " d_mlp"]:
+        """The MLP's first bias with LN1's bias in it."""
+        bias = self.w_in @ self.ln1.bias
+        return bias if self.b_in is None else bias + self.b_in
+
+    @cached_property
+    def w_in_by_head(self) -> Float[Tensor, "head d_head d_mlp"]:
+        """W_O of each head, followed by `w_in_centred`."""
+        return self.w_o_by_head @ self.w_in_centred.T
+
     def project(self, x: Stream, part: slice = slice(None)) -> tuple[Heads, ...]:
         """Q, k, v (or a part of the three) of each head."""
         d, parts = x.shape[-1], range(3)[part]
@@ -87,12 +118,40 @@ class Layer:
 
     def mlp(self, x: Stream) -> Stream:
         """What the MLP adds, before the residual sum."""
-        return F.linear(self.act(F.linear(x, self.w_in, self.b_in)), self.w_out, self.b_out)
+        # In parts, because its inner activation is four times as wide as the stream.
+        parts = x.flatten(0, 1).split(MLP_ROWS)
+        inner = (self.act(F.linear(part, self.w_in, self.b_in)) for part in parts)
+        out = [F.linear(part, self.w_out, self.b_out) for part in inner]
+        return torch.cat(out).view_as(x)
 
     def after_attention(self, resid_mid: Stream) -> Stream:
         """From the sum before LN1 to the layer's output."""
         x = self.ln1(resid_mid)
         return self.ln2(x + self.mlp(x))
+
+    def after_patched_heads(
+        self,
+        resid_mid: Stream,
+        inner: Float[Tensor, "batch pos d_mlp"],
+        change: Float[Tensor, "cell batch pos d_head"],
+        delta: Float[Tensor, "cell batch pos d_model"],
+        heads: list[int],
+    ) -> Float[Tensor, "cell batch pos d_model"]:
+        """From the recipient's sum before LN1, and what each cell adds, to the layer's output.
+
+        ``inner`` is ``resid_mid @ w_in_centred.T``; ``delta`` is ``change`` times the head's W_O.
+        """
+        out = torch.empty_like(delta)
+        for cell, head in enumerate(heads):
+            patched = resid_mid + delta[cell]
+            scale = (patched.var(dim=-1, correction=0, keepdim=True) + self.ln1.eps).rsqrt()
+            added = torch.addmm(
+                inner.flatten(0, 1), change[cell].flatten(0, 1), self.w_in_by_head[head]
+            )
+            added = torch.addcmul(self.b_in_after_ln, added, scale.flatten(0, 1))
+            mlp_out = F.linear(self.act(added), self.w_out, self.b_out).view_as(patched)
+            out[cell] = self.ln2(self.ln1(patched) + mlp_out)
+        return out
 
     def run(self, x: Stream, bias: Tensor | None) -> LayerRun:
         """Every activation that can be patched, and the output."""
@@ -101,7 +160,8 @@ class Layer:
         attn_out = self.attn_out(z)
         mlp_in = self.ln1(x + attn_out)
         mlp_out = self.mlp(mlp_in)
-        return LayerRun(x, q, k, v, z, attn_out, mlp_in, mlp_out, self.ln2(mlp_in + mlp_out))
+        resid_post = self.ln2(mlp_in + mlp_out)
+        return LayerRun(self, x, q, k, v, z, attn_out, mlp_in, mlp_out, resid_post)
 
     def __call__(self, x: Stream, bias: Tensor | None) -> Stream:
         """Run the whole layer."""
@@ -161,10 +221,14 @@ class PostLNStack:
             return last.first_row(x, bias) if self.first_row_only else last(x, bias)
         return x
 
+    def rows_needed(self, layer: int) -> slice:
+        """Positions of a layer's output that the score depends on."""
+        is_last = layer == len(self.layers) - 1
+        return slice(0, 1) if is_last and self.first_row_only else slice(None)
+
     def finish_after_attention(self, layer: int, resid_mid: Stream, bias: Tensor | None) -> Rows:
         """Run the rest of a layer from the sum before LN1, then the layers behind it."""
-        if self.first_row_only and layer == len(self.layers) - 1:
-            resid_mid = resid_mid[:, :1]
+        resid_mid = resid_mid[:, self.rows_needed(layer)]
         return self.finish(layer + 1, self.layers[layer].after_attention(resid_mid), bias)
 
 
@@ -224,50 +288,62 @@ class Branch:
 
     def score(self, cells: list[Cell], run_r: LayerRun, run_d: LayerRun) -> Tensor:
         """Scores after each cell's patch, [cell, pair]."""
-        layer, n = cells[0][0], len(cells)
+        n = len(cells)
         mask = self.masks[[m for _, m, _ in cells]].unsqueeze(-1)
-        if self.sweep.is_head_site:
-            w_o = self.stack.layers[layer].w_o_by_head
-            delta = self._head_delta([head for *_, head in cells], mask, run_r, run_d, w_o)
-        else:
-            delta = (getattr(run_d, self.sweep.site) - getattr(run_r, self.sweep.site)) * mask
+        patched = self._patch_heads if self.sweep.is_head_site else self._patch_block
+        delta, run_on = patched(cells, mask, run_r, run_d)
         # Rounding differs between batches of different size, so "no change" is decided here.
         is_changed = delta.flatten(2).any(dim=-1) & mask.any(dim=(-2, -1))
         if not is_changed.any():
             return self.unpatched.expand(n, -1)
-        hidden = self._continue(layer, run_r, delta, _repeat(self.bias_r, n))
+        hidden = run_on(_repeat(self.bias_r, n))
         seen = self.recipient["attention_mask"][:, : hidden.shape[1]].repeat(n, 1)
         fixed = None if self.batch.fixed is None else self.batch.fixed.repeat(n, 1)
         scores = self.stack.ranker.relevance(hidden, seen, fixed).unflatten(0, (n, -1))
         return torch.where(is_changed, scores, self.unpatched)
 
-    def _continue(
-        self,
-        layer: int,
-        run: LayerRun,
-        delta: Float[Tensor, "cell pair pos d_model"],
-        bias: Tensor | None,
-    ) -> Rows:
-        """Run on from where ``delta`` is added to the stream, cells and pairs in one batch."""
-        if self.sweep.site == "resid_pre":
-            return self.stack.finish(layer, (run.resid_pre + delta).flatten(0, 1), bias)
-        if self.sweep.site == "mlp_out":
-            resid_post = self.stack.layers[layer].ln2(run.mlp_in + run.mlp_out + delta)
-            return self.stack.finish(layer + 1, resid_post.flatten(0, 1), bias)
-        resid_mid = (run.resid_pre + run.attn_out + delta).flatten(0, 1)
-        return self.stack.finish_after_attention(layer, resid_mid, bias)
+    def _patch_block(
+        self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
+    ) -> Patched:
+        layer, site = cells[0][0], self.sweep.site
+        delta = (getattr(run_d, site) - getattr(run_r, site)) * mask
 
-    def _head_delta(
-        self, heads: list[int], mask: Tensor, run_r: LayerRun, run_d: LayerRun, w_o: Tensor
-    ) -> Float[Tensor, "cell pair pos d_model"]:
-        """What each cell's patch adds to attn_out."""
-        z = self._patched_z(heads, mask, run_r, run_d)
-        change = z - run_r.z[:, heads].transpose(0, 1)
-        if self.sweep.site not in ("k", "v"):
-            change = change * mask
+        def run_on(bias: Tensor | None) -> Rows:
+            if site == "resid_pre":
+                return self.stack.finish(layer, (run_r.resid_pre + delta).flatten(0, 1), bias)
+            if site == "mlp_out":
+                resid_post = self.stack.layers[layer].ln2(run_r.mlp_in + run_r.mlp_out + delta)
+                return self.stack.finish(layer + 1, resid_post.flatten(0, 1), bias)
+            resid_mid = (run_r.resid_pre + run_r.attn_out + delta).flatten(0, 1)
+            return self.stack.finish_after_attention(layer, resid_mid, bias)
+
+        return delta, run_on
+
+    def _patch_heads(
+        self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
+    ) -> Patched:
+        layer, heads = cells[0][0], [head for *_, head in cells]
+        part, rows = self.stack.layers[layer], self.stack.rows_needed(layer)
+        change = self._z_change(heads, mask, run_r, run_d)
         # [cell, pair * pos, d_head] @ [cell, d_head, d_model]
-        added = change.flatten(1, 2) @ w_o[heads]
-        return added.unflatten(1, change.shape[1:3])
+        delta = (change.flatten(1, 2) @ part.w_o_by_head[heads]).unflatten(1, change.shape[1:3])
+
+        def run_on(bias: Tensor | None) -> Rows:
+            resid_mid = (run_r.resid_pre + run_r.attn_out)[:, rows]
+            inner = run_r.inner[:, rows]
+            out = part.after_patched_heads(
+                resid_mid, inner, change[:, :, rows], delta[:, :, rows], heads
+            )
+            return self.stack.finish(layer + 1, out.flatten(0, 1), bias)
+
+        return delta, run_on
+
+    def _z_change(
+        self, heads: list[int], mask: Tensor, run_r: LayerRun, run_d: LayerRun
+    ) -> Float[Tensor, "cell pair pos d_head"]:
+        """What each cell's patch adds to the head's z."""
+        change = self._patched_z(heads, mask, run_r, run_d) - run_r.z[:, heads].transpose(0, 1)
+        return change if self.sweep.site in ("k", "v") else change * mask
 
     def _patched_z(
         self, heads: list[int], mask: Tensor, run_r: LayerRun, run_d: LayerRun

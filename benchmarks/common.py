@@ -1,10 +1,11 @@
-"""What the benchmarks share: one thread, interleaved timing, real pairs, a table and a JSON file.
+"""What the benchmarks share: pinned threads, interleaved timing, real pairs, tables and JSON.
 
-Import this module before anything that imports numpy or torch: it pins their threads.
+`parse` pins the threads, so it comes before anything that imports numpy or torch.
 """
 
 import argparse
 import atexit
+import ctypes
 import gc
 import json
 import os
@@ -20,37 +21,47 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[variable] = "1"
-
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 DL = ("msmarco-passage/trec-dl-2019/judged", "msmarco-passage/trec-dl-2020/judged")
 # Where a checkout has the TREC DL files beside it, in the layout of an ir_datasets home.
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "trec-dl"
 
 
-def arguments(description: str, *, pairs: int, repeats: int) -> argparse.ArgumentParser:
-    """Make a parser with the options that every benchmark has; the numbers are its defaults."""
+def options_of_all(description: str, *, repeats: int) -> argparse.ArgumentParser:
+    """Make a parser with the options that every benchmark has."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=pairs, help="number of pairs")
     parser.add_argument("--repeats", type=int, default=repeats, help="runs of each; medians count")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each side")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    return parser
+
+
+def arguments(description: str, *, pairs: int, repeats: int) -> argparse.ArgumentParser:
+    """Add the options of the benchmarks that patch pairs; the numbers are their defaults."""
+    parser = options_of_all(description, repeats=repeats)
+    parser.add_argument("--pairs", type=int, default=pairs, help="number of pairs")
     parser.add_argument("--axiom", default="TFC1", help="what is done to the documents")
     parser.add_argument("--seed", type=int, default=0, help="draws the pairs")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument(
         "--trec-dl",
-        type=Path,
+        type=_folder,
         default=BESIDE if BESIDE.is_dir() else None,
-        help="ir_datasets home with TREC DL 2019 and 2020; without it the embedded collection",
+        help='ir_datasets home with TREC DL 2019 and 2020; with "none" the embedded collection',
     )
     return parser
+
+
+def _folder(text: str) -> Path | None:
+    return None if text == "none" else Path(text)
 
 
 def parse(parser: argparse.ArgumentParser) -> argparse.Namespace:
     """Read the options; call it before importing mechir_edu, which fixes where its data are."""
     options = parser.parse_args()
-    if options.trec_dl is not None:
+    os.environ.update(dict.fromkeys(THREADS, str(options.threads)))
+    if getattr(options, "trec_dl", None) is not None:
         _use_copy(options.trec_dl)
     return options
 
@@ -93,29 +104,75 @@ class Timing:
         """Median wall-clock time, in seconds."""
         return statistics.median(self.wall)
 
+    @property
+    def spread(self) -> float:
+        """Largest CPU time over smallest, minus 1."""
+        return max(self.cpu) / min(self.cpu) - 1
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One run of a task: seconds that it took, and what it returned."""
+
+    cpu: float
+    wall: float
+    value: Any
+
+
+def pin_threads() -> None:
+    """Let PyTorch take the threads that the environment grants; OpenMP alone may not tell it."""
+    import torch
+
+    torch.set_num_threads(int(os.environ[THREADS[0]]))
+
+
+def timed(task: Callable[[], Any]) -> Timed:
+    """Run a task once."""
+    gc.collect()
+    cpu, wall = time.process_time(), time.perf_counter()
+    value = task()
+    return Timed(time.process_time() - cpu, time.perf_counter() - wall, value)
+
 
 def interleave(
     tasks: dict[str, Callable[[], Any]], repeats: int
 ) -> tuple[dict[str, Timing], dict[str, Any]]:
-    """Run A, B, C, A, B, C, ... on one thread: drift of the machine's speed then meets all alike.
+    """Run A, B, C, A, B, C, ...: drift of the machine's speed then meets all alike.
+
+    A task that runs in another process times itself there and returns a `Timed`.
 
     Returns
     -------
     The times of each task, and what its last run returned.
     """
-    import torch
-
-    torch.set_num_threads(1)
+    pin_threads()
     times = {name: Timing([], []) for name in tasks}
     results = {}
     for _ in range(repeats):
         for name, task in tasks.items():
-            gc.collect()
-            cpu, wall = time.process_time(), time.perf_counter()
-            results[name] = task()
-            times[name].cpu.append(time.process_time() - cpu)
-            times[name].wall.append(time.perf_counter() - wall)
+            run = timed(task)
+            run = run.value if isinstance(run.value, Timed) else run
+            results[name] = run.value
+            times[name].cpu.append(run.cpu)
+            times[name].wall.append(run.wall)
     return times, results
+
+
+def extra_memory(task: Callable[[], Any]) -> float:
+    """Peak resident memory while a task runs, above what is resident before it, in MB (Linux)."""
+    gc.collect()
+    # Freed memory that the allocator still holds would hide what the task needs.
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
+    before = _resident("VmRSS")
+    task()
+    return (_resident("VmHWM") - before) / 1000
+
+
+def _resident(name: str) -> float:
+    """Kilobytes (1000 bytes) of this process, by the kernel's name for them."""
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith(name)) * 1.024
 
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
@@ -133,7 +190,7 @@ def _show(value: Any) -> str:
 
 def report(title: str, rows: Sequence[dict[str, Any]], options: argparse.Namespace) -> None:
     """Print a table with machine and date, and write the same as JSON where asked for."""
-    machine = describe_machine()
+    machine = describe_machine(options.threads)
     print(f"\n{title}\n{', '.join(map(str, machine.values()))}\n")
     print_table(rows)
     if options.json is not None:
@@ -146,8 +203,8 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, Path)
 
 
-def describe_machine() -> dict[str, Any]:
-    """Processor, number of cores, versions and date."""
+def describe_machine(threads: int) -> dict[str, Any]:
+    """Processor, number of cores, load, versions and date."""
     cpuinfo, processor = Path("/proc/cpuinfo"), platform.processor() or platform.machine()
     if cpuinfo.exists():
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
@@ -157,7 +214,8 @@ def describe_machine() -> dict[str, Any]:
     versions = " ".join(f"{name} {version(name)}" for name in packages)
     return {
         "processor": processor,
-        "cores": f"{os.cpu_count()} cores, 1 thread used",
+        "cores": f"{os.cpu_count()} cores, {threads} used",
+        "load": f"load {os.getloadavg()[1]:.1f}" if hasattr(os, "getloadavg") else "load unknown",
         "versions": f"Python {platform.python_version()} {versions}",
         "date": date.today().isoformat(),
     }

@@ -1,0 +1,82 @@
+"""The least time that exact head patching can take: its operations at the speed of a bare product.
+
+Counted is what changes when one head's output is replaced: in the head's own layer W_O on that
+head's output and the MLP, and every layer behind it, of which the last is needed at one position
+alone where the score reads no other. Both runs without a patch are needed once. Multiplications
+and additions of matrix products and attention count; LayerNorm, GELU and softmax are taken as free.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Rows, inner and columns of MiniLM's products on what exact patching stacks.
+SHAPES = ((2256, 384, 1536), (2256, 1536, 384), (2256, 384, 1152), (2256, 384, 384))
+SECONDS = 0.25  # for each shape
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Floating-point operations of a post-LN encoder's parts, for one sequence of ``n`` tokens."""
+
+    d_model: int
+    d_mlp: int
+    n_layers: int
+    n_heads: int
+    first_row_only: bool  # the score reads position 0 alone
+
+    @classmethod
+    def of(cls, ranker: Any) -> "Operations":
+        """Read the sizes off a ranker."""
+        config = ranker.hf_model.config
+        sizes = config.hidden_size, config.intermediate_size, ranker.n_layers, ranker.n_heads
+        return cls(*sizes, ranker.reads_first_position_only)
+
+    def rows(self, layer: int, n: int) -> int:
+        """Positions at which a layer's output is needed."""
+        return 1 if self.first_row_only and layer == self.n_layers - 1 else n
+
+    def mlp(self, rows: int) -> int:
+        """Both products of an MLP."""
+        return 4 * rows * self.d_model * self.d_mlp
+
+    def layer(self, layer: int, n: int) -> int:
+        """A whole layer: q and W_O where its output is needed, k and v everywhere."""
+        rows = self.rows(layer, n)
+        projections = 4 * (rows + n) * self.d_model**2
+        return projections + 4 * rows * n * self.d_model + self.mlp(rows)
+
+    def one_head(self, layer: int, n: int) -> int:
+        """From a head's replaced output to the last layer's."""
+        rows = self.rows(layer, n)
+        added = 2 * rows * self.d_model**2 // self.n_heads
+        behind = sum(self.layer(later, n) for later in range(layer + 1, self.n_layers))
+        return added + self.mlp(rows) + behind
+
+    def all_heads(self, lengths: Sequence[int]) -> int:
+        """Every head of every pair, and both runs that give and take."""
+        layers = range(self.n_layers)
+        return sum(
+            sum(
+                self.n_heads * self.one_head(layer, n) + 2 * self.layer(layer, n)
+                for layer in layers
+            )
+            for n in lengths
+        )
+
+
+def gemm_peak() -> float:
+    """Operations a second of fp32 matrix products, the best of `SHAPES`, by CPU time."""
+    import torch
+
+    best = 0.0
+    for rows, inner, columns in SHAPES:
+        a, b = torch.randn(rows, inner), torch.randn(inner, columns)
+        out = a @ b
+        start, n = time.process_time(), 0
+        while (spent := time.process_time() - start) < SECONDS:
+            torch.mm(a, b, out=out)
+            n += 1
+        best = max(best, 2 * rows * inner * columns * n / spent)
+    return best

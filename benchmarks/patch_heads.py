@@ -1,0 +1,89 @@
+"""Patch all heads: exact, naive and MechIR on the same token ids, and the floor of operations.
+
+To reach on one thread: exact 3 times as fast as naive, at least 80 % of the floor, 3 times as fast
+as MechIR on tight padding and 10 times as fast as MechIR as its README runs it.
+"""
+
+import statistics
+from argparse import Namespace
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from common import Timing, arguments, interleave, load_pairs, parse, report
+from floor import Operations, gemm_peak
+from mechir_client import MechIR, Ours, add_mechir_option, check_agreement, describe, mechir
+
+TIGHT, README = "MechIR, tight", "MechIR, as its README"
+TO_REACH = {"naive": ">= 3", TIGHT: ">= 3", README: ">= 10", "floor": ">= 0.8"}
+
+
+def main() -> None:
+    """Time all on the same pairs, in turns, and compare their scores."""
+    options = read_options()
+    title, pairs = load_pairs(options)
+    ours, peaks = Ours(pairs, options.pooling), []
+    tasks: dict[str, Any] = {
+        "exact": partial(ours.scores, method="exact"),
+        "naive": partial(ours.scores, method="naive"),
+        "peak": lambda: peaks.append(gemm_peak()),
+    }
+    with mechir(options, options.pooling) as other:
+        if other is not None:
+            tasks |= prepare(other, ours)
+        times, scores = interleave(tasks, options.repeats)
+    differences = compare(scores, ours)
+    operations = Operations.of(ours.ranker).all_heads(ours.lengths)
+    del times["peak"]
+    times["floor"] = Timing(*[[operations / peak for peak in peaks]] * 2)
+    counted = f"{operations / 1e9:.0f} GFLOP at {statistics.median(peaks) / 1e9:.1f} GFLOP/s"
+    title = f"Patch all heads, {ours.describe()}; {title}; {counted}; {describe(other)}"
+    report(title, [row(name, times, differences) for name in times], options)
+
+
+def read_options() -> Namespace:
+    """Read the options of all benchmarks and of this one."""
+    parser = arguments(__doc__.splitlines()[0], pairs=16, repeats=3)
+    parser.add_argument("--pooling", choices=("mean", "cls"), default="mean", help="of both sides")
+    add_mechir_option(parser)
+    return parse(parser)
+
+
+def prepare(other: MechIR, ours: Ours) -> dict[str, Any]:
+    """Give MechIR the pairs, see that one group scores as ours, and make its tasks."""
+    batches = ours.batches()
+    other.hand_over(TIGHT, batches)
+    other.hand_over("shortest", batches[:1])
+    shortest = replace(ours.pairs, aligned=tuple(batches[0]))
+    theirs = other.heads("shortest").value
+    check_agreement("the shortest pairs", ours.scores(shortest).reshape(theirs.shape), theirs)
+    other.collate(README, [some.pair for some in ours.pairs.aligned])
+    return {name: partial(other.heads, name) for name in (TIGHT, README)}
+
+
+def compare(scores: dict[str, np.ndarray], ours: Ours) -> dict[str, float]:
+    """Largest difference of each score from exact's."""
+    if TIGHT in scores:  # its pairs stand group by group
+        scores[TIGHT] = scores[TIGHT][:, np.argsort(np.concatenate(ours.groups))]
+    exact = scores["exact"].reshape(-1, len(ours.lengths))
+    patched = {name: some.reshape(exact.shape) for name, some in scores.items() if name != "peak"}
+    return {name: check_agreement(name, some, exact) for name, some in patched.items()}
+
+
+def row(name: str, times: dict[str, Timing], differences: dict[str, float]) -> dict[str, Any]:
+    """One line of the table."""
+    ratios = [a / b for a, b in zip(times[name].cpu, times["exact"].cpu, strict=True)]
+    return {
+        "method": name,
+        "CPU s": times[name].median_cpu,
+        "wall s": times[name].median_wall,
+        "spread": times[name].spread,
+        "CPU s / exact's": statistics.median(ratios),
+        "to reach": TO_REACH.get(name, ""),
+        "largest score difference": differences.get(name, ""),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""The benchmarks run, at their smallest, and say so where MechIR is missing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def run(script, json_file, *options):
+    command = [sys.executable, BENCHMARKS / script, "--repeats", "1", "--json", json_file]
+    done = subprocess.run([*command, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done, json.loads(json_file.read_text())["rows"]
+
+
+def test_heads_are_patched_without_mechir_which_is_said_loudly(tmp_path):
+    small = ("--pairs", "1", "--trec-dl", "none", "--mechir", tmp_path / "nowhere")
+    done, rows = run("patch_heads.py", tmp_path / "heads.json", *small)
+    assert [row["method"] for row in rows] == ["exact", "naive", "floor"]
+    assert "MechIR LEFT OUT" in done.stderr
+    assert "| floor" in done.stdout
+
+
+def test_start_is_timed_in_processes_of_their_own(tmp_path):
+    _, rows = run("import_time.py", tmp_path / "start.json")
+    assert len(rows) == 3
+    assert all(row["wall s"] > 0 for row in rows)
+
+
+@pytest.fixture
+def floor(monkeypatch):
+    monkeypatch.syspath_prepend(os.fspath(BENCHMARKS))
+    import floor
+
+    return floor
+
+
+def test_the_floor_counts_a_layer_of_minilm_as_its_products_do(floor):
+    mean = floor.Operations(384, 1536, 6, 12, first_row_only=False)
+    # Per token: q, k, v and W_O are 384 x 384, the MLP 2 x 384 x 1536; two operations each.
+    assert mean.layer(0, 100) == 100 * (2 * 4 * 384**2 + 2 * 2 * 384 * 1536) + 4 * 100**2 * 384
+
+
+def test_a_score_of_the_first_position_needs_less_of_the_last_layer_alone(floor):
+    mean, cls = (floor.Operations(384, 1536, 6, 12, first) for first in (False, True))
+    assert cls.layer(4, 100) == mean.layer(4, 100)
+    assert cls.layer(5, 100) < mean.layer(5, 100) / 5
+    assert cls.one_head(5, 100) * 100 == mean.one_head(5, 100)

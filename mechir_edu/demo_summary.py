@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 _HOW_TO_READ = """\
 ## How to read this
 
-Each document was scored twice, as it is (*baseline*) and with one word appended (*perturbed*).
-The **score change** is perturbed minus baseline; the control appends a word that has nothing to do
-with the query but is as long and as rare, so what an axiom does *beyond its control* is about the
-query term and not about a longer document. Then each attention head alone was patched: its output
-in the *recipient* run was replaced by that of the *donor* run. **Recovery** is the share of the
+Each document was scored twice, as it is (*baseline*) and after one edit (*perturbed*): TFC1 and
+TDC append a query term. The **score change** is perturbed minus baseline. The control makes an edit
+of the same shape (a word as long and as rare that has nothing to do with the query), so what an
+axiom does *beyond its control* is about the query term and not about a changed document. Then each
+attention head alone was patched: its output in the *recipient* run was replaced by that of the
+*donor* run. **Recovery** is the share of the
 score change that this brings over, 0 none, 1 all; negative means that the head works against the
 change. Intervals are 95 %, over queries; q is corrected for the number of heads (Benjamini-
 Yekutieli). Scores of two rankers are on different scales; recovery is comparable."""
@@ -49,7 +50,7 @@ def summarise(
 ) -> str:
     """Report a demonstration in Markdown."""
     parts = [
-        "# TFC1 versus TDC: which attention heads carry an added query term?",
+        f"# {_versus(experiments)}: which attention heads carry the change?",
         _what_was_run(experiments, collection, rankers, choices),
         "## What moved",
         *(_sentence_on_change(one) for one in experiments),
@@ -62,6 +63,10 @@ def summarise(
         _HOW_TO_READ,
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _versus(experiments: Sequence["Experiment"]) -> str:
+    return " versus ".join(dict.fromkeys(one.axiom for one in experiments))
 
 
 def _what_was_run(
@@ -115,8 +120,8 @@ def _sentence_on_change(one: "Experiment") -> str:
             second_pairs=one.control.pairs,
         )
         text += (
-            f". A neutral word changed it by {_show(_change(one.control))}, so the query term "
-            f"itself is worth {_show(beyond)}"
+            f". Its control, an edit of the same shape, changed it by "
+            f"{_show(_change(one.control))}, so the axiom is worth {_show(beyond)} beyond its control"
         )
     return text + "."
 
@@ -129,7 +134,7 @@ def _table_by_grade(experiments: Sequence["Experiment"]) -> str:
             neutral = "-" if one.control is None else _show(_change(one.control, grade=grade))
             counts = f"{change.n_pairs} / {change.n_queries}"
             rows.append([one.ranker, one.axiom, str(grade), _show(change), neutral, counts])
-    header = ["ranker", "axiom", "grade", "score change", "neutral word", "pairs / queries"]
+    header = ["ranker", "axiom", "grade", "score change", "control", "pairs / queries"]
     return markdown_table(header, rows)
 
 

@@ -121,7 +121,8 @@ def _sentence_on_change(one: "Experiment") -> str:
         )
         text += (
             f". Its control, an edit of the same shape, changed it by "
-            f"{_show(_change(one.control))}, so the axiom is worth {_show(beyond)} beyond its control"
+            f"{_show(_change(one.control))}, so beyond its control the axiom is worth "
+            f"{_show(beyond)}"
         )
     return text + "."
 

@@ -90,6 +90,15 @@ def add_mechir_option(parser: ArgumentParser) -> None:
     )
 
 
+def add_ranker_options(parser: ArgumentParser) -> None:
+    """Let the user say what MechIR's and our ranker pool, and how MechIR's texts are padded."""
+    add_mechir_option(parser)
+    parser.add_argument("--pooling", choices=("mean", "cls"), default="mean", help="of both sides")
+    parser.add_argument(
+        "--padding", choices=("tight", "readme", "both"), default="both", help="of MechIR's texts"
+    )
+
+
 @contextmanager
 def mechir(options: Namespace, pooling: str) -> Iterator[MechIR | None]:
     """MechIR's process while the context lasts; None, said loudly, without its environment."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from common import Timing, arguments, interleave, load_pairs, parse, report
-from mechir_client import MechIR, Ours, add_mechir_option, check_agreement, describe, mechir
+from mechir_client import MechIR, Ours, add_ranker_options, check_agreement, describe, mechir
 
 SITES = ("resid_pre", "attn_out", "mlp_out")  # in MechIR's order
 TIGHT, README = "MechIR block_all, tight", "MechIR block_all, as its README"
@@ -31,7 +31,8 @@ def main() -> None:
     with mechir(options, options.pooling) as other:
         if other is not None:
             compare(other, ours, options.positions)
-            for name in (TIGHT, README):
+            wanted = {"tight": [TIGHT], "readme": [README], "both": [TIGHT, README]}
+            for name in wanted[options.padding]:
                 tasks[name] = partial(other.blocks, name, options.positions)
         times, _ = interleave(tasks, options.repeats)
     part = f"MechIR timed at {options.positions} positions of each text and scaled to all"
@@ -42,9 +43,8 @@ def main() -> None:
 def read_options() -> Namespace:
     """Read the options of all benchmarks and of this one."""
     parser = arguments(__doc__.splitlines()[0], pairs=16, repeats=3)
-    parser.add_argument("--pooling", choices=("mean", "cls"), default="mean", help="of both sides")
     parser.add_argument("--positions", type=int, default=2, help="at which MechIR is timed")
-    add_mechir_option(parser)
+    add_ranker_options(parser)
     return parse(parser)
 
 

@@ -71,9 +71,7 @@ def _add_patch(parser: argparse.ArgumentParser) -> None:
         help="auto, perturbed_to_baseline (perturbed activations into the baseline run) "
         "or baseline_to_perturbed",
     )
-    parser.add_argument(
-        "--method", default="exact", help="as of mechir_edu.patch: exact, naive, ..."
-    )
+    parser.add_argument("--method", default="exact", help="exact, naive or gradient")
     parser.add_argument(
         "--filler",
         default="a",

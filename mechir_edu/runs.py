@@ -187,7 +187,13 @@ def _decide(run: RunFolder, pairs: Sequence[Pair], options: Mapping[str, Any], d
 
 
 def _all_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of `patch` with its defaults filled in."""
+    """Options of `patch` with its defaults filled in.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an option that `patch` does not have, or that shards cannot follow.
+    """
     known = {
         name: parameter.default
         for name, parameter in inspect.signature(patch).parameters.items()
@@ -195,12 +201,18 @@ def _all_options(given: Mapping[str, Any]) -> dict[str, Any]:
     }
     if unknown := sorted(set(given) - set(known)):
         raise TypeError(f"patch has no option {unknown[0]!r}; it has {', '.join(known)}")
+    if given.get("method") == "screened":
+        raise ValueError(
+            'method="screened" ranks heads over all pairs, which no shard sees; run '
+            'method="gradient" first, then its best heads with method="exact" and heads='
+        )
     return known | dict(given)
 
 
 def _made_with(ranker: Ranker, options: Mapping[str, Any]) -> dict[str, Any]:
     """What computes: the ranker as it is set up, its weights, its device, versions."""
-    sweep = make_sweep(ranker, options["site"], options["by"], options["heads"])
+    cells = [options[name] for name in ("site", "by", "heads", "together")]
+    sweep = make_sweep(ranker, *cells)
     found = {"max_length": ranker.max_length, **provenance_of(ranker, sweep)}
     if ranker.kind == "dot":
         found |= {name: getattr(ranker.head, name) for name in ("pooling", "similarity")}

@@ -70,7 +70,16 @@ def do(*arguments):
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
-@pytest.mark.parametrize("options", [{}, {"by": "role"}, {"by": "pos", "site": "resid_pre"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"by": "role"},
+        {"by": "pos", "site": "resid_pre"},
+        {"method": "gradient"},
+        {"heads": [(0, 1), (2, 3)], "together": True},
+    ],
+)
 def test_a_run_in_shards_has_the_scores_of_one_patch(ranker, pairs, tmp_path, options):
     result = PatchingResult.load(run(ranker, pairs[:6], tmp_path, **options))
     expected = patch(ranker, pairs[:6], progress=False, **options)
@@ -256,6 +265,12 @@ def test_a_bad_option_leaves_no_run_behind(ranker, pairs, tmp_path):
     with pytest.raises(TypeError, match="no option 'sight'"):
         run(ranker, pairs, tmp_path, sight="head")
     run(ranker, pairs[:2], tmp_path)
+
+
+def test_screening_is_refused_because_no_shard_sees_all_pairs(ranker, pairs, tmp_path):
+    with pytest.raises(ValueError, match='run method="gradient" first'):
+        run(ranker, pairs, tmp_path / "run", method="screened")
+    assert not (tmp_path / "run").exists()
 
 
 def test_pairs_that_cannot_be_aligned_are_counted_and_the_rest_is_patched(ranker, pairs, tmp_path):

@@ -1,5 +1,6 @@
 """How much memory patching may take: tokens stacked in one pass, pairs whose scores are held."""
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -36,10 +37,16 @@ def bytes_per_token(ranker: "Ranker") -> int:
     Two copies of the MLP's inner activation, eight of the stream (residual, q, k, v, z and sums),
     and a row of attention scores for each head.
     """
-    config = ranker.hf_model.config
-    d_mlp = getattr(config, "intermediate_size", None) or config.hidden_dim
-    scores = ranker.n_heads * ranker.max_length
-    return FLOAT * (2 * d_mlp + 8 * config.hidden_size + scores)
+    d_model, d_mlp = _widths(ranker)
+    return FLOAT * (2 * d_mlp + 8 * d_model + ranker.n_heads * ranker.max_length)
+
+
+def bytes_of_weights(ranker: "Ranker") -> int:
+    """Size of the weights that `mechir_edu.suffix` joins and multiplies beforehand."""
+    if not ranker.is_post_ln:
+        return 0
+    d_model, d_mlp = _widths(ranker)
+    return FLOAT * ranker.n_layers * d_model * (3 * d_model + 2 * d_mlp)
 
 
 def tokens_for(budget: int, ranker: "Ranker") -> int:
@@ -55,11 +62,18 @@ def tokens_for(budget: int, ranker: "Ranker") -> int:
     ValueError
         If not even one sequence of the ranker's full length fits; names the least that does.
     """
-    each = bytes_per_token(ranker)
-    if (tokens := budget // each) < ranker.max_length:
-        least = each * ranker.max_length / UNITS["M"]
+    each, fixed = bytes_per_token(ranker), bytes_of_weights(ranker)
+    if (tokens := (budget - fixed) // each) < ranker.max_length:
+        least = math.ceil((fixed + each * ranker.max_length) / UNITS["M"])
         raise ValueError(
-            f"needed {least:.0f} MB at least, for one sequence of {ranker.max_length} tokens "
+            f"needed {least} MB at least, for one sequence of {ranker.max_length} tokens "
             f"through {ranker.name}, got {budget / UNITS['M']:.3g} MB; allow more memory"
         )
     return tokens
+
+
+def _widths(ranker: "Ranker") -> tuple[int, int]:
+    """d_model and d_mlp."""
+    config = ranker.hf_model.config
+    # DistilBERT calls the second one by another name.
+    return config.hidden_size, getattr(config, "intermediate_size", None) or config.hidden_dim

@@ -36,6 +36,7 @@ _HOME = {
     "load_collection": "collection",
     "make_pairs": "perturb",
     "patch": "patching",
+    "pair_attention": "attention",
     "path_patch": "paths",
     "perturbation": "perturb",
 }

@@ -9,7 +9,8 @@ Methods
 -------
 ``exact``
     Only what the patch can change is run again (`mechir_edu.suffix`; for architectures without a
-    fast path `mechir_edu.bridged.patch_stacked`). The same numbers as ``naive``.
+    fast path `mechir_edu.bridged.patch_stacked`; ``provenance["engine"]`` says which). The same
+    numbers as ``naive``.
 ``naive``
     One forward pass for each cell, through hooks: the reference.
 ``gradient``
@@ -130,10 +131,21 @@ def as_result(
         site=job.sweep.site,
         method=method,
         filler=aligned.filler,
-        provenance=provenance_of(job.ranker, job.sweep) | found.notes | provenance,
+        provenance=provenance_of(job.ranker, job.sweep)
+        | {"engine": _engine(job, method)}
+        | found.notes
+        | provenance,
         exact=found.exact,
         **_rows(job.sweep, aligned),
     )
+
+
+def _engine(job: "Job", method: str) -> str:
+    """Which code ran, for the record."""
+    if method == "naive":
+        return "one forward pass a cell"
+    has_fast_path = job.ranker.is_post_ln and not job.sweep.together
+    return "post-LN suffix" if has_fast_path else "suffix through hooks"
 
 
 def _check_method(method: str, sweep: Sweep) -> None:

@@ -37,7 +37,8 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults that say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        says_nothing = action.default is None or action.default is False
+        return action.help if says_nothing else super()._get_help_string(action)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,11 +31,11 @@ def ranker():
     return rankers.Cat("planted")
 
 
-def expected(ranker, axiom="TFC1", place="end", **options):
+def expected(ranker, axiom="TFC1", place="end", n=8, **options):
     def length(word):
         return len(ranker.tokenizer.tokenize(word))
 
-    drawn = {"n": 8, "seed": 5, "place": place, "length": length}
+    drawn = {"n": n, "seed": 5, "place": place, "length": length}
     pairs = perturb.make_pairs(collection.load_collection("embedded"), axiom, **drawn)
     return patching.patch(ranker, pairs, progress=False, **options)
 
@@ -104,16 +104,18 @@ def wait_for_a_shard(folder, process):
 
 
 def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path, ranker):
-    with start(tmp_path, "--by", "role") as process:
+    # Many small shards: however slow this process is to interrupt it, the run is not yet done.
+    many = ("--pairs", "48", "--shard-size", "1", "--by", "role")
+    with start(tmp_path, *many) as process:
         wait_for_a_shard(tmp_path, process)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
     assert process.returncode == 130
     assert "The same command goes on" in said
-    with pytest.raises(ValueError, match="of 3 shards so far"):
+    with pytest.raises(ValueError, match="of 48 shards so far"):
         PatchingResult.load(tmp_path)
-    assert main(command(tmp_path, "--by", "role")) == 0
-    here = expected(ranker, by="role")
+    assert main(command(tmp_path, *many)) == 0
+    here = expected(ranker, n=48, by="role")
     np.testing.assert_allclose(PatchingResult.load(tmp_path).scores, here.scores, atol=1e-5)
 
 

@@ -5,7 +5,6 @@
 
 import argparse
 import atexit
-import ctypes
 import gc
 import json
 import os
@@ -161,8 +160,6 @@ def interleave(
 def extra_memory(task: Callable[[], Any]) -> float:
     """Peak resident memory while a task runs, above what is resident before it, in MB (Linux)."""
     gc.collect()
-    # Freed memory that the allocator still holds would hide what the task needs.
-    ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak so far
     before = _resident("VmRSS")
     task()

@@ -74,7 +74,10 @@ class Side:
     def memory(self, name: str) -> dict:
         """Extra peak memory of patching the heads of one batch, after a forward pass, in MB."""
         batch = self.batches[name][0]
-        self.ranker.forward(*_inputs(batch["documents"]))
+        with (
+            torch.no_grad()
+        ):  # a graph would be freed but stay resident, and hide what patching takes
+            self.ranker.forward(*_inputs(batch["documents"]))
         return {"MB": extra_memory(lambda: self._patch_heads(batch))}
 
     def _patch_heads(self, batch: dict) -> list[list[float]]:

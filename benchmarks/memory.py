@@ -27,8 +27,7 @@ def main() -> None:
     with mechir(options, "mean") as other:
         if other is not None:
             other.hand_over("made up", [made_up(options)])
-            theirs = [other.ask("memory", name="made up")["MB"] for _ in range(1)]
-            rows.append(row("MechIR", theirs, ""))
+            rows.append(row("MechIR", [other.ask("memory", name="made up")["MB"]], ""))
     report(f"Patch all heads, {options.pairs} pairs of {options.tokens} tokens", rows, options)
 
 

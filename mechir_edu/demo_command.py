@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--axiom", nargs="+", default=["TFC1", "TDC"], metavar="NAME", help="axioms to compare"
     )
     parser.add_argument(
-        "--pairs", type=int, default=72, metavar="N", help="pairs for each axiom, even over grades"
+        "--pairs", type=int, default=60, metavar="N", help="pairs for each axiom, even over grades"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all draws")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")

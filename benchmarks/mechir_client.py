@@ -135,7 +135,7 @@ class Ours:
 
     def __init__(self, pairs: list, pooling: str) -> None:
         import mechir_edu as me
-        from mechir_edu.align import align
+        from mechir_edu.alignment import align
 
         ranker = me.Dot("embedded", pooling=pooling, similarity="dot")
         ranker.head = replace(ranker.head, normalise=False)

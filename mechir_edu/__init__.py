@@ -32,7 +32,7 @@ _HOME = {
     "PathResult": "paths",
     "Role": "aligned",
     "ablate": "ablation",
-    "align": "align",
+    "align": "alignment",
     "load_collection": "collection",
     "make_pairs": "perturb",
     "patch": "patching",

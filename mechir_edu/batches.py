@@ -14,6 +14,7 @@ from mechir_edu.aligned import AlignedPair
 
 if TYPE_CHECKING:
     from mechir_edu.rankers import Ranker
+    from mechir_edu.suffix import PostLNStack
 
 Inputs = dict[str, Tensor]
 
@@ -54,9 +55,11 @@ class Batch:
         pair = (self.baseline, self.perturbed)
         return pair if direction == "perturbed_to_baseline" else pair[::-1]
 
-    def score(self, ranker: "Ranker", inputs: Inputs) -> Float[Tensor, " pair"]:
-        """Relevance scores of a run of this batch."""
-        return ranker.relevance(ranker.hidden(inputs), inputs["attention_mask"], self.fixed)
+    def score(self, model: "Ranker | PostLNStack", inputs: Inputs) -> Float[Tensor, " pair"]:
+        """Relevance scores of a run of this batch, through the hooks or without them."""
+        hidden = model.hidden(inputs)
+        seen = inputs["attention_mask"][:, : hidden.shape[1]]
+        return model.relevance(hidden, seen, self.fixed)
 
 
 def repeat(inputs: Inputs, n: int) -> Inputs:

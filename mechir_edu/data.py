@@ -13,7 +13,7 @@ This is the paper's way in: a dataset, a perturbation, a collator, and a `DataLo
 
 Given a `tokenizer`, ``DataLoader(dataset, collate_fn=DotDataCollator(tokenizer, func))`` yields
 batches, each to be passed on as ``model.patch(**batch)``. There is no need to say whether a
-perturbation appends, prepends or replaces: `mechir_edu.align` finds out, pair by pair.
+perturbation appends, prepends or replaces: `mechir_edu.alignment` finds out, pair by pair.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import pandas as pd
 from torch.utils.data import Dataset
 
-from mechir_edu.align import AlignedPairs, align
+from mechir_edu.alignment import AlignedPairs, align
 from mechir_edu.collection import Collection, Skipped, load_collection
 from mechir_edu.perturb import Pair, Perturbation, difference
 

@@ -216,15 +216,14 @@ def _naive(ranker: "Ranker", sweep: Sweep, direction: str, batch: Batch) -> Iter
 
 
 def _exact(
-    ranker: "Ranker",
+    model: "PostLNStack | Ranker",
     sweep: Sweep,
     direction: str,
     recipient: Float[np.ndarray, " pair"],
     limit: int,
 ) -> Run:
-    engine, model = patch_stacked, ranker
-    if ranker.is_post_ln:
-        engine, model = patch_suffix, PostLNStack(ranker)
+    engine = patch_suffix if isinstance(model, PostLNStack) else patch_stacked
+    ranker = model.ranker if isinstance(model, PostLNStack) else model
     scores = torch.from_numpy(recipient).to(ranker.device)
 
     def run(batch: Batch) -> Iterator[Scored]:
@@ -321,7 +320,9 @@ def make_job(
 
 def measure(job: Job, direction: Direction, method: str) -> Found:
     """Score both sides, choose the direction, and patch every cell."""
-    baseline, perturbed = score_both(job.ranker, job.batches, len(job.layout.lengths))
+    is_fast = job.ranker.is_post_ln and method == "exact" and not job.sweep.together
+    model = PostLNStack(job.ranker) if is_fast else job.ranker
+    baseline, perturbed = score_both(model, job.batches, len(job.layout.lengths))
     chosen = choose_direction(baseline, perturbed, direction)
     recipient = baseline if chosen == DIRECTIONS[0] else perturbed
     if job.sweep.together:
@@ -329,7 +330,7 @@ def measure(job: Job, direction: Direction, method: str) -> Found:
     elif method == "naive":
         run = partial(_naive, job.ranker, job.sweep, chosen)
     else:
-        run = _exact(job.ranker, job.sweep, chosen, recipient, job.limit)
+        run = _exact(model, job.sweep, chosen, recipient, job.limit)
     return Found(job.collect(run), baseline, perturbed, chosen)
 
 
@@ -354,10 +355,11 @@ def _estimate(job: Job, direction: Direction, *, again: bool = False) -> Found:
 
 def _screen(job: Job, found: Found, top_k: int) -> Found:
     cells = job.sweep.heads or tuple(np.ndindex(job.sweep.cell_shape))
+    model = PostLNStack(job.ranker) if job.ranker.is_post_ln else job.ranker
 
     def patch_exactly(some: list[int]) -> Float[np.ndarray, "cell pair"]:
         sweep = replace(job.sweep, heads=tuple(cells[i] for i in some))
-        run = _exact(job.ranker, sweep, found.direction, found.sides[0], job.limit)
+        run = _exact(model, sweep, found.direction, found.sides[0], job.limit)
         return job.collect(run, sweep, tells=False)
 
     estimates = found.scores.reshape(len(cells), -1)

@@ -194,11 +194,17 @@ class PostLNStack:
         self.ranker = ranker
         self.layers = [Layer(ranker, i) for i in range(ranker.n_layers)]
         self.first_row_only = ranker.reads_first_position_only
+        self.relevance = ranker.relevance
 
     def embed(self, inputs: Inputs) -> Stream:
         """The stream that enters layer 0."""
         with skipping(self.ranker, len(self.layers)):
             return self.ranker.hidden(inputs)
+
+    def hidden(self, inputs: Inputs) -> Rows:
+        """Final hidden states, of position 0 alone where the score reads nothing else."""
+        x = self.embed(inputs)
+        return self.finish(0, x, self.bias(inputs, x))
 
     def bias(self, inputs: Inputs, x: Stream) -> Tensor | None:
         """What is added to attention scores, [1 or batch, 1 or head, 1 or pos, pos], or None."""
@@ -299,7 +305,7 @@ class Branch:
         hidden = run_on(_repeat(self.bias_r, n))
         seen = self.recipient["attention_mask"][:, : hidden.shape[1]].repeat(n, 1)
         fixed = None if self.batch.fixed is None else self.batch.fixed.repeat(n, 1)
-        scores = self.stack.ranker.relevance(hidden, seen, fixed).unflatten(0, (n, -1))
+        scores = self.stack.relevance(hidden, seen, fixed).unflatten(0, (n, -1))
         return torch.where(is_changed, scores, self.unpatched)
 
     def _patch_block(

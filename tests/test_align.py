@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tokenizers import ALL, WORDS, byte_level_bpe, wordpiece
 
-from mechir_edu.align import ROLE_NAMES, Role, align
+from mechir_edu.alignment import ROLE_NAMES, Role, align
 from mechir_edu.fillers import NEUTRAL_WORDS
 from mechir_edu.perturb import Edit, Pair, difference
 from mechir_edu.terms import terms

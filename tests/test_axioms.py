@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mechir_edu.align import align
 from mechir_edu.aligned import Role
+from mechir_edu.alignment import align
 from mechir_edu.axioms import AXIOMS
 from mechir_edu.collection import Collection, load_collection
 from mechir_edu.edits import exchange, insert, replace

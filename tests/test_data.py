@@ -3,7 +3,7 @@ import pytest
 from small_tokenizers import wordpiece
 from torch.utils.data import DataLoader
 
-from mechir_edu.align import Role
+from mechir_edu.alignment import Role
 from mechir_edu.collection import load_collection
 from mechir_edu.data import CatDataCollator, DotDataCollator, MechIRDataset
 from mechir_edu.perturb import perturbation

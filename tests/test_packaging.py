@@ -62,3 +62,12 @@ def test_links_of_the_readme_lead_somewhere():
     links = re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text())
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_exported_name_is_itself_once_everything_is_imported():
+    code = (
+        "import mechir_edu as me, mechir_edu.patching, mechir_edu.runs\n"
+        "assert all(callable(getattr(me, n)) or n in me._MODULES or n == 'AXIOMS'"
+        " for n in me.__all__), me.__all__"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,7 +17,7 @@ from transformers import (
     MPNetModel,
 )
 
-from mechir_edu.align import align
+from mechir_edu.alignment import align
 from mechir_edu.batches import make_batches
 from mechir_edu.collection import load_collection
 from mechir_edu.patching import patch

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from mechir_edu import planted
-from mechir_edu.align import align
+from mechir_edu.alignment import align
 from mechir_edu.collection import load_collection
 from mechir_edu.perturb import make_pairs
 from mechir_edu.stats import recovery

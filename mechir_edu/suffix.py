@@ -86,7 +86,7 @@ class Layer:
         """W_O split by head."""
         return self.w_o.T.reshape(self.n_heads, -1, self.w_o.shape[0])
 
-    @cached_property
+    @property  # made anew: keeping it would hold the MLP's weights twice
     def w_in_centred(self) -> Float[Tensor, "d_mlp d_model"]:
         """The MLP's first weights with LN1's gain, taking LN1's mean out of what they multiply."""
         scaled = self.w_in * self.ln1.weight

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -94,7 +95,10 @@ def test_bad_or_changed_arguments_are_exit_code_2_and_named(out, capsys, options
 
 def start(folder, *options):
     line = [sys.executable, "-m", "mechir_edu", *command(folder, *options)]
-    return subprocess.Popen(line, stderr=subprocess.PIPE, text=True, env=os.environ)
+    # A shell starts background jobs with Ctrl-C ignored, and children inherit that: undo it here.
+    hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(line, stderr=pipe, text=True, env=os.environ, preexec_fn=hear)
 
 
 def wait_for_a_shard(folder, process):

@@ -195,26 +195,6 @@ def patch_batch(
     return {site: patch(ranker, aligned, site=site, **options) for site in sites}
 
 
-def _together(
-    ranker: "Ranker",
-    sweep: Sweep,
-    direction: str,
-    recipient: Float[np.ndarray, " pair"],
-    skips: bool,
-) -> Run:
-    scores = torch.from_numpy(recipient).to(ranker.device)
-
-    def run(batch: Batch) -> Iterator[Scored]:
-        unpatched = scores[torch.from_numpy(batch.index)]
-        return patch_together(ranker, batch, sweep, direction, unpatched=unpatched, skips=skips)
-
-    return run
-
-
-def _naive(ranker: "Ranker", sweep: Sweep, direction: str, batch: Batch) -> Iterator[Scored]:
-    return patch_naive(ranker, batch, sweep, direction)
-
-
 def _exact(
     model: "PostLNStack | Ranker",
     sweep: Sweep,
@@ -223,12 +203,17 @@ def _exact(
     limit: int,
 ) -> Run:
     engine = patch_suffix if isinstance(model, PostLNStack) else patch_stacked
-    ranker = model.ranker if isinstance(model, PostLNStack) else model
-    scores = torch.from_numpy(recipient).to(ranker.device)
+    patch_some = partial(engine, model, sweep=sweep, direction=direction, max_tokens=limit)
+    return _knowing(recipient, patch_some)
+
+
+def _knowing(recipient: Float[np.ndarray, " pair"], patch_some: Callable[..., Iterator]) -> Run:
+    """Tell an engine the unpatched scores of each batch it is given."""
+    scores = torch.from_numpy(recipient)
 
     def run(batch: Batch) -> Iterator[Scored]:
-        unpatched = scores[torch.from_numpy(batch.index)]
-        return engine(model, batch, sweep, direction, unpatched=unpatched, max_tokens=limit)
+        unpatched = scores[torch.from_numpy(batch.index)].to(batch.roles.device)
+        return patch_some(batch, unpatched=unpatched)
 
     return run
 
@@ -326,9 +311,10 @@ def measure(job: Job, direction: Direction, method: str) -> Found:
     chosen = choose_direction(baseline, perturbed, direction)
     recipient = baseline if chosen == DIRECTIONS[0] else perturbed
     if job.sweep.together:
-        run = _together(job.ranker, job.sweep, chosen, recipient, skips=method == "exact")
+        options = {"sweep": job.sweep, "direction": chosen, "skips": method == "exact"}
+        run = _knowing(recipient, partial(patch_together, job.ranker, **options))
     elif method == "naive":
-        run = partial(_naive, job.ranker, job.sweep, chosen)
+        run = partial(patch_naive, job.ranker, sweep=job.sweep, direction=chosen)
     else:
         run = _exact(model, job.sweep, chosen, recipient, job.limit)
     return Found(job.collect(run), baseline, perturbed, chosen)

@@ -1,0 +1,26 @@
+"""Check the tutorials' exercises: one sentence for an answer, which never stops the notebook.
+
+Each notebook's checks stand in a module of their own and are found here by name::
+
+    me.checks.check_recovery(recovery)               # prints one sentence
+    me.checks.check_recovery(recovery, strict=True)  # raises unless the answer is right
+
+An untouched stub is "not attempted yet"; common wrong answers get a sentence that names the
+mistake. ``MECHIR_EDU_STRICT=1`` in the environment makes every check strict.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOME: dict[str, str] = {}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"mechir_edu.checks.{_HOME[name]}"), name)
+    raise AttributeError(f"there is no {name!r} in mechir_edu.checks; there are {__all__}")
+
+
+def __dir__() -> list[str]:
+    return __all__

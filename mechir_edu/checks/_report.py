@@ -1,0 +1,152 @@
+"""What every exercise check does: try the answer, name the mistake, say it in one sentence.
+
+A check is a function that judges an answer and returns the sentence that names its mistake, or
+None where there is none; `checker` makes the public check of it::
+
+    @checker("recovery is a ratio of means, 0 for no effect and 1 for the donor's score.")
+    def check_recovery(answer):
+        \"\"\"Check a function recovery(patched, recipient, donor).\"\"\"
+        given = attempt(answer, PATCHED, RECIPIENT, DONOR)
+        return mistake_in(given, RIGHT, {"a sentence that names the mistake": WHAT_IT_GIVES})
+
+Nothing here stops a notebook: an untouched stub and a wrong answer print a sentence and go on,
+unless ``strict=True`` or the environment says ``MECHIR_EDU_STRICT=1``.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import update_wrapper
+from typing import Any
+
+import numpy as np
+
+Judge = Callable[[Any], str | None]
+
+
+class NotAttempted(Exception):
+    """The exercise's stub is still as it was."""
+
+
+class WrongAnswer(Exception):
+    """An answer that is not right, in strict mode; its message is the check's sentence."""
+
+
+def checker(right: str) -> Callable[[Judge], Callable[..., None]]:
+    """Make a public check of a judge.
+
+    Parameters
+    ----------
+    right : what is said of a right answer, behind "Right: "; repeats the point of the exercise.
+
+    Returns
+    -------
+    decorator
+        Of ``judge(answer) -> sentence or None``; makes ``check(answer, strict=None) -> None``,
+        which prints one sentence. Strict, it raises `WrongAnswer` for anything that is not right;
+        where ``strict`` is None the environment decides.
+    """
+
+    def decorate(judge: Judge) -> Callable[..., None]:
+        def check(answer: Any, strict: bool | None = None) -> None:
+            sentence = _judged(judge, answer)
+            if sentence is None:
+                print(f"Right: {right}")
+            elif _is_strict(strict):
+                raise WrongAnswer(f"{judge.__name__}: {sentence}")
+            else:
+                print(sentence)
+
+        update_wrapper(check, judge)
+        del check.__wrapped__  # or help() would show the judge's signature, without strict
+        return check
+
+    return decorate
+
+
+def _is_strict(strict: bool | None) -> bool:
+    return os.environ.get("MECHIR_EDU_STRICT") == "1" if strict is None else strict
+
+
+def _judged(judge: Judge, answer: Any) -> str | None:
+    """Sentence of a judge, or of how the answer stopped before it could be judged."""
+    try:
+        mistake = judge(answer)
+    except NotAttempted:
+        return "Not attempted yet: fill in the cell above and run it and this one again."
+    except Exception as error:  # whatever a learner's function may raise
+        return f"Not yet: your answer stopped with {type(error).__name__}: {error}"
+    return None if mistake is None else f"Not yet: {mistake}"
+
+
+def attempt(answer: Any, *arguments: Any, **options: Any) -> Any:
+    """Call an answer that is a function, or take one that is a value, as it is.
+
+    Raises
+    ------
+    NotAttempted
+        For a stub: it raises NotImplementedError, or gives None or ``...``.
+    """
+    try:
+        given = answer(*arguments, **options) if callable(answer) else answer
+    except NotImplementedError:
+        raise NotAttempted from None
+    if given is None or given is ...:
+        raise NotAttempted
+    return given
+
+
+def mistake_in(
+    given: Any,
+    right: Any,
+    mistakes: Mapping[str, Any],
+    *,
+    otherwise: str = "",
+    tolerance: float = 1e-4,
+) -> str | None:
+    """Name the mistake in an answer by what it gives, or None for the right answer.
+
+    Parameters
+    ----------
+    given, right : the answer and the right one: numbers, arrays, tensors, or anything with ``==``.
+    mistakes : sentence -> what the answer gives that makes this mistake. They are tried in order;
+        a sentence is put behind "Not yet: ", so it starts in lower case.
+    otherwise : what to say of a wrong answer that is not in the catalogue; by default what was
+        given, without the right answer.
+    tolerance : largest difference of numbers that counts as equal, absolute.
+    """
+    if same(given, right, tolerance):
+        return None
+    for sentence, wrong in mistakes.items():
+        if same(given, wrong, tolerance):
+            return sentence
+    return otherwise or f"{_shown(given)} is not what is asked for; read the exercise once more."
+
+
+def same(given: Any, other: Any, tolerance: float = 1e-4) -> bool:
+    """Whether two answers are equal: shape and numbers where they are numeric, else ``==``."""
+    given, other = _plain(given), _plain(other)
+    if not (_is_numeric(given) and _is_numeric(other)):
+        return bool(np.all(given == other))
+    close = np.shape(given) == np.shape(other)
+    return close and bool(np.allclose(given, other, rtol=0, atol=tolerance, equal_nan=True))
+
+
+def _plain(value: Any) -> Any:
+    """Turn tensors into arrays, and lists of numbers too."""
+    if hasattr(value, "detach"):  # a tensor; torch is not imported for it
+        return value.detach().cpu().numpy()
+    if isinstance(value, list | tuple) and value:
+        array = np.asarray([_plain(one) for one in value], dtype=object)
+        return array.astype(float) if all(map(_is_numeric, array.ravel())) else value
+    return value
+
+
+def _is_numeric(value: Any) -> bool:
+    return isinstance(value, int | float | np.ndarray | np.generic) and (
+        np.asarray(value).dtype.kind in "biuf"
+    )
+
+
+def _shown(given: Any) -> str:
+    shape = np.shape(_plain(given)) if _is_numeric(_plain(given)) else ()
+    return f"an array of shape {shape}" if shape else repr(given)[:80]

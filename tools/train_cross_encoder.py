@@ -26,8 +26,10 @@ import gzip
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +42,7 @@ from transformers import AutoTokenizer, BertForSequenceClassification, BertModel
 
 from mechir_edu.crossencoder import base_model
 from mechir_edu.loading import embedded_folder
+from mechir_edu.terms import surface_terms, terms
 
 # ---------------------------------------------------------------------------------- 1. data
 
@@ -113,33 +116,74 @@ def normalised(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
+PRONOUNS = ("this", "it", "there", "that", "they", "he", "she", "we", "you", "i", "these", "here")
+QUESTIONS = ("what is {}", "what are {}", "how does {} work", "define {}", "why {}", "how to {}")
+
+
 def pseudo_queries(
     passages: Sequence[str], n: int, rng: np.random.Generator
 ) -> list[tuple[str, int, str]]:
-    """Make queries from passages: a few words of one sentence (the inverse cloze task).
+    """Make queries from passages, in three forms by turns.
 
-    Half of the time the sentence is cut out of the passage, so that words alone do not give the
-    answer away (Lee et al., "Latent Retrieval for Weakly Supervised Open Domain Question
-    Answering", ACL 2019).
+    * A few words of one sentence (the inverse cloze task). Half of the time the sentence is cut
+      out of the passage, so that words alone do not give the answer away (Lee et al., "Latent
+      Retrieval for Weakly Supervised Open Domain Question Answering", ACL 2019).
+    * What the passage's first sentence is about: "what is X" of "X is ...".
+    * Two to four of its words, as keywords or behind a question word.
+
+    Their use is in the pool: it holds many passages on the same topic, so that, unlike for a query
+    of any other topic, the candidates differ in how well they answer.
 
     Returns
     -------
     list of (query, index of its passage, text of that passage to learn from)
     """
     made: list[tuple[str, int, str]] = []
+    df = Counter(stem for text in passages for stem in set(terms(text)))
+    forms = (_cloze, _definition, partial(_keywords, df=df))
     for index in rng.permutation(len(passages)):
         if len(made) == n:
             break
-        sentences = re.split(r"(?<=[.!?])\s+", passages[index])
-        which = int(rng.integers(len(sentences)))
-        words = re.findall(r"[\w'-]+", sentences[which])
-        if len(words) < 4 or len(sentences) < 3:
-            continue
-        size = int(rng.integers(3, 9))
-        start = 0 if rng.random() < 0.5 else int(rng.integers(max(1, len(words) - size)))
-        rest = [s for i, s in enumerate(sentences) if i != which or rng.random() < 0.5]
-        made.append((" ".join(words[start : start + size]), int(index), " ".join(rest)))
+        query = forms[len(made) % len(forms)](passages[index], rng)
+        if query is not None:
+            made.append((query[0], int(index), query[1]))
     return made
+
+
+def _cloze(passage: str, rng: np.random.Generator) -> tuple[str, str] | None:
+    sentences = re.split(r"(?<=[.!?])\s+", passage)
+    which = int(rng.integers(len(sentences)))
+    words = re.findall(r"[\w'-]+", sentences[which])
+    if len(words) < 4 or len(sentences) < 3:
+        return None
+    size = int(rng.integers(3, 9))
+    start = 0 if rng.random() < 0.5 else int(rng.integers(max(1, len(words) - size)))
+    rest = [s for i, s in enumerate(sentences) if i != which or rng.random() < 0.5]
+    return " ".join(words[start : start + size]), " ".join(rest)
+
+
+def _definition(passage: str, rng: np.random.Generator) -> tuple[str, str] | None:
+    found = re.match(
+        r"(?:the |an? )?([\w'-]+(?: [\w'-]+){0,4}) (is|are|was|were|can) ", passage, re.I
+    )
+    if found is None or not terms(found[1]) or found[1].lower() in PRONOUNS:
+        return None
+    verb = found[2].lower().replace("can", "is")
+    return f"what {verb} {found[1].lower()}", passage
+
+
+def _keywords(passage: str, rng: np.random.Generator, df: Counter) -> tuple[str, str] | None:
+    found = {stem: word.lower() for stem, word in surface_terms(passage)}
+    if len(found) < 8:
+        return None
+    tf = Counter(terms(passage))
+    # What is frequent here and rare elsewhere is what a passage is looked up by.
+    weight = np.array([(tf[stem] / df[stem] ** 0.5) for stem in found])
+    kept = rng.choice(len(found), int(rng.integers(2, 5)), replace=False, p=weight / weight.sum())
+    query = " ".join(list(found.values())[i] for i in np.sort(kept))
+    if rng.random() < 0.4:
+        query = QUESTIONS[int(rng.integers(len(QUESTIONS)))].format(query)
+    return query, passage
 
 
 # --------------------------------------------------------------------------------- 2. lists
@@ -208,6 +252,7 @@ def make_lists(data: Data, options: argparse.Namespace) -> Lists:
         for q, encoded in zip(ids, encode_queries([data.queries[q] for q in ids]), strict=True)
     ]
     weights = teachers.fit_weights(*zip(*teacher_targets(known[: len(train_ids)]), strict=True))
+    weights[teachers.FEATURES.index("cosine")] += options.cosine
     judged = [judged_list(data.queries[q], k, weights) for q, k in zip(ids, known, strict=True)]
     rng = np.random.default_rng([options.seed, 2])
     extra_texts, n_dropped = extra_queries(data, options.forbidden, options.queries, rng)
@@ -217,6 +262,8 @@ def make_lists(data: Data, options: argparse.Namespace) -> Lists:
         "extra": [
             unjudged_list(text, q, pool, weights)
             for text, q in zip(extra_texts, encode_queries(extra_texts), strict=True)
+            # Where nothing in the pool is close, the order of the candidates teaches little.
+            if (pool.encoded.pooled @ q.pooled).max() >= options.closest
         ],
         "pseudo": [
             unjudged_list(text, q, pool, weights, source=source, replaced=replaced)
@@ -649,23 +696,27 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--data", required=True, help="a training folder, or an ir_datasets id with qrels")
     add("--out", type=Path, required=True, help="folder for checkpoints and the adapter")
     add("--seed", type=int, default=0)
-    add("--steps", type=int, default=6000)
+    add("--steps", type=int, default=5000)
     add("--queries", type=int, default=7000, help="extra unjudged queries to use at most")
-    add("--pseudo", type=int, default=3000, help="pseudo-queries to make from passages")
+    add(
+        "--closest", type=float, default=0.5, help="cosine that an extra query's best passage needs"
+    )
+    add("--pseudo", type=int, default=9000, help="pseudo-queries to make from passages")
+    add("--cosine", type=float, default=0.3, help="added to the fitted weight of the cosine")
     add("--held-out", type=int, default=20, help="queries held out for early stopping")
     add("--forbidden", nargs="*", default=[], help="ir_datasets ids whose queries are test queries")
     add("--lists-per-step", type=int, default=4)
     add("--list-size", type=int, default=8)
     add("--rank", type=int, default=24)
     add("--scale", type=float, default=2.0, help="factor of the low-rank change")
-    add("--lr", type=float, default=6e-4)
+    add("--lr", type=float, default=8e-4)
     add("--warmup", type=int, default=150, help="steps")
-    add("--decay", type=float, default=0.3, help="share of the steps over which lr falls to 0")
+    add("--decay", type=float, default=0.5, help="share of the steps over which lr falls to 0")
     add("--eval-every", type=int, default=500)
     add("--log-every", type=int, default=50)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
-    options.mix = {"judged": 0.3, "extra": 0.55, "pseudo": 0.15}
+    options.mix = {"judged": 0.35, "extra": 0.1, "pseudo": 0.55}
     return options
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``mechir-edu demo | patch``.
+"""The command line: ``mechir-edu demo | patch | study``.
 
 Only composes; every command's work stands in a module of its own, imported when it is asked for,
 so that ``--help`` is quick. Exit codes: 0 done, 2 bad arguments or input, 130 interrupted.
@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from mechir_edu import demo_command, patch_command
+from mechir_edu import demo_command, patch_command, study_command
 
-COMMANDS = {"demo": demo_command, "patch": patch_command}
+COMMANDS = {"demo": demo_command, "patch": patch_command, "study": study_command}
 BAD_INPUT = (ValueError, OSError, ImportError)
 
 

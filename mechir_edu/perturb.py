@@ -209,6 +209,23 @@ def make_pairs(
     >>> all(pair.perturbed == f"{pair.baseline} {pair.term}" for pair in pairs)
     True
     """
+    edit = perturber(collection, axiom, seed=seed, place=place, length=length)
+    return PairList(*collection.draw(n, edit, seed=seed, grades=grades))
+
+
+def perturber(
+    collection: Collection,
+    axiom: str | Axiom | Callable[..., str],
+    *,
+    seed: int = 0,
+    place: Place = "end",
+    length: Callable[[str], int] = letters_in_threes,
+) -> Callable[[Judged], Pair | Skipped]:
+    """Make the function that applies one axiom to a judged pair, or says why it cannot be.
+
+    For those who draw the judged pairs themselves, such as pairs that suit several axioms.
+    Parameters and errors are those of `make_pairs`.
+    """
     if place not in ("end", "start"):
         raise ValueError(f'place must be "end" or "start", got {place!r}')
     rule = _as_axiom(axiom)
@@ -220,7 +237,7 @@ def make_pairs(
         except NotApplicable as unfit:
             return Skipped(judged.query_id, judged.doc_id, str(unfit))
 
-    return PairList(*collection.draw(n, use, seed=seed, grades=grades))
+    return use
 
 
 def _pair(judged: Judged, axiom: Axiom, setting: Setting) -> Pair:

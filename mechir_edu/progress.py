@@ -53,10 +53,17 @@ class Progress:
         if now - self._last[0] >= SECONDS_BETWEEN_LINES:
             self._last = (now, self.done)
             rate = (self.done - self._first[1]) / (now - self._first[0])
-            left = _spell((self.total - self.done) / rate)
+            left = spell((self.total - self.done) / rate)
             line = f"{self.label}: {self.done} of {self.total} {self.unit}, {left} left"
             print(line, file=sys.stderr, flush=True)
 
 
-def _spell(seconds: float) -> str:
+def spell(seconds: float) -> str:
+    """Write a duration.
+
+    Examples
+    --------
+    >>> spell(72), spell(3000)
+    ('72 s', '50 min')
+    """
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

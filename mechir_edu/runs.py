@@ -18,6 +18,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def patch_into_folder(
     shard_size: int = SHARD_SIZE,
     asked: Mapping[str, Any] | None = None,
     workers: Workers | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> RunFolder:
     """Patch pairs shard by shard into a folder that `PatchingResult.load` reads.
@@ -113,6 +115,8 @@ def patch_into_folder(
     shard_size : pairs in a shard: the most that an interruption costs.
     asked : what else the pairs depend on (collection, seed, ...); only what JSON can hold.
     workers : who does the work; this process by default.
+    progress : told how many more pairs are patched, where this run is part of something longer;
+        shown by itself when omitted.
     options : of `mechir_edu.patch`.
 
     Raises
@@ -137,7 +141,7 @@ def patch_into_folder(
         need_same(manifest.made_of, made_of, folder)
         run, do = RunFolder(folder, manifest), workers or _here(ranker)
         options["direction"] = _decide(run, pairs, options, do)
-        _do_stage("patched", run, pairs, options, do)
+        _do_stage("patched", run, pairs, options, do, progress)
     return run
 
 
@@ -161,7 +165,12 @@ def _here(ranker: Ranker) -> Workers:
 
 
 def _do_stage(
-    stage: str, run: RunFolder, pairs: Sequence[Pair], options: Mapping[str, Any], do: Workers
+    stage: str,
+    run: RunFolder,
+    pairs: Sequence[Pair],
+    options: Mapping[str, Any],
+    do: Workers,
+    whole: Progress | None = None,
 ) -> None:
     """Do the shards of a stage that are not done."""
     shards, missing = run.manifest.shards, run.missing(stage)
@@ -169,11 +178,13 @@ def _do_stage(
     work = Work(stage, options, run.manifest.fingerprint, made_with)
     todo = ((k, [pairs[i] for i in shards[k]]) for k in missing)
     n_done = len(shards) - len(missing)
-    with Progress(sum(len(shards[k]) for k in missing), "pairs") as progress:
+    n_pairs = sum(len(shards[k]) for k in missing)
+    with nullcontext(whole) if whole else Progress(n_pairs, "pairs") as progress:
         for k, content in do(work, todo):
             run.store(stage, k, content)
             n_done += 1
-            progress.describe(f"{stage}, shard {n_done}/{len(shards)}")
+            if whole is None:
+                progress.describe(f"{stage}, shard {n_done}/{len(shards)}")
             progress.update(len(shards[k]))
 
 

@@ -1,0 +1,70 @@
+"""The paper's Figure 2: axiom by ranker, one map of heads in each place."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from mechir_edu.plots.heatmap import draw_grid, grid_size, limit_of, need_axes, notes_of
+from mechir_edu.plots.style import RECOVERY_LABEL
+from mechir_edu.stats import Recovery
+
+
+def plot_figure2(panel: Mapping[tuple[str, str], Recovery]) -> Figure:
+    """Axiom by ranker, one map of heads in each place: the paper's Figure 2.
+
+    Parameters
+    ----------
+    panel : recovery [layer, head] for each (axiom, ranker), both in order of appearance. All
+        axioms of a ranker share one colour scale, so that its maps can be compared; rankers have
+        their own, for their recoveries are shares of different changes.
+
+    Raises
+    ------
+    ValueError
+        If the panel is empty or a map is not [layer, head].
+    """
+    if not panel:
+        raise ValueError("needed a map for one axiom and ranker at least, got an empty panel")
+    axioms, rankers = (list(dict.fromkeys(key[i] for key in panel)) for i in (0, 1))
+    columns = [[panel.get((axiom, ranker)) for axiom in axioms] for ranker in rankers]
+    heights, widths = _panel_size(columns)
+    figure, axes = plt.subplots(
+        len(axioms),
+        len(rankers),
+        figsize=(sum(widths), len(axioms) * max(heights) + 1.1),
+        width_ratios=widths,
+        squeeze=False,
+        layout="constrained",
+    )
+    for ranker, maps, column in zip(rankers, columns, axes.T, strict=True):
+        _draw_column(figure, column, maps, axioms)
+        column[0].set_title(f"{ranker}\n{column[0].get_title()}", fontsize=11)
+    return figure
+
+
+def _panel_size(columns: Sequence[Sequence[Recovery | None]]) -> tuple[list[float], list[float]]:
+    """Height of the tallest map of each column, and each column's width."""
+    for some in (some for maps in columns for some in maps if some is not None):
+        need_axes(some, ("layer", "head"))
+    sizes = [[grid_size(some) for some in maps if some is not None] for maps in columns]
+    return [max(h for h, _ in some) for some in sizes], [max(w for _, w in some) for some in sizes]
+
+
+def _draw_column(
+    figure: Figure, column: np.ndarray, maps: Sequence[Recovery | None], axioms: Sequence[str]
+) -> None:
+    """Draw all axioms of one ranker, on one colour scale."""
+    limit = limit_of(maps)
+    for ax, some, axiom in zip(column, maps, axioms, strict=True):
+        if some is None:
+            ax.set_axis_off()
+            ax.text(0.5, 0.5, f"{axiom}: not run", ha="center", transform=ax.transAxes)
+            continue
+        image = draw_grid(ax, some, limit)
+        ax.set_xticks(range(some.value.shape[1]))
+        ax.set_xlabel("\n".join(["head", *notes_of(some)]), fontsize=9)
+        ax.set_title(axiom, fontsize=11)
+    label = f"{RECOVERY_LABEL}\none scale for this ranker, ±{limit:.3g}"
+    figure.colorbar(image, ax=list(column), location="bottom", label=label, shrink=0.8)

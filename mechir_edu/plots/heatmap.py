@@ -1,0 +1,88 @@
+"""A heat map's cells, scale and notes: what all pictures of recovery are made of."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.image import AxesImage
+
+from mechir_edu.aligned import ROLE_NAMES
+from mechir_edu.plots.style import DARK, DIVERGING
+from mechir_edu.stats import Recovery
+
+_LARGEST_GRID_WITH_VALUES = 12
+
+
+def need_axes(recovery: Recovery | np.ndarray, axes: tuple[str, str]) -> None:
+    """Check that the values have these axes."""
+    shape = values_of(recovery).shape
+    named = recovery.axes if isinstance(recovery, Recovery) else axes
+    fits = len(shape) == 2 and named == axes and (axes[1] != "role" or shape[1] == len(ROLE_NAMES))
+    if not fits:
+        raise ValueError(
+            f"this picture needs recovery with the axes {axes}, got {named} of shape {shape}; "
+            "choose one entry of any further axis, or the picture made for these axes"
+        )
+
+
+def draw_grid(ax: Axes, recovery: Recovery | np.ndarray, limit: float) -> AxesImage:
+    """Draw the cells with their values and the marks of those that stand after correction."""
+    values = values_of(recovery)
+    image = ax.imshow(
+        values, cmap=DIVERGING, vmin=-limit, vmax=limit, origin="lower", aspect="auto"
+    )
+    ax.set_yticks(range(len(values)))
+    ax.set_ylabel("layer")
+    is_marked = np.zeros(values.shape, dtype=bool)
+    if isinstance(recovery, Recovery):
+        is_marked = recovery.significant()
+    if max(values.shape) <= _LARGEST_GRID_WITH_VALUES:
+        _write_values(ax, values, is_marked, limit)
+    layers, columns = np.nonzero(is_marked)
+    ax.scatter(columns + 0.36, layers + 0.32, s=9, color=DARK, edgecolor="white", linewidth=0.4)
+    return image
+
+
+def limit_of(maps: Sequence[Recovery | np.ndarray | None]) -> float:
+    """Largest absolute value of some maps; 1 where all of them are zero."""
+    largest = max(float(np.abs(values_of(some)).max()) for some in maps if some is not None)
+    return largest or 1.0
+
+
+def notes_of(recovery: Recovery | np.ndarray) -> list[str]:
+    """What a reader has to know besides the colours."""
+    if not isinstance(recovery, Recovery):
+        return []
+    n_marked, n_cells = int(recovery.significant().sum()), recovery.value.size
+    notes = [f"• {n_marked} of {n_cells} stand after false-discovery control (q < 0.05)"]
+    if recovery.warning:
+        notes.append("caution: the mean score change cannot be told from zero")
+    return notes
+
+
+def grid_size(recovery: Recovery | np.ndarray) -> tuple[float, float]:
+    """Height and width in inches that leave room for a number in each cell."""
+    n_layers, n_columns = values_of(recovery).shape
+    return 0.9 + 0.36 * n_layers, 0.8 + max(0.46 * min(n_columns, 16), 5.0)
+
+
+def values_of(recovery: Recovery | np.ndarray) -> np.ndarray:
+    """Take the values out of a `Recovery`."""
+    return recovery.value if isinstance(recovery, Recovery) else recovery
+
+
+def _write_values(ax: Axes, values: np.ndarray, is_marked: np.ndarray, limit: float) -> None:
+    digits = 2 if limit >= 0.1 else 3
+    for (layer, column), value in np.ndenumerate(values):
+        # Adding zero turns -0.00 into 0.00.
+        text = f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", "−")
+        ax.text(
+            column,
+            layer - 0.04,
+            text,
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            fontweight="bold" if is_marked[layer, column] else "normal",
+            color="white" if abs(value) > 0.62 * limit else DARK,
+        )

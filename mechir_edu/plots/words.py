@@ -1,0 +1,49 @@
+"""A heat map in words and in a table, for those who cannot see it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from mechir_edu.results import recovery_table
+from mechir_edu.stats import Recovery
+
+
+def top_heads(recovery: Recovery, k: int = 3) -> pd.DataFrame:
+    """Pick the k cells of largest absolute recovery, with interval and q: a picture in words."""
+    table = recovery_table(recovery)
+    order = table["recovery"].abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[order[:k]].reset_index(drop=True)
+
+
+def alt_text(recovery: Recovery, *, title: str = "Heat map of recovery", k: int = 3) -> str:
+    """Say in a few sentences what a heat map shows, for those who cannot see it.
+
+    Parameters
+    ----------
+    recovery : what was drawn.
+    title : how the text begins.
+    k : how many cells it names.
+    """
+    size = " by ".join(
+        f"{n} {axis}s" for n, axis in zip(recovery.value.shape, recovery.axes, strict=True)
+    )
+    table = top_heads(recovery, k)
+    cells = [_describe(row, recovery.axes) for row in table.to_dict("records")]
+    sentences = [
+        f"{title}, {size}, {recovery.n_pairs} pairs of {recovery.n_queries} queries.",
+        f"Largest: {'; '.join(cells)}.",
+        f"{recovery.significant().sum()} of {recovery.value.size} cells stand after "
+        "false-discovery control (q < 0.05).",
+    ]
+    if recovery.warning:
+        sentences.append(f"Caution: {recovery.warning}.")
+    return " ".join(sentences)
+
+
+def _describe(row: dict, axes: Sequence[str]) -> str:
+    cell = " ".join(f"{axis} {row[axis]}" for axis in axes)
+    span = "no bounded interval"
+    if np.isfinite(row["low"]):
+        span = f"interval {row['low']:.2f} to {row['high']:.2f}"
+    return f"{cell}, {row['recovery']:.2f} ({span})"

@@ -37,6 +37,9 @@ $(VENV)/.installed-demo: $(VENV)/.torch pyproject.toml
 	$(PIP) --editable ".[offline]"
 	touch $@
 
+# With Colab's ipywidgets, in a folder of its own: the panels are tested with both.
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml
 	$(PIP) --editable ".[dev]"
+	$(VENV)/bin/python -m pip install --quiet --no-deps --upgrade \
+		--target $(VENV)/ipywidgets-7.7.1 ipywidgets==7.7.1 ipython_genutils==0.2.0
 	touch $@ $(VENV)/.installed-demo

@@ -27,6 +27,7 @@ def plot_heads(
     *,
     ax: Axes | None = None,
     limit: float | None = None,
+    label: str = RECOVERY_LABEL,
 ) -> Axes:
     """Heat map of recovery per attention head; layer 0 at the bottom.
 
@@ -37,6 +38,7 @@ def plot_heads(
     ax : drawn on in place and returned; a new figure is made when omitted.
     limit : the colour scale is ``[-limit, limit]``; defaults to the largest absolute value. Pass
         one limit to compare plots.
+    label : of the colour bar, where the values are not recoveries but, say, effects in score units.
 
     Raises
     ------
@@ -44,8 +46,10 @@ def plot_heads(
         If the values are not [layer, head].
     """
     need_axes(recovery, ("layer", "head"))
-    n_heads = values_of(recovery).shape[1]
-    return _plot_grid(recovery, [str(head) for head in range(n_heads)], "head", ax, limit)
+    names = [str(head) for head in range(values_of(recovery).shape[1])]
+    ax = _plot_grid(recovery, names, "head", ax, limit)
+    ax.images[0].colorbar.set_label(label)
+    return ax
 
 
 def plot_roles(

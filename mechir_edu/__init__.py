@@ -40,7 +40,7 @@ _HOME = {
     "path_patch": "paths",
     "perturbation": "perturb",
 }
-_MODULES = ("checks", "plots", "stats")
+_MODULES = ("checks", "plots", "stats", "tutorial")
 __all__ = sorted([*_HOME, *_MODULES])
 
 

@@ -1,0 +1,139 @@
+"""Build the notebooks from their sources, fill them in, and check them.
+
+Commands
+--------
+::
+
+    python tools/build_notebooks.py build [NAME ...]       sources -> notebooks, README's table
+    python tools/build_notebooks.py --check                say what is not as built
+    python tools/build_notebooks.py --lint [NAME ...]      say what is not as promised
+    python tools/build_notebooks.py --execute [NAME ...]   run, and keep what was drawn
+    python tools/build_notebooks.py --execute --fast NAME  try the fast profile; writes nothing
+    python tools/build_notebooks.py --repository OWNER/NAME --ref TAG    write the badges
+
+A NAME may be its number alone (``03``); without names, all. Only ``tutorials/src`` is edited by
+hand; ``tutorials/contents.json`` has each notebook's minutes and what one can do afterwards.
+
+How a source is written
+-----------------------
+``tutorials/src/NN_slug.py`` is a py:percent file with a jupytext header that names the kernel
+python3 and nothing else. It makes two notebooks: ``tutorials/NN_slug.ipynb`` for the participant,
+and ``tutorials/solutions/NN_slug.ipynb``. The first cell is markdown: ``# Title`` (a verb), then
+*What you will do*, *What you will learn*, *What you need* (with "45 minutes"). After it the builder
+puts the setup cell, and under the title the badges; do not write either. The last cells are *What
+you saw*, *On your own*, *Further reading*.
+
+Tags, as in ``# %% tags=["figure"] alt="Heat map: rows are layers, columns heads"``:
+
+figure      the cell leaves a PNG; ends with ``plt.show()``; ``alt`` says what is drawn.
+widget      the cell shows a panel; the code cell before it is its static twin, a figure.
+stub        only in the participant's copy: the function that is to be written.
+solution    only in the solutions. Stub and solution may define the same name.
+expected-N  with figure and solution: its picture appears, folded, in the participant's copy where
+            a markdown cell has the line ``<!-- expected: N -->``. Do not write the fold yourself.
+parameters  form fields: ``ranker_name = "embedded"  # @param {type:"string"}``.
+
+An exercise is: a markdown header (difficulty n/5, importance n/5, minutes, why), the stub, the
+solution, a cell that calls ``me.checks.check_x(x)``, and markdown with three folded hints, each
+``<details><summary>Hint 1: ...</summary>``, a blank line, text, a blank line, ``</details>``. What
+follows uses the package, never the learner's function.
+
+Links are written as seen from ``tutorials/``; the builder deepens them for the solutions.
+
+What the lint asks
+------------------
+1100-2000 words outside hints (the aim is 1200-1800) and 16-28 code cells (20-25); cells of 15
+lines at most, 6 in the median; no third code cell in a row; a figure at least, alt text for each; a
+figure before each widget; links that resolve; two exercises at least in 01-08.
+
+What is committed
+-----------------
+Both copies, executed in the full profile (about 90 s each on one core; choose sizes by
+``me.tutorial.pick(full, little)``). ``build`` keeps the outputs of cells whose code did not change,
+and ``--check`` says when a notebook's outputs are of other code. The kernel runs in an empty
+folder. A notebook is refused that prints a warning, a path or an object's address, lacks a figure,
+or is larger than 1 MB.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+# For those who run this file by path from elsewhere, or import it in a test.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from notebooks.address import Address, load_address, store_address  # noqa: E402
+from notebooks.comparison import differences  # noqa: E402
+from notebooks.copies import build  # noqa: E402
+from notebooks.execution import execute  # noqa: E402
+from notebooks.lint import problems, words  # noqa: E402
+from notebooks.sources import read_source, select  # noqa: E402
+from notebooks.table import write_table  # noqa: E402
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line asks; 0 done, 1 something is not as it should be, 2 bad input."""
+    asked = _parser().parse_args(arguments)
+    try:
+        if asked.repository is not None:
+            store_address(Address(asked.repository, asked.ref))
+        if asked.check:
+            return _report(differences(load_address()))
+        names = select([name for name in asked.names if name != "build"])
+        if asked.lint:
+            return _lint(names)
+        if asked.execute:
+            return _execute(names, fast=asked.fast)
+        return _build(names)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    usage, *_ = __doc__.split("How a source is written")
+    parser = argparse.ArgumentParser(
+        description=usage, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="[build] NAME", help="which; default: all")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--check", action="store_true", help="compare with what would be built")
+    which.add_argument("--lint", action="store_true", help="check the sources")
+    which.add_argument("--execute", action="store_true", help="run, and write with outputs")
+    which.add_argument("--repository", metavar="OWNER/NAME", help="'' for none: no badges")
+    parser.add_argument("--ref", default="main", help="tag or branch that badges open")
+    parser.add_argument("--fast", action="store_true", help="fast profile; nothing is written")
+    return parser
+
+
+def _build(names: list[str]) -> int:
+    for name in names:
+        build(name, load_address())
+    write_table(load_address())
+    return 0
+
+
+def _execute(names: list[str], *, fast: bool) -> int:
+    for name in names:
+        # The solutions first: the participant's copy shows figures that they draw.
+        for copy in ("solutions", "participant"):
+            cost = execute(name, copy, load_address(), fast=fast)
+            print(f"{name} ({copy}): {cost}", flush=True)
+    if not fast:
+        write_table(load_address())
+    return 0
+
+
+def _lint(names: list[str]) -> int:
+    for name in names:
+        print(f"{name}: {words(read_source(name).cells)} words")
+    return _report([problem for name in names for problem in problems(name)])
+
+
+def _report(problems: list[str]) -> int:
+    print("\n".join(problems) or "nothing amiss")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

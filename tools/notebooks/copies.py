@@ -1,0 +1,103 @@
+"""Make the two notebooks of a source: the participant's, with stubs, and the solutions."""
+
+import base64
+import hashlib
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
+
+from mechir_edu.files import write_whole
+from notebooks.address import Address
+from notebooks.outputs import png_of
+from notebooks.sources import COPIES, ROOT, notebook_path, read_source, slug, tags
+
+_KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+_EXPECTED = re.compile(r"<!-- expected: ([\w-]+) -->")
+_RELATIVE_LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)]+\))")
+
+
+def make_copy(name: str, copy: str, address: Address, *, root: Path = ROOT) -> NotebookNode:
+    """Generate one notebook, without outputs; ``copy`` is a key of `COPIES`."""
+    source = read_source(name, root=root)
+    cells = [cell for cell in source.cells if COPIES[copy] not in tags(cell)]
+    badges = address.badges(name)
+    if badges:
+        title, _, rest = cells[0].source.partition("\n")
+        cells[0].source = f"{title}\n\n{badges}\n{rest}"
+    if copy == "participant":
+        _put_expected(source, cells, notebook_path(name, "solutions", root=root))
+    else:
+        _deepen_links(cells)
+    setup = new_code_cell(address.setup(), id=f"{slug(name)}-setup", metadata={"cellView": "form"})
+    metadata = {"kernelspec": _KERNEL, "language_info": {"name": "python"}}
+    return new_notebook(cells=[cells[0], setup, *cells[1:]], metadata=metadata)
+
+
+def build(name: str, address: Address, *, root: Path = ROOT) -> None:
+    """Write both notebooks of a source; a cell that did not change keeps its outputs."""
+    for copy in COPIES:
+        path = notebook_path(name, copy, root=root)
+        notebook = make_copy(name, copy, address, root=root)
+        if path.is_file():
+            _keep_outputs(notebook, nbformat.read(path, as_version=4))
+        write(notebook, path)
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Write a notebook, valid and always in the same form."""
+    nbformat.validate(notebook)
+    write_whole(path, (nbformat.writes(notebook, indent=1).rstrip("\n") + "\n").encode())
+
+
+def fingerprint(notebook: NotebookNode) -> str:
+    """Tell one state of a notebook's code from another; its prose does not count."""
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
+
+
+def _keep_outputs(notebook: NotebookNode, before: NotebookNode) -> None:
+    kept = defaultdict(list)
+    for cell in before.cells:
+        if cell.cell_type == "code":
+            kept[cell.source].append(cell)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and kept[cell.source]:
+            old = kept[cell.source].pop(0)
+            cell.outputs, cell.execution_count = old.outputs, old.execution_count
+    if "executed" in before.metadata:
+        notebook.metadata.executed = before.metadata.executed
+
+
+def _put_expected(source: NotebookNode, cells: list[NotebookNode], solutions: Path) -> None:
+    """Put the solutions' figures, folded, where the participant's text asks for them."""
+    alts = {tag: cell.metadata.get("alt", "") for cell in source.cells for tag in tags(cell)}
+    drawn = {}
+    if solutions.is_file():
+        executed = nbformat.read(solutions, as_version=4)
+        drawn = {tag: png_of(cell) for cell in executed.cells for tag in tags(cell)}
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            cell.source = _EXPECTED.sub(lambda at: _folded(at[1], alts, drawn), cell.source)
+
+
+def _folded(name: str, alts: dict[str, str], drawn: dict[str, bytes | None]) -> str:
+    tag = f"expected-{name}"
+    if tag not in alts:
+        raise ValueError(f"<!-- expected: {name} --> needs a cell tagged {tag}, found none")
+    png = drawn.get(tag)
+    # In the text itself, because Colab shows no attachments of markdown cells.
+    picture = "*(drawn when the solutions are executed)*"
+    if png:
+        picture = f"![{alts[tag]}](data:image/png;base64,{base64.b64encode(png).decode()})"
+    return f"<details><summary>Expected figure</summary>\n\n{picture}\n\n</details>"
+
+
+def _deepen_links(cells: list[NotebookNode]) -> None:
+    """Links are written as seen from tutorials/; the solutions lie one folder deeper."""
+    for cell in cells:
+        if cell.cell_type == "markdown":
+            cell.source = _RELATIVE_LINK.sub(r"\1../\2", cell.source)

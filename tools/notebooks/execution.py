@@ -1,0 +1,82 @@
+"""Run notebooks from top to bottom in kernels of their own, and say what that took."""
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
+
+from notebooks.address import Address
+from notebooks.copies import fingerprint, make_copy, write
+from notebooks.outputs import clean
+from notebooks.sources import ROOT, notebook_path
+
+_LONGEST_CELL_S = 600
+_PEAK = """\
+import resource, sys
+unit = 1 if sys.platform == "darwin" else 1024
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a notebook took: wall-clock seconds, and bytes at the peak of its kernel."""
+
+    seconds: float
+    peak: int
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.0f} s, {self.peak / 1e6:.0f} MB at most"
+
+
+def execute(name: str, copy: str, address: Address, *, root: Path = ROOT, fast: bool) -> Cost:
+    """Run one notebook from its source; in the full profile, write it with its outputs.
+
+    Raises
+    ------
+    nbclient.exceptions.CellExecutionError
+        If a cell fails; nothing is written then.
+    ValueError
+        If an output is not fit to be committed.
+    """
+    notebook = make_copy(name, copy, address, root=root)
+    cost = run(notebook, strict=copy == "solutions", fast=fast)
+    clean(notebook)
+    if not fast:
+        notebook.metadata.executed = fingerprint(notebook)
+        write(notebook, notebook_path(name, copy, root=root))
+    return cost
+
+
+def run(notebook: NotebookNode, *, strict: bool, fast: bool) -> Cost:
+    """Fill in a notebook's outputs in place; it runs in an empty folder, one thread."""
+    chosen = {"MECHIR_EDU_STRICT": strict, "MECHIR_EDU_FAST": fast}
+    env = {key: value for key, value in os.environ.items() if key not in chosen}
+    env |= {key: "1" for key, on in chosen.items() if on}
+    env |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        client = NotebookClient(
+            notebook,
+            timeout=_LONGEST_CELL_S,
+            kernel_name="python3",
+            resources={"metadata": {"path": folder}},
+            record_timing=False,
+        )
+        with client.setup_kernel(env=env):
+            peak = _run_cells(client, notebook)
+    return Cost(time.perf_counter() - start, peak)
+
+
+def _run_cells(client: NotebookClient, notebook: NotebookNode) -> int:
+    for index, cell in enumerate(notebook.cells):
+        client.execute_cell(cell, index)
+    # The kernel itself knows its peak best; the cell that asks is not part of the notebook.
+    notebook.cells.append(new_code_cell(_PEAK))
+    client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
+    return int(notebook.cells.pop().outputs[0].text)

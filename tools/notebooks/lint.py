@@ -1,0 +1,156 @@
+"""Say where a notebook does not keep what all of them promise their readers.
+
+The rules are those of the docstring of tools/build_notebooks.py. They are checked on the source, as
+a participant sees it: solution cells are not counted.
+"""
+
+import re
+import statistics
+from itertools import pairwise
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from notebooks.sources import ROOT, Entry, contents, read_source, tags
+
+WORDS = (1100, 2000)  # the aim is 1200-1800; what lies a little beside it does no harm
+CODE_CELLS = (16, 28)  # the aim is 20-25
+MEDIAN_LINES, MOST_LINES = 6, 15
+_OPENING = ("What you will do", "What you will learn", "What you need", "minutes")
+_CLOSING = ("What you saw", "On your own", "Further reading")
+_EXERCISE = ("ifficulty", "mportance", "minutes")
+_LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)[^)]*\)")
+_HINT = re.compile(r"<details>\s*<summary>\s*(?:<b>)?Hint.*?</details>", re.DOTALL)
+
+
+def problems(name: str, *, root: Path = ROOT) -> list[str]:
+    """List what is amiss in one notebook; each begins with the cell's id."""
+    entry = contents(root)[name]
+    cells = read_source(name, root=root).cells
+    seen = [cell for cell in cells if "solution" not in tags(cell)]
+    found = _frame(entry, seen) + _size(seen) + _rows_of_code(seen) + _figures(cells)
+    found += _links(seen, root) + _exercises(entry, cells)
+    return [f"{name}: {problem}" for problem in found]
+
+
+def words(cells: list[NotebookNode]) -> int:
+    """Words of prose; hints are not counted, for few read them all."""
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return len(
+        re.findall(r"\w[\w'.,-]*", re.sub(r"<[^>]+>|\]\([^)]*\)", " ", _HINT.sub("", prose)))
+    )
+
+
+def _code(cells: list[NotebookNode]) -> list[NotebookNode]:
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def _frame(entry: Entry, cells: list[NotebookNode]) -> list[str]:
+    """Opening and closing, and the minutes that the README promises."""
+    opening, closing = cells[0].source, "\n".join(cell.source for cell in cells[-4:])
+    missing = [part for part in _OPENING if part not in opening]
+    missing += [part for part in _CLOSING if part not in closing]
+    found = [f"{cells[0].id}: needs {missing}"] if missing else []
+    if entry.minutes.isdigit() and f"{entry.minutes} minutes" not in opening:
+        found.append(f"{cells[0].id}: needs '{entry.minutes} minutes', as in contents.json")
+    return found
+
+
+def _size(cells: list[NotebookNode]) -> list[str]:
+    code = _code(cells)
+    lengths = {cell.id: len(cell.source.splitlines()) for cell in code}
+    found = [
+        f"{cell}: {n} lines, {MOST_LINES} at most" for cell, n in lengths.items() if n > MOST_LINES
+    ]
+    if statistics.median(lengths.values()) > MEDIAN_LINES:
+        found.append(f"median cell has {statistics.median(lengths.values())} lines, 6 at most")
+    for what, count, (low, high) in (
+        ("words", words(cells), WORDS),
+        ("code cells", len(code), CODE_CELLS),
+    ):
+        if not low <= count <= high:
+            found.append(f"{count} {what}, needs {low} to {high}")
+    return found
+
+
+def _rows_of_code(cells: list[NotebookNode]) -> list[str]:
+    kinds = [cell.cell_type for cell in cells]
+    return [
+        f"{cells[i].id}: third code cell in a row; say something between"
+        for i in range(2, len(cells))
+        if kinds[i - 2 : i + 1] == ["code"] * 3
+    ]
+
+
+def _figures(cells: list[NotebookNode]) -> list[str]:
+    code = _code(cells)
+    figures = [cell for cell in code if "figure" in tags(cell)]
+    found = [] if figures else ["needs a figure at least"]
+    found += [
+        f"{cell.id}: a figure needs alt='...' that says in a sentence what is drawn"
+        for cell in figures
+        if len(cell.metadata.get("alt", "").split()) < 5
+    ]
+    found += [
+        f"{cell.id}: expected-NAME needs the tag figure too, and alt='...'"
+        for cell in code
+        if any(tag.startswith("expected-") for tag in tags(cell)) and "figure" not in tags(cell)
+    ]
+    return found + [
+        f"{cell.id}: a widget needs its static twin, a figure, in the code cell before"
+        for before, cell in zip([None, *code], code, strict=False)
+        if "widget" in tags(cell) and (before is None or "figure" not in tags(before))
+    ]
+
+
+def _exercises(entry: Entry, cells: list[NotebookNode]) -> list[str]:
+    """Two exercises in 01-08, each with its header, solution, check and three hints."""
+    stubs = [i for i, cell in enumerate(cells) if "stub" in tags(cell)]
+    found = []
+    if "01" <= entry.name[:2] <= "08" and len(stubs) < 2:
+        found.append(f"needs 2 exercises at least, has {len(stubs)}")
+    for start, end in pairwise([*stubs, len(cells)]):
+        header, after = cells[start - 1].source, cells[start + 1 : end]
+        text = "\n".join(cell.source for cell in after)
+        asked = {
+            "a header with difficulty, importance and minutes": all(w in header for w in _EXERCISE),
+            "a solution cell": any("solution" in tags(cell) for cell in after),
+            "a check cell": "check_" in text,
+            "three folded hints": len(_HINT.findall(text)) >= 3,
+        }
+        found += [f"{cells[start].id}: needs {what}" for what, there in asked.items() if not there]
+    return found
+
+
+def _links(cells: list[NotebookNode], root: Path) -> list[str]:
+    text = [(cell, link) for cell in cells if cell.cell_type != "code" for link in _targets(cell)]
+    return [
+        f"{cell.id}: the link to {link} leads nowhere"
+        for cell, link in text
+        if not re.match(r"(https?|mailto|data):", link) and not _resolves(link, cells, root)
+    ]
+
+
+def _targets(cell: NotebookNode) -> list[str]:
+    return _LINK.findall(cell.source)
+
+
+def _resolves(link: str, cells: list[NotebookNode], root: Path) -> bool:
+    path, _, anchor = link.partition("#")
+    target = (root / "tutorials" / path).resolve()
+    if path and not target.exists() and not _will_be_built(target, root):
+        return False
+    if not anchor or (path and target.suffix != ".md"):
+        return True
+    text = target.read_text(encoding="utf-8") if path else "\n".join(c.source for c in cells)
+    return anchor.lower() in {_anchor(title) for title in re.findall(r"(?m)^#+ (.+)$", text)}
+
+
+def _will_be_built(target: Path, root: Path) -> bool:
+    """A notebook of the sequence counts as there from the day its source is."""
+    folders = (root / "tutorials", root / "tutorials/solutions")
+    return target.parent in folders and target.stem in contents(root)
+
+
+def _anchor(title: str) -> str:
+    return re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")

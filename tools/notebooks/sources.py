@@ -1,0 +1,96 @@
+"""Find and read the hand-written sources, and know where everything lies."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import jupytext
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[2]
+# Copy -> tag of the cells that it leaves out.
+COPIES = {"participant": "solution", "solutions": "stub"}
+_TAGS = {"figure", "parameters", "solution", "stub", "widget"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One notebook of the sequence, as tutorials/contents.json lists it."""
+
+    name: str
+    minutes: str
+    afterwards: str
+
+
+def contents(root: Path = ROOT) -> dict[str, Entry]:
+    """Read the sequence, in its order: name -> entry, for the notebooks whose source is there."""
+    listed = json.loads((root / "tutorials/contents.json").read_text(encoding="utf-8"))
+    entries = {entry["name"]: Entry(**entry) for entry in listed}
+    unlisted = sorted(set(path.stem for path in source_folder(root).glob("*.py")) - set(entries))
+    if unlisted:
+        raise ValueError(
+            f"tutorials/contents.json needs an entry for each source, has none for {unlisted}; "
+            "add name, minutes and afterwards"
+        )
+    return {
+        name: entry for name, entry in entries.items() if source_path(name, root=root).is_file()
+    }
+
+
+def select(wanted: list[str], root: Path = ROOT) -> list[str]:
+    """Names that start with one of the wanted; all where nothing is wanted in particular."""
+    names = list(contents(root))
+    chosen = [name for name in names if not wanted or name.startswith(tuple(wanted))]
+    unknown = [want for want in wanted if not any(name.startswith(want) for name in names)]
+    if unknown:
+        raise ValueError(f"needed notebooks among {names}, got {unknown}; try the number alone")
+    return chosen
+
+
+def source_folder(root: Path) -> Path:
+    """Where the hand-written sources lie."""
+    return root / "tutorials/src"
+
+
+def source_path(name: str, *, root: Path = ROOT) -> Path:
+    """Where a notebook's hand-written source lies."""
+    return source_folder(root) / f"{name}.py"
+
+
+def notebook_path(name: str, copy: str, *, root: Path = ROOT) -> Path:
+    """Where a generated notebook lies; ``copy`` is a key of `COPIES`."""
+    folder = root / "tutorials"
+    return (folder if copy == "participant" else folder / copy) / f"{name}.ipynb"
+
+
+def slug(name: str) -> str:
+    """``00_start_here`` -> ``start-here``, the beginning of its cells' ids."""
+    return name.split("_", 1)[-1].replace("_", "-")
+
+
+def tags(cell: NotebookNode) -> set[str]:
+    """Tags of a cell; none is the empty set."""
+    return set(cell.metadata.get("tags", ()))
+
+
+def read_source(name: str, *, root: Path = ROOT) -> NotebookNode:
+    """Read a source as a notebook, with ids that stay as they are from build to build.
+
+    Raises
+    ------
+    ValueError
+        If a cell bears a tag that means nothing here, or the first cell is not the opening.
+    """
+    notebook = jupytext.read(source_path(name, root=root), fmt="py:percent")
+    for number, cell in enumerate(notebook.cells, start=1):
+        # Numbered in the source, so that a cell has the same id in both copies.
+        cell.id = f"{slug(name)}-{number:03d}"
+        unknown = {tag for tag in tags(cell) - _TAGS if not tag.startswith("expected-")}
+        if unknown:
+            raise ValueError(
+                f"{name}, cell {cell.id}: needed tags among {sorted(_TAGS)} or expected-NAME, "
+                f"got {sorted(unknown)}"
+            )
+    if not notebook.cells or not notebook.cells[0].source.startswith("# "):
+        raise ValueError(f"{name}: needed a first cell in markdown that begins '# Title'")
+    return notebook

@@ -1,0 +1,54 @@
+"""Write the README's table of notebooks, between its two markers."""
+
+from pathlib import Path
+
+from mechir_edu.files import write_whole
+from notebooks.address import Address
+from notebooks.sources import ROOT, Entry, contents, read_source
+
+START, END = "<!-- notebooks -->", "<!-- /notebooks -->"
+
+
+def table(address: Address, *, root: Path = ROOT) -> str:
+    """Make the table: a row for each notebook; badges only where the repository is known."""
+    columns = ["notebook", "minutes", "afterwards you can", "open", "solutions"]
+    rows = [columns, ["---"] * len(columns)]
+    rows += [_row(entry, address, root) for entry in contents(root).values()]
+    if not address.repository:
+        rows = [row[:3] + row[4:] for row in rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def with_table(readme: str, made: str) -> str:
+    """Replace what stands between the markers.
+
+    Raises
+    ------
+    ValueError
+        If the markers are not there, once and in order.
+    """
+    before, start, rest = readme.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise ValueError(f"README.md needs {START} and {END} where the table shall stand")
+    return f"{before}{START}\n{made}\n{END}{after}"
+
+
+def write_table(address: Address, *, root: Path = ROOT) -> None:
+    """Bring the README up to date."""
+    path = root / "README.md"
+    before = path.read_text(encoding="utf-8")
+    after = with_table(before, table(address, root=root))
+    if after != before:
+        write_whole(path, after.encode())
+
+
+def _row(entry: Entry, address: Address, root: Path) -> list[str]:
+    title = read_source(entry.name, root=root).cells[0].source.splitlines()[0].removeprefix("# ")
+    return [
+        f"[{entry.name[:2]} {title}](tutorials/{entry.name}.ipynb)",
+        entry.minutes,
+        entry.afterwards,
+        address.badges(entry.name),
+        f"[solutions](tutorials/solutions/{entry.name}.ipynb)",
+    ]

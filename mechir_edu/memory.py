@@ -46,7 +46,7 @@ def bytes_of_weights(ranker: "Ranker") -> int:
     if not ranker.is_post_ln:
         return 0
     d_model, d_mlp = _widths(ranker)
-    return FLOAT * ranker.n_layers * d_model * (3 * d_model + 2 * d_mlp)
+    return FLOAT * ranker.n_layers * d_model * 2 * d_mlp
 
 
 def tokens_for(budget: int, ranker: "Ranker") -> int:

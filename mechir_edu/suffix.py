@@ -27,6 +27,7 @@ from transformers.activations import ACT2FN
 
 from mechir_edu.batches import Batch, Inputs
 from mechir_edu.bridged import Cell, Scored, skipping
+from mechir_edu.products import enter, leave, linear
 from mechir_edu.sites import Masks, Sweep
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class LayerRun:
     @cached_property
     def inner(self) -> Float[Tensor, "batch pos d_mlp"]:
         """The MLP's first product before LN1's scale; see `Layer.after_patched_heads`."""
-        return (self.resid_pre + self.attn_out) @ self.layer.w_in_centred.T
+        return linear(self.resid_pre + self.attn_out, self.layer.w_in_centred)
 
 
 class Layer:
@@ -70,9 +71,7 @@ class Layer:
         block, config = ranker.bridge.blocks[layer], ranker.hf_model.config
         attn = block.attn
         self.n_heads = ranker.n_heads
-        # One product for q, k and v instead of three.
-        self.w_qkv = torch.cat([attn.q.weight, attn.k.weight, attn.v.weight])
-        self.b_qkv = torch.cat([attn.q.bias, attn.k.bias, attn.v.bias])
+        self.qkv = [(part.weight, part.bias) for part in (attn.q, attn.k, attn.v)]
         self.w_o, self.b_o = attn.o.weight, attn.o.bias
         self.ln1, self.ln2 = block.ln1.original_component, block.ln2.original_component
         mlp_in, mlp_out = getattr(block.mlp, "in"), block.mlp.out
@@ -103,26 +102,27 @@ class Layer:
         """W_O of each head, followed by `w_in_centred`."""
         return self.w_o_by_head @ self.w_in_centred.T
 
-    def project(self, x: Stream, part: slice = slice(None)) -> tuple[Heads, ...]:
+    def project(self, x: Stream, part: slice = slice(None)) -> list[Heads]:
         """Q, k, v (or a part of the three) of each head."""
-        d, parts = x.shape[-1], range(3)[part]
-        rows = slice(parts[0] * d, (parts[-1] + 1) * d)
-        split = F.linear(x, self.w_qkv[rows], self.b_qkv[rows]).unflatten(
-            -1, (len(parts), self.n_heads, -1)
-        )
-        return split.permute(2, 0, 3, 1, 4).unbind()
+        entered = enter(x)
+        parts = [leave(F.linear(entered, weight, bias)) for weight, bias in self.qkv[part]]
+        return [one.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for one in parts]
 
     def attn_out(self, z: Heads) -> Stream:
         """W_O z + b_O."""
-        return F.linear(z.transpose(1, 2).flatten(2), self.w_o, self.b_o)
+        return linear(z.transpose(1, 2).flatten(2), self.w_o, self.b_o)
 
     def mlp(self, x: Stream) -> Stream:
         """What the MLP adds, before the residual sum."""
         # In parts, because its inner activation is four times as wide as the stream.
         parts = x.flatten(0, 1).split(MLP_ROWS)
-        inner = (self.act(F.linear(part, self.w_in, self.b_in)) for part in parts)
-        out = [F.linear(part, self.w_out, self.b_out) for part in inner]
+        inner = (self._act(F.linear(enter(part), self.w_in, self.b_in)) for part in parts)
+        out = [leave(F.linear(part, self.w_out, self.b_out)) for part in inner]
         return torch.cat(out).view_as(x)
+
+    def _act(self, inner: Tensor) -> Tensor:
+        # oneDNN knows the activation that nearly every encoder has.
+        return F.gelu(inner) if self.act is F.gelu else enter(self.act(leave(inner)))
 
     def after_attention(self, resid_mid: Stream) -> Stream:
         """From the sum before LN1 to the layer's output."""
@@ -149,7 +149,7 @@ class Layer:
                 inner.flatten(0, 1), change[cell].flatten(0, 1), self.w_in_by_head[head]
             )
             added = torch.addcmul(self.b_in_after_ln, added, scale.flatten(0, 1))
-            mlp_out = F.linear(self.act(added), self.w_out, self.b_out).view_as(patched)
+            mlp_out = linear(self.act(added), self.w_out, self.b_out).view_as(patched)
             out[cell] = self.ln2(self.ln1(patched) + mlp_out)
         return out
 

@@ -1,0 +1,374 @@
+"""The builder of the notebooks, on one small source."""
+
+import base64
+import io
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import build_notebooks
+import nbformat
+import pytest
+from matplotlib import pyplot as plt
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+from notebooks.address import Address, load_address, store_address
+from notebooks.comparison import differences
+from notebooks.copies import build, fingerprint, make_copy, write
+from notebooks.execution import execute
+from notebooks.lint import problems
+from notebooks.outputs import clean, png_of
+from notebooks.sources import contents, notebook_path, read_source
+from notebooks.table import table, with_table, write_table
+from small_notebook import SOURCE, write_project
+
+NAME, NOWHERE = "03_try_it", Address()
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_project(tmp_path)
+
+
+@pytest.fixture
+def built(root):
+    build(NAME, NOWHERE, root=root)
+    return root
+
+
+def load(root, copy="participant"):
+    return nbformat.read(notebook_path(NAME, copy, root=root), as_version=4)
+
+
+def code_of(notebook):
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+
+
+def edit(root, old, new):
+    path = root / f"tutorials/src/{NAME}.py"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+# --- the two copies -------------------------------------------------------------------------------
+
+
+def test_the_participant_gets_the_stub_and_the_solutions_the_solution(built):
+    participant, solutions = code_of(load(built)), code_of(load(built, "solutions"))
+    assert "NotImplementedError" in participant
+    assert "return a + b" not in participant
+    assert "return a + b" in solutions
+    assert "NotImplementedError" not in solutions
+
+
+def test_building_again_changes_no_byte(built):
+    before = notebook_path(NAME, "participant", root=built).read_bytes()
+    build(NAME, NOWHERE, root=built)
+    assert notebook_path(NAME, "participant", root=built).read_bytes() == before
+
+
+def test_a_cell_has_one_id_in_both_copies(built):
+    ids = [
+        {c.source: c.id for c in load(built, copy).cells} for copy in ("participant", "solutions")
+    ]
+    shared = ids[0].keys() & ids[1].keys()
+    assert len(shared) >= 6
+    assert {ids[0][source] for source in shared} == {ids[1][source] for source in shared}
+    assert "try-it-002" in ids[0].values()
+
+
+def test_links_are_deepened_for_the_solutions(built):
+    assert "(../README.md)" in load(built).cells[0].source
+    assert "(../../README.md)" in load(built, "solutions").cells[0].source
+    assert "(#exercise-1-add)" in load(built, "solutions").cells[-1].source
+
+
+def test_outputs_stay_where_the_code_did_not_change(built):
+    notebook = load(built)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [new_output("stream", text="kept")]
+    write(notebook, notebook_path(NAME, "participant", root=built))
+    edit(built, "plt.plot([0, 1])", "plt.plot([0, 2])")
+    build(NAME, NOWHERE, root=built)
+    cells = {cell.source: cell for cell in load(built).cells}
+    assert cells['"a panel"'].outputs[0].text == "kept"
+    assert cells["plt.plot([0, 2])\nplt.show()"].outputs == []
+
+
+def test_an_unknown_tag_is_refused(root):
+    edit(root, '["widget"]', '["wigdet"]')
+    with pytest.raises(ValueError, match="try-it-.*wigdet"):
+        read_source(NAME, root=root)
+
+
+def test_a_source_that_is_not_listed_is_refused(root):
+    (root / "tutorials/src/04_new.py").write_text(SOURCE)
+    with pytest.raises(ValueError, match=r"contents.json needs an entry.*04_new"):
+        contents(root)
+
+
+# --- comparison -----------------------------------------------------------------------------------
+
+
+def mark_executed(root):
+    for copy in ("participant", "solutions"):
+        notebook = load(root, copy)
+        notebook.metadata.executed = fingerprint(notebook)
+        write(notebook, notebook_path(NAME, copy, root=root))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("all sums begin", "all sums end", "cell try-it-003 differs from its source"),
+        ('"a panel"', '"a table"', "cell try-it-010 differs from its source"),
+        ('tags=["widget"]', "", "cell try-it-010 differs from its source (metadata)"),
+        (
+            "# %% [markdown]\n# ## What",
+            "# %%\n1\n\n# %% [markdown]\n# ## What",
+            "try-it-011 differs",
+        ),
+    ],
+)
+def test_an_edited_source_is_told_with_notebook_cell_and_command(built, old, new, said):
+    edit(built, old, new)
+    told = differences(NOWHERE, root=built)
+    assert len(told) == 2
+    assert said in told[0]
+    assert "tutorials/03_try_it.ipynb" in told[0]
+    assert "build_notebooks.py build 03_try_it" in told[0]
+
+
+def test_a_notebook_as_built_and_executed_differs_in_nothing(built):
+    assert all("outputs are of other code" in told for told in differences(NOWHERE, root=built))
+    mark_executed(built)
+    assert differences(NOWHERE, root=built) == []
+    edit(built, '"a panel"', '"a table"')
+    build(NAME, NOWHERE, root=built)
+    assert "--execute 03_try_it" in differences(NOWHERE, root=built)[0]
+
+
+def test_a_missing_notebook_and_one_without_a_source_are_told(built):
+    path = notebook_path(NAME, "participant", root=built)
+    path.rename(path.with_name("07_left_over.ipynb"))
+    told = "\n".join(differences(NOWHERE, root=built))
+    assert "tutorials/03_try_it.ipynb is missing" in told
+    assert "07_left_over.ipynb has no source" in told
+
+
+# --- the repository's address ---------------------------------------------------------------------
+
+
+def test_badges_appear_only_once_the_repository_is_known(root):
+    assert (
+        "colab.research" not in make_copy(NAME, "participant", NOWHERE, root=root).cells[0].source
+    )
+    opening = make_copy(NAME, "participant", Address("us/it", "v2"), root=root).cells[0].source
+    assert "github/us/it/blob/v2/tutorials/03_try_it.ipynb" in opening
+    assert "mybinder.org/v2/gh/us/it/v2?urlpath=lab%2Ftree%2Ftutorials%2F03_try_it" in opening
+
+
+def test_the_address_is_stored_in_one_place(root):
+    store_address(Address("us/it", "v2"), root)
+    assert load_address(root) == Address("us/it", "v2")
+
+
+@pytest.mark.parametrize("repository", ["name", "https://host/us/it", "us/it; rm"])
+def test_an_address_that_is_none_is_refused(repository):
+    with pytest.raises(ValueError, match="OWNER/NAME"):
+        Address(repository)
+
+
+def test_the_readmes_table_has_badges_only_where_they_lead_somewhere(root):
+    assert table(NOWHERE, root=root).count("|\n") == 2
+    assert "[03 Try it](tutorials/03_try_it.ipynb) | 45 | add |" in table(NOWHERE, root=root)
+    assert "badge" not in table(NOWHERE, root=root)
+    assert "colab-badge" in table(Address("us/it"), root=root)
+
+
+def test_the_table_is_replaced_and_what_stands_around_it_is_not(root):
+    for address in (Address("us/it"), NOWHERE):
+        write_table(address, root=root)
+    readme = (root / "README.md").read_text()
+    assert readme.startswith("# Small\n")
+    assert readme.endswith("<!-- /notebooks -->\nThe end\n")
+    assert readme.count("03 Try it") == 1
+    with pytest.raises(ValueError, match="README.md needs"):
+        with_table("no markers", "")
+
+
+# --- the setup cell -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def colab(monkeypatch, tmp_path):
+    """As on Colab before the package is installed; gives the commands that were run."""
+    commands = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: commands.append(command))
+    return commands
+
+
+def test_setup_does_nothing_elsewhere(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("ran a command"))
+    exec(Address("us/it").setup(), {})
+
+
+def test_setup_installs_on_colab_and_keeps_colabs_own_versions(colab, tmp_path):
+    exec(Address("us/it", "v2").setup(), {})
+    (command,) = colab
+    assert command[1:4] == ["-m", "pip", "install"]
+    assert command[-1] == "mechir-edu[offline] @ https://github.com/us/it/archive/v2.zip"
+    kept = (tmp_path / command[command.index("--constraint") + 1]).read_text().splitlines()
+    assert [line.split("==")[0] for line in kept] == [
+        "torch",
+        "numpy",
+        "transformers",
+        "ipywidgets",
+    ]
+
+
+def test_setup_run_again_does_nothing(colab, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: SimpleNamespace())
+    exec(Address("us/it").setup(), {})
+    assert colab == []
+
+
+def test_setup_asks_for_the_repository_where_none_is_set(colab):
+    with pytest.raises(RuntimeError, match="Type the OWNER/NAME"):
+        exec(NOWHERE.setup(), {})
+
+
+# --- outputs --------------------------------------------------------------------------------------
+
+
+def notebook_with(*outputs, tags=(), **metadata):
+    metadata |= {"tags": list(tags)} if tags else {}
+    return new_notebook(cells=[new_code_cell("1", outputs=list(outputs), metadata=metadata)])
+
+
+def drawn():
+    buffer = io.BytesIO()
+    figure = plt.figure(figsize=(1, 1))
+    figure.savefig(buffer, metadata={"Software": "a version"})
+    plt.close(figure)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return new_output("display_data", {"image/png": encoded, "text/plain": "<Figure>"})
+
+
+def test_a_figure_says_what_it_shows_and_not_what_drew_it():
+    notebook = notebook_with(drawn(), tags=["figure"], alt="A point.")
+    clean(notebook)
+    (output,) = notebook.cells[0].outputs
+    assert b"a version" not in png_of(notebook.cells[0])
+    assert plt.imread(io.BytesIO(png_of(notebook.cells[0]))).shape[:2] == (100, 100)
+    assert output.metadata["image/png"]["alt"] == output.data["text/plain"] == "A point."
+
+
+def test_progress_bars_and_their_widgets_are_left_out():
+    view = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "HBox()"}
+    bar = new_output("stream", name="stderr", text="\r 50%")
+    notebook = notebook_with(bar, new_output("display_data", view))
+    notebook.metadata.widgets = {}
+    clean(notebook)
+    assert notebook.cells[0].outputs == []
+    assert "widgets" not in notebook.metadata
+
+
+def test_a_panel_is_replaced_by_a_sentence():
+    view = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "VBox()"}
+    notebook = notebook_with(new_output("execute_result", view, execution_count=1), tags=["widget"])
+    clean(notebook)
+    assert notebook.cells[0].outputs[0].data.keys() == {"text/plain"}
+    assert "run the notebook" in notebook.cells[0].outputs[0].data["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (new_output("stream", name="stderr", text="UserWarning: old"), "needed no warning"),
+        (new_output("stream", text="written to /tmp/x"), "only this machine has"),
+        (new_output("execute_result", {"text/plain": "<T at 0x7f12ab>"}), "only this machine has"),
+    ],
+)
+def test_what_a_reader_would_stumble_over_is_refused(output, message):
+    with pytest.raises(ValueError, match=message):
+        clean(notebook_with(output))
+
+
+def test_a_figure_that_was_not_drawn_and_a_large_notebook_are_refused():
+    with pytest.raises(ValueError, match="needs a PNG"):
+        clean(notebook_with(tags=["figure"]))
+    with pytest.raises(ValueError, match="at most 1,000,000 bytes"):
+        clean(notebook_with(new_output("stream", text="x" * 1_000_001)))
+
+
+# --- execution ------------------------------------------------------------------------------------
+
+
+def test_executing_fills_both_copies_and_shows_the_expected_figure(root):
+    for copy in ("solutions", "participant"):
+        cost = execute(NAME, copy, NOWHERE, root=root, fast=False)
+        assert cost.seconds > 0
+        assert 50e6 < cost.peak < 1e9
+    participant, solutions = load(root), load(root, "solutions")
+    assert "strict" in str(solutions.cells)
+    assert "lenient" in str(participant.cells)
+    (folded,) = [cell.source for cell in participant.cells if "Expected figure" in cell.source]
+    assert "![A line from zero to the sum of one and two.](data:image/png;base64,iVB" in folded
+    assert differences(NOWHERE, root=root) == []
+
+
+def test_a_cell_that_fails_stops_and_writes_nothing(root):
+    edit(root, "import os\n", "import os\n\nraise KeyError('no such head')\n")
+    with pytest.raises(CellExecutionError, match="no such head"):
+        execute(NAME, "participant", NOWHERE, root=root, fast=False)
+    assert not notebook_path(NAME, "participant", root=root).exists()
+
+
+# --- lint -----------------------------------------------------------------------------------------
+
+
+def test_a_small_notebook_is_only_too_small(root):
+    assert {told.split()[2] for told in problems(NAME, root=root)} == {"words,", "code", "2"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("What you need", "You need", "needs ['What you need']"),
+        ("What you saw", "We saw", "needs ['What you saw']"),
+        ("45 minutes", "50 minutes", "needs '45 minutes'"),
+        ("import os\n", "import os\n" + "x = 1\n" * 15, "18 lines, 15 at most"),
+        ('"a panel"\n', '"a panel"\n\n# %%\n1\n', "third code cell in a row"),
+        (' alt="A line from zero up to one, as any line."', "", "a figure needs alt"),
+        ('["figure"]', "[]", "a widget needs its static twin"),
+        ("](../README.md)", "](../READYOU.md)", "READYOU.md leads nowhere"),
+        ("#exercise-1-add", "#exercise-2", "#exercise-2 leads nowhere"),
+        ("Difficulty 1/5, ", "", "needs a header"),
+        ("Hint 3", "Clue 3", "needs three folded hints"),
+        ('"solution", "figure", ', '"solution", ', "needs the tag figure too"),
+    ],
+)
+def test_each_broken_promise_is_told(root, old, new, said):
+    edit(root, old, new)
+    assert said in "\n".join(problems(NAME, root=root))
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_says_which_notebook_it_does_not_know(capsys):
+    assert build_notebooks.main(["build", "77"]) == 2
+    assert "got ['77']" in capsys.readouterr().err
+
+
+def test_lint_on_the_command_line_exits_with_1_where_something_is_amiss(monkeypatch, capsys):
+    monkeypatch.setattr(build_notebooks, "select", lambda names: [])
+    assert build_notebooks.main(["--lint"]) == 0
+    monkeypatch.setattr(build_notebooks, "differences", lambda address: ["03: cell 4 differs"])
+    assert build_notebooks.main(["--check"]) == 1
+    assert "cell 4 differs" in capsys.readouterr().out

@@ -13,22 +13,37 @@ other way. A dot marks what stands after false-discovery control over the whole 
     grids       recovery per head, role or path            plot_heads, plot_roles, plot_paths
     figure2     axiom by ranker                            plot_figure2
     changes     score changes, with their mean             plot_score_change
+    cells       recovery of layers, with intervals         plot_cells
+    positions   recovery of one pair by position           plot_positions
+    head_pairs  what one head does to each pair            plot_head_pairs
+    pairs       a pair's aligned tokens and scores         plot_pair
     attention   where a head looks                         plot_attention
+    rankings    one query's ranking, before and after      plot_ranking
     words       the same for those who cannot see it       top_heads, alt_text
 """
 
 from mechir_edu.plots.attention import plot_attention
+from mechir_edu.plots.cells import plot_cells
 from mechir_edu.plots.changes import plot_score_change
 from mechir_edu.plots.figure2 import plot_figure2
 from mechir_edu.plots.grids import plot_heads, plot_paths, plot_roles
+from mechir_edu.plots.head_pairs import plot_head_pairs
+from mechir_edu.plots.pairs import plot_pair
+from mechir_edu.plots.positions import plot_positions
+from mechir_edu.plots.rankings import plot_ranking
 from mechir_edu.plots.words import alt_text, top_heads
 
 __all__ = [
     "alt_text",
     "plot_attention",
+    "plot_cells",
     "plot_figure2",
+    "plot_head_pairs",
     "plot_heads",
+    "plot_pair",
     "plot_paths",
+    "plot_positions",
+    "plot_ranking",
     "plot_roles",
     "plot_score_change",
     "top_heads",

@@ -41,7 +41,7 @@ def plot_score_change(changes: Changes, *, ax: Axes | None = None, interval: flo
         estimate = mean_change(values[place], query_ids=query_ids, interval=interval)
         _draw_mean(ax, place, estimate)
     ax.axvline(0, color=DARK, linewidth=0.8, linestyle=":", zorder=0)
-    ax.set_xlim(*_middle(values))
+    ax.set_xlim(*middle(values))
     ax.set_yticks(range(len(rows)), [label for label, _, _ in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(
@@ -67,7 +67,7 @@ def _change_rows(changes: Changes) -> list[tuple[str, np.ndarray, Sequence[str] 
     return rows
 
 
-def _middle(values: Sequence[np.ndarray]) -> tuple[float, float]:
+def middle(values: Sequence[np.ndarray]) -> tuple[float, float]:
     """Span of the middle 98 % of every row and of zero: a few outliers would hide the rest."""
     ends = [end for change in values for end in np.quantile(change, [0.01, 0.99])]
     low, high = min(0.0, *ends), max(0.0, *ends)

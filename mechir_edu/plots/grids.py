@@ -62,17 +62,21 @@ def plot_roles(
 
     Parameters
     ----------
-    recovery : [layer, role], in the order of `ROLE_NAMES`.
+    recovery : [layer, role], in the order of `ROLE_NAMES`; or [head, role], a layer's heads.
     ax, limit : as in `plot_heads`.
 
     Raises
     ------
     ValueError
-        If the values are not [layer, role].
+        If the values are neither.
     """
-    need_axes(recovery, ("layer", "role"))
+    is_of_heads = isinstance(recovery, Recovery) and recovery.axes[:1] == ("head",)
+    rows = "head" if is_of_heads else "layer"
+    need_axes(recovery, (rows, "role"))
     names = [name.replace(" ", "\n") for name in ROLE_NAMES]
-    return _plot_grid(recovery, names, "role of the patched positions", ax, limit)
+    ax = _plot_grid(recovery, names, "role of the patched positions", ax, limit)
+    ax.set_ylabel(rows)
+    return ax
 
 
 def plot_paths(

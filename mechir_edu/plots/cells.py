@@ -1,0 +1,57 @@
+"""Recovery of a row of cells, each with its interval: of layers, of roles, of a layer's heads."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from mechir_edu.aligned import ROLE_NAMES
+from mechir_edu.plots.heatmap import notes_of
+from mechir_edu.plots.style import DARK, RECOVERY_LABEL
+from mechir_edu.stats import Recovery
+
+
+def plot_cells(
+    recovery: Recovery, *, names: Sequence[str] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Recovery of each cell as a dot with its interval; the first cell is at the bottom.
+
+    Parameters
+    ----------
+    recovery : one axis, such as [layer] of a block site, or [role]. A cell that stands after
+        false-discovery control is a full dot, the others are hollow.
+    names : of the cells; their number, or the role's name, when omitted.
+    ax : drawn on in place and returned; a new figure is made when omitted.
+
+    Raises
+    ------
+    ValueError
+        If the recovery has more axes than one, or the names are not one for each cell.
+    """
+    if recovery.value.ndim != 1:
+        raise ValueError(
+            f"this picture needs recovery with one axis, got {recovery.axes}; choose one entry of "
+            "the others, or draw a heat map"
+        )
+    axis = recovery.axes[0]
+    if names is None:
+        names = ROLE_NAMES if axis == "role" else [str(i) for i in range(len(recovery.value))]
+    if len(names) != len(recovery.value):
+        raise ValueError(f"needed {len(recovery.value)} names, one for each cell, got {len(names)}")
+    if ax is None:
+        _, ax = plt.subplots(figsize=(6.5, 1.5 + 0.32 * len(names)), layout="constrained")
+    marked = recovery.significant()
+    places = np.arange(len(names))
+    if np.isfinite(recovery.low).all() and np.isfinite(recovery.high).all():
+        ax.hlines(places, recovery.low, recovery.high, color=DARK, linewidth=2)
+    colours = np.where(marked, DARK, "white")
+    ax.scatter(recovery.value, places, color=colours, edgecolor=DARK, s=34, zorder=3)
+    ax.axvline(0, color=DARK, linewidth=0.8, linestyle=":", zorder=0)
+    ax.set_yticks(places, names)
+    ax.set_ylim(-0.6, len(names) - 0.4)
+    ax.set_ylabel(axis)
+    label = RECOVERY_LABEL.replace("\n", "; ")
+    full = [note.replace("•", "full dots:") for note in notes_of(recovery)]
+    ax.set_xlabel("\n".join([label, f"bars: {100 * recovery.interval:g} % intervals", *full]))
+    return ax

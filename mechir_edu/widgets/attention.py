@@ -1,0 +1,70 @@
+"""Panel: where a head looks."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import ipywidgets
+
+from mechir_edu import plots
+from mechir_edu.attention import PairAttention, pair_attention
+from mechir_edu.perturb import Pair
+from mechir_edu.widgets.controls import dropdown, head_sliders, labelled, pair_options
+from mechir_edu.widgets.panel import Drawing, Panel
+
+if TYPE_CHECKING:
+    from mechir_edu.rankers import Ranker
+
+_MOST_TOKENS = 24
+
+
+def explore_attention(ranker: "Ranker", pairs: Sequence[Pair], *, filler: str = "a") -> Panel:
+    """Choose a pair, a version of it, and a head; see where the head looks.
+
+    Parameters
+    ----------
+    ranker : a `Dot` or `Cat`.
+    pairs : to choose from.
+    filler : what stands in the gaps, as for `mechir_edu.patch`.
+
+    Returns
+    -------
+    Panel
+        Controls ``pair``, ``side``, ``layer``, ``head``. The static twin is `plots.plot_attention`.
+
+    Raises
+    ------
+    ValueError
+        If there is no pair.
+    """
+
+    @lru_cache(maxsize=512)
+    def read(pair: int, side: str, layer: int, head: int) -> PairAttention:
+        return pair_attention(ranker, pairs[pair], layer=layer, head=head, side=side, filler=filler)
+
+    def draw(pair: int, side: str, layer: int, head: int) -> Drawing:
+        found = read(pair, side, layer, head)
+        ax = plots.plot_attention(
+            found.pattern, found.tokens, edited=found.edited, keep=_MOST_TOKENS
+        )
+        title = f"layer {layer}, head {head}, {side} version"
+        ax.set_title(title, fontsize=10)
+        return Drawing(ax.figure, f"Attention of {title}. {_in_words(found)}")
+
+    side = ipywidgets.ToggleButtons(options=["perturbed", "baseline"])
+    controls = {
+        "pair": dropdown("pair", pair_options(pairs), "query and passage"),
+        "side": labelled(side, "version", "the document before or after the edit"),
+        **head_sliders(ranker.n_layers, ranker.n_heads),
+    }
+    return Panel("explore_attention", controls, draw)
+
+
+def _in_words(found: PairAttention) -> str:
+    """Where the edited tokens look, or, if none is edited, what receives most attention."""
+    rows = found.pattern[found.edited] if found.edited.any() else found.pattern
+    who = "edited tokens look" if found.edited.any() else "tokens look"
+    mean = rows.mean(axis=0)
+    best = mean.argsort()[::-1][:3]
+    targets = [f"{found.tokens[i]} at position {i} ({mean[i]:.0%})" for i in best]
+    return f"On average the {who} most at {', '.join(targets)}."

@@ -6,50 +6,41 @@ Arrays have the axes ``[*cell, pair]``: a cell is whatever was patched (layer an
 role), and pairs come last. A *score change* is perturbed score minus baseline score, an *effect* is
 the score after a patch minus the recipient's; both are in units of the relevance score. *Recovery*
 is effect over (donor - recipient): 0 none, 1 all, negative if the patch moved the score the other
-way. Intervals and p values treat queries, not pairs, as the independent units, see
-:mod:`mechir_edu.clusters`.
+way. Intervals and p values treat queries, not pairs, as the independent units
+(:mod:`mechir_edu.clusters`, :mod:`mechir_edu.intervals`).
+
+What there is, each in a module of its own: recovery (here), :mod:`mechir_edu.estimates` (mean
+change, sign agreement, trend over grades), :mod:`mechir_edu.comparisons` (axiom minus control,
+start minus end), :mod:`mechir_edu.power` (what a study of n pairs can find). All are offered under
+``stats``.
 
 False discovery
 ---------------
 ``q`` is p after the correction of Benjamini and Yekutieli (2001) over all cells of the grid. Heads
 are read off the same pairs and help or oppose each other, so their p values depend on each other in
 both directions; Benjamini and Hochberg's milder correction promises its rate only for independent
-or positively dependent ones, this one for any. In the simulations of
-:func:`mechir_edu.clusters.p_values` (144 dependent heads, none with an effect; 300 runs for each
-of six settings) 0-2 % of the runs showed any q below 0.05; with Benjamini and Hochberg up to 5 %.
+or positively dependent ones, this one for any. ``docs/study/validation.md`` has the share of
+simulated studies without any effect that still show a head below 0.05.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.stats import false_discovery_control
-from scipy.stats import t as student_t
 
-from mechir_edu.clusters import QueryIds, Ratio, estimate_ratio, query_sums
+from mechir_edu.clusters import QueryIds, pairs_per_query, query_sums
+from mechir_edu.comparisons import HasIds, contrast, match_pairs, recovery_difference
+from mechir_edu.estimates import Estimate, grade_trend, mean_change, sign_agreement
+from mechir_edu.intervals import estimate_mean, estimate_ratio
+from mechir_edu.power import minimum_detectable_effect
+
+__all__ = ["Estimate", "HasIds", "How", "Recovery", "contrast", "corrected", "grade_trend"]
+__all__ += ["match_pairs", "mean_change", "minimum_detectable_effect", "recovery"]
+__all__ += ["recovery_difference", "sign_agreement"]
 
 How = Literal["ratio_of_means", "mean_of_ratios"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over pairs (or a trend), for one number or for each cell.
-
-    ``value``, ``low`` and ``high`` are in the unit of what was averaged; ``p`` is two-sided, for a
-    true value of zero, not corrected for the number of cells. ``sign_agreement`` is the share of
-    pairs that moved as the axiom expects, None where it expects nothing.
-    """
-
-    value: float | np.ndarray
-    low: float | np.ndarray
-    high: float | np.ndarray
-    p: float | np.ndarray
-    n_pairs: int
-    n_queries: int
-    interval: float = 0.95
-    sign_agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -143,15 +134,16 @@ def recovery(
     """
     change = np.subtract(donor, recipient, dtype=np.float64)
     effect = np.subtract(patched, recipient, dtype=np.float64)
-    numerator, denominator = _as_sums(effect, change, query_ids, how)
     options = {"interval": interval, "n_boot": n_boot, "seed": seed}
-    ratio = estimate_ratio(numerator, denominator, **options)
+    numerator, denominator = _as_sums(effect, change, query_ids, how)
+    estimate = estimate_ratio if how == "ratio_of_means" else estimate_mean
+    ratio = estimate(numerator, denominator, **options)
     found = Recovery(
         value=ratio.value,
         low=ratio.low,
         high=ratio.high,
         p=ratio.p,
-        q=false_discovery_control(ratio.p.ravel(), method="by").reshape(ratio.p.shape),
+        q=corrected(ratio.p),
         how=how,
         interval=interval,
         n_pairs=len(change),
@@ -165,149 +157,9 @@ def recovery(
     return replace(found, low=low, high=high)
 
 
-def mean_change(
-    change: Float[np.ndarray, "*cell pair"],
-    *,
-    query_ids: QueryIds,
-    expected_sign: int | None = None,
-    interval: float = 0.95,
-    n_boot: int = 2000,
-    seed: int = 0,
-) -> Estimate:
-    """Mean score change (or mean effect of each cell) over pairs, in score units.
-
-    Parameters
-    ----------
-    change : score change of each pair.
-    query_ids : the query of each pair.
-    expected_sign : 1 or -1, the direction that the axiom predicts; 0 or None for a control.
-    interval, n_boot, seed : as in :func:`recovery`; the interval is ``(-inf, inf)`` with fewer
-        than four queries.
-    """
-    sums, counts = query_sums(change, query_ids), _pairs_per_query(query_ids)
-    ratio = estimate_ratio(sums, counts, interval=interval, n_boot=n_boot, seed=seed)
-    agreement = float((np.sign(change) == expected_sign).mean()) if expected_sign else None
-    return _estimate(ratio, len(query_ids), len(counts), interval, agreement)
-
-
-@runtime_checkable
-class HasIds(Protocol):
-    """Anything that belongs to one query and one document, such as a Pair."""
-
-    query_id: str
-    doc_id: str
-
-
-def contrast(
-    first: Float[np.ndarray, "*cell pair"],
-    second: Float[np.ndarray, "*cell other"],
-    *,
-    first_pairs: Sequence[HasIds],
-    second_pairs: Sequence[HasIds],
-    interval: float = 0.95,
-    seed: int = 0,
-) -> Estimate:
-    """Mean of `first` minus `second` over the query-document pairs that both have.
-
-    Axiom minus neutral control separates "a query term was added" from "a term was added"; end
-    minus start of the document separates position from match. The comparison is paired: what a
-    document does to both sides cancels out.
-
-    Parameters
-    ----------
-    first, second : score changes, or effects of each cell, in score units.
-    first_pairs, second_pairs : what each column belongs to.
-    interval, seed : as in :func:`recovery`.
-
-    Raises
-    ------
-    ValueError
-        If the two sets share no pair, or one of them has a pair twice.
-    """
-    here, there = match_pairs(first_pairs, second_pairs)
-    difference = np.subtract(first[..., here], second[..., there], dtype=np.float64)
-    query_ids = [first_pairs[i].query_id for i in here]
-    return mean_change(difference, query_ids=query_ids, interval=interval, seed=seed)
-
-
-def match_pairs(first: Sequence[HasIds], second: Sequence[HasIds]) -> tuple[np.ndarray, np.ndarray]:
-    """Indices into both sequences of the query-document pairs that they share, in equal order."""
-    places = [_places(pairs) for pairs in (first, second)]
-    shared = [key for key in places[0] if key in places[1]]
-    if not shared:
-        raise ValueError(
-            f"needed pairs of the same queries and documents on both sides, got {len(first)} and "
-            f"{len(second)} pairs with none in common; make both from one sample (same seed and n)"
-        )
-    return tuple(np.array([place[key] for key in shared]) for place in places)
-
-
-def grade_trend(
-    change: Float[np.ndarray, "*cell pair"],
-    relevance: Sequence[int] | Int[np.ndarray, " pair"],
-    *,
-    query_ids: QueryIds,
-    interval: float = 0.95,
-    seed: int = 0,
-) -> Estimate:
-    """Slope of the score change over the relevance grade, in score units per grade.
-
-    Least squares over pairs, with an interval over queries.
-
-    Raises
-    ------
-    ValueError
-        If all pairs have the same grade.
-    """
-    grade = np.asarray(relevance, dtype=np.float64)
-    grade = grade - grade.mean()
-    if not grade.any():
-        raise ValueError(
-            "a trend needs pairs of two grades at least, got one; sample with grades=None"
-        )
-    centred = change - change.mean(axis=-1, keepdims=True, dtype=np.float64)
-    numerator, denominator = query_sums(centred * grade, query_ids), query_sums(grade**2, query_ids)
-    ratio = estimate_ratio(numerator, denominator, interval=interval, seed=seed)
-    return _estimate(ratio, len(grade), len(denominator), interval)
-
-
-def minimum_detectable_effect(
-    change: Float[np.ndarray, " pair"],
-    *,
-    query_ids: QueryIds,
-    n_pairs: int,
-    n_queries: int,
-    power: float = 0.8,
-    level: float = 0.05,
-) -> float:
-    """Smallest true mean, in score units, that a study of this size finds with this power.
-
-    The variance within and between queries is taken from pilot data (one-way random effects, by
-    the moments of unequal groups); the study has equally many pairs for each query.
-
-    Parameters
-    ----------
-    change : score changes, or effects of one cell, of the pilot.
-    query_ids : the query of each pilot pair.
-    n_pairs, n_queries : size of the study.
-    power : probability to find it.
-    level : of the two-sided test; divide it by the number of heads where many are tested.
-
-    Raises
-    ------
-    ValueError
-        If no pilot query has two pairs, or the pilot or the study has fewer than two queries.
-    """
-    counts = _pairs_per_query(query_ids)
-    if min(len(counts), n_queries) < 2 or counts.max() < 2:
-        raise ValueError(
-            f"needed two queries at least, and two pairs of one, got a pilot of {len(counts)} "
-            f"queries with up to {int(counts.max())} pairs, and {n_queries} queries planned"
-        )
-    within, between = _variances(np.asarray(change, dtype=np.float64), query_ids)
-    error = np.sqrt(between / n_queries + within / n_pairs)
-    quantiles = student_t.ppf([1 - level / 2, power], n_queries - 1)
-    return float(quantiles.sum() * error)
+def corrected(p: Float[np.ndarray, "*cell"]) -> Float[np.ndarray, "*cell"]:
+    """Correct p values for the number of cells, over the whole grid (see above)."""
+    return false_discovery_control(p.ravel(), method="by").reshape(p.shape)
 
 
 def _as_sums(
@@ -328,37 +180,4 @@ def _as_sums(
             f"mean_of_ratios needs a score change in each pair, got {np.sum(change == 0)} pairs "
             "without one; use how='ratio_of_means', or leave those pairs out and report them"
         )
-    return query_sums(effect / change, query_ids), _pairs_per_query(query_ids)
-
-
-def _pairs_per_query(query_ids: QueryIds) -> np.ndarray:
-    return query_sums(np.ones(len(query_ids)), query_ids)
-
-
-def _estimate(
-    ratio: Ratio, n_pairs: int, n_queries: int, interval: float, agreement: float | None = None
-) -> Estimate:
-    fields = (ratio.value, ratio.low, ratio.high, ratio.p)
-    plain = (float(field) if field.ndim == 0 else field for field in fields)
-    return Estimate(*plain, n_pairs, n_queries, interval, agreement)
-
-
-def _places(pairs: Sequence[HasIds]) -> dict[tuple[str, str], int]:
-    places = {(pair.query_id, pair.doc_id): i for i, pair in enumerate(pairs)}
-    if len(places) < len(pairs):
-        raise ValueError(
-            f"a paired comparison needs each query and document once, got {len(pairs)} pairs of "
-            f"{len(places)}; compare one axiom, place and grade at a time"
-        )
-    return places
-
-
-def _variances(change: np.ndarray, query_ids: QueryIds) -> tuple[float, float]:
-    """Variance within queries and between them, from the two mean squares of unequal groups."""
-    counts, sums = _pairs_per_query(query_ids), query_sums(change, query_ids)
-    n_pairs, n_queries = counts.sum(), len(counts)
-    explained = (sums**2 / counts).sum()
-    within = ((change**2).sum() - explained) / (n_pairs - n_queries)
-    among = (explained - sums.sum() ** 2 / n_pairs) / (n_queries - 1)
-    typical_size = (n_pairs - (counts**2).sum() / n_pairs) / (n_queries - 1)
-    return float(within), max(0.0, float((among - within) / typical_size))
+    return query_sums(effect / change, query_ids), pairs_per_query(query_ids)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from mechir_edu.clusters import estimate_ratio, p_values, query_sums
+from mechir_edu.clusters import p_values, query_sums
+from mechir_edu.intervals import estimate_mean, estimate_ratio
 from mechir_edu.profiles import profile_correlation, split_half_reliability
 from mechir_edu.stats import (
     contrast,
@@ -105,7 +106,7 @@ def test_intervals_cover_between_94_and_96_percent(rng):
     for seed in range(2000):
         change, effect, query = simulate(rng)
         sums, counts = query_sums(change, query), query_sums(np.ones(len(query)), query)
-        mean = estimate_ratio(sums, counts, n_boot=600, seed=seed)
+        mean = estimate_mean(sums, counts, n_boot=600, seed=seed)
         share = estimate_ratio(query_sums(effect, query), sums, n_boot=600, seed=seed)
         hits += (mean.low <= 0.05 <= mean.high, share.low[0] <= 0.1 <= share.high[0])
     assert ((hits / 2000 >= 0.94) & (hits / 2000 <= 0.96)).all()

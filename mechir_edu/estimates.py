@@ -1,0 +1,166 @@
+"""Average what pairs show: mean score change, agreement with the axiom, trend over grades.
+
+Conventions are those of :mod:`mechir_edu.stats`, which offers these functions under its name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.stats import t as student_t
+
+from mechir_edu.clusters import QueryIds, pairs_per_query, query_sums
+from mechir_edu.intervals import FEWEST_QUERIES, Ratio, estimate_mean
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over pairs (or a trend), for one number or for each cell.
+
+    ``value``, ``low`` and ``high`` are in the unit of what was averaged; ``p`` is two-sided, for a
+    true value of zero, not corrected for the number of cells. ``sign_agreement`` is the share of
+    pairs that moved as the axiom expects, None where it expects nothing; :func:`sign_agreement`
+    gives it with an interval.
+    """
+
+    value: float | np.ndarray
+    low: float | np.ndarray
+    high: float | np.ndarray
+    p: float | np.ndarray
+    n_pairs: int
+    n_queries: int
+    interval: float = 0.95
+    sign_agreement: float | None = None
+
+
+def mean_change(
+    change: Float[np.ndarray, "*cell pair"],
+    *,
+    query_ids: QueryIds,
+    expected_sign: int | None = None,
+    interval: float = 0.95,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Mean score change (or mean effect of each cell) over pairs, in score units.
+
+    Parameters
+    ----------
+    change : score change of each pair.
+    query_ids : the query of each pair.
+    expected_sign : 1 or -1, the direction that the axiom predicts; 0 or None for a control.
+    interval, n_boot, seed : as in :func:`mechir_edu.stats.recovery`; the interval is
+        ``(-inf, inf)`` with fewer than four queries.
+    """
+    sums, counts = query_sums(change, query_ids), pairs_per_query(query_ids)
+    ratio = estimate_mean(sums, counts, interval=interval, n_boot=n_boot, seed=seed)
+    agreement = float((np.sign(change) == expected_sign).mean()) if expected_sign else None
+    return as_estimate(ratio, len(query_ids), len(counts), interval, agreement)
+
+
+def sign_agreement(
+    change: Float[np.ndarray, " pair"],
+    expected_sign: int,
+    *,
+    query_ids: QueryIds,
+    interval: float = 0.95,
+) -> Estimate:
+    """Share of pairs that moved as the axiom expects; 0.5 is what chance gives.
+
+    The interval is Wilson's (1927), which stays between 0 and 1 also where all pairs agree, for as
+    many independent pairs as would have this share's jackknife error over queries. ``p`` is for a
+    share of one half. A score that did not move agrees with no axiom.
+
+    Parameters
+    ----------
+    change : score change of each pair.
+    expected_sign : 1 or -1.
+    query_ids : the query of each pair.
+    interval : coverage; the interval is ``(0, 1)`` with fewer than four queries.
+
+    Raises
+    ------
+    ValueError
+        If the axiom expects nothing, so that nothing can agree with it.
+
+    Examples
+    --------
+    >>> found = sign_agreement(np.array([0.2, 0.1, -0.1, 0.3]), 1, query_ids=list("abcd"))
+    >>> found.value
+    0.75
+    """
+    if expected_sign not in (1, -1):
+        raise ValueError(
+            f"agreement needs an expected sign of 1 or -1, got {expected_sign}; "
+            "a control predicts nothing, look at its mean_change"
+        )
+    agrees = np.where(np.sign(change) == expected_sign, 1.0, 0.0)
+    counts = pairs_per_query(query_ids)
+    n_pairs, n_queries = len(agrees), len(counts)
+    share = agrees.mean()
+    error = _jackknife_error(query_sums(agrees, query_ids) - share * counts, counts)
+    # Where all pairs agree, one query could still be the only independent pair it has.
+    n_independent = min(share * (1 - share) / error**2, n_pairs) if error > 0 else n_queries
+    low, high = _wilson(share, n_independent, student_t.ppf((1 + interval) / 2, n_queries - 1))
+    if n_queries < FEWEST_QUERIES:
+        low, high = 0.0, 1.0
+    statistic = abs(share - 0.5) * 2 * np.sqrt(n_independent)
+    p = 2 * student_t.sf(statistic, max(n_queries - 1, 1))
+    fields = map(float, (share, low, high, p))
+    return Estimate(*fields, n_pairs, n_queries, interval, float(share))
+
+
+def grade_trend(
+    change: Float[np.ndarray, "*cell pair"],
+    relevance: Sequence[int] | Int[np.ndarray, " pair"],
+    *,
+    query_ids: QueryIds,
+    interval: float = 0.95,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Slope of the score change over the relevance grade, in score units per grade.
+
+    Least squares over pairs, with an interval over queries.
+
+    Raises
+    ------
+    ValueError
+        If all pairs have the same grade.
+    """
+    grade = np.asarray(relevance, dtype=np.float64)
+    grade = grade - grade.mean()
+    if not grade.any():
+        raise ValueError(
+            "a trend needs pairs of two grades at least, got one; sample with grades=None"
+        )
+    centred = change - change.mean(axis=-1, keepdims=True, dtype=np.float64)
+    spread = query_sums(grade**2, query_ids)
+    options = {"interval": interval, "n_boot": n_boot, "seed": seed}
+    ratio = estimate_mean(query_sums(centred * grade, query_ids), spread, **options)
+    return as_estimate(ratio, len(grade), len(spread), interval)
+
+
+def as_estimate(
+    ratio: Ratio, n_pairs: int, n_queries: int, interval: float, agreement: float | None = None
+) -> Estimate:
+    """Say what an interval rests on; a single cell becomes plain numbers."""
+    fields = (ratio.value, ratio.low, ratio.high, ratio.p)
+    plain = (float(field) if field.ndim == 0 else field for field in fields)
+    return Estimate(*plain, n_pairs, n_queries, interval, agreement)
+
+
+def _jackknife_error(residual: np.ndarray, counts: np.ndarray) -> float:
+    """Standard error of a mean over pairs, leaving out one query at a time."""
+    n_pairs = counts.sum()
+    left = np.where(counts < n_pairs, n_pairs - counts, np.inf)
+    return float(np.sqrt(((residual / left) ** 2).sum()))
+
+
+def _wilson(share: float, n: float, critical: float) -> tuple[float, float]:
+    """Shares from which the one that was seen is at most `critical` standard errors away."""
+    squared = critical**2 / n
+    middle = (share + squared / 2) / (1 + squared)
+    reach = np.sqrt(squared * (share * (1 - share) + squared / 4)) / (1 + squared)
+    return max(0.0, middle - reach), min(1.0, middle + reach)

@@ -12,7 +12,18 @@ mistake. ``MECHIR_EDU_STRICT=1`` in the environment makes every check strict.
 from importlib import import_module
 from typing import Any
 
-_HOME: dict[str, str] = {}
+_HOME = {
+    "check_effect_of_head": "checks_01",
+    "check_head_outputs": "checks_01",
+    "check_attention_to_role": "checks_05",
+    "check_patch_positions": "checks_05",
+    "check_flip_by_query": "checks_06",
+    "check_matched_contrast": "checks_06",
+    "check_attribution": "checks_07",
+    "check_read_circuit": "checks_07",
+    "check_choose_factor": "checks_08",
+    "check_random_heads": "checks_08",
+}
 __all__ = sorted(_HOME)
 
 

@@ -1,0 +1,72 @@
+"""Checks of tutorial 06: contrast with a control on the same documents, and build a null."""
+
+import numpy as np
+
+from mechir_edu.checks._report import attempt, checker, mistake_in
+
+
+@checker("the same documents on both sides, so what a document does to both cancels out.")
+def check_matched_contrast(answer):
+    """Check a function ``matched_contrast(axiom, control)``.
+
+    Both are dicts from (query_id, doc_id) to a score change; it gives the mean of axiom minus
+    control over the documents that both have.
+    """
+    axiom = {("q1", "a"): 3.0, ("q1", "b"): 1.0, ("q2", "c"): 2.0, ("q2", "d"): 8.0}
+    control = {("q2", "c"): -1.0, ("q1", "a"): 0.5, ("q1", "b"): 2.0, ("q3", "e"): 4.0}
+    shared = axiom.keys() & control.keys()
+    contrast = np.mean([axiom[key] - control[key] for key in shared])
+    in_order = np.mean(np.subtract([*axiom.values()], [*control.values()]))
+    by_ratio = np.mean([axiom[key] for key in shared]) / np.mean([control[key] for key in shared])
+    return mistake_in(
+        attempt(answer, axiom, control),
+        contrast,
+        {
+            "this compares all documents of one side with all of the other; keep those that both "
+            "have.": in_order,
+            "the sign is the other way round: axiom minus control.": -contrast,
+            "this is the axiom's own mean; take the control's off, document by document.": np.mean(
+                [axiom[key] for key in shared]
+            ),
+            "this is a sum; take the mean.": contrast * len(shared),
+            "this is a ratio; a control's mean is close to zero, so take the difference.": by_ratio,
+        },
+        tolerance=1e-6,
+    )
+
+
+@checker("one coin for each query: sizes, heads' company and queries' pairs stay as they were.")
+def check_flip_by_query(answer):
+    """Check a function ``flip_by_query(effect, query_ids, rng)``.
+
+    Effects are [head, pair]; it gives them with the sign of all effects of a query turned, or not,
+    by one coin for each query.
+    """
+    effect = np.random.default_rng(1).normal(size=(5, 12)) + 0.1
+    queries = np.repeat(["q1", "q2", "q3", "q4"], 3)[np.random.default_rng(2).permutation(12)]
+    kept, given = effect.copy(), []
+    for seed in range(12):
+        given.append(np.asarray(attempt(answer, effect, queries, np.random.default_rng(seed))))
+        if not np.array_equal(effect, kept):
+            return "you turned signs in the effects you were given; return a new array."
+    if given[0].shape != effect.shape:
+        return f"effects of shape {effect.shape} should keep it, yours have {given[0].shape}."
+    return _judge_flips(np.stack(given) / effect, queries)
+
+
+def _judge_flips(signs: np.ndarray, queries: np.ndarray) -> str | None:
+    """Name the mistake in the signs [draw, head, pair] that effects were multiplied by."""
+    if not np.allclose(np.abs(signs), 1):
+        return "sizes changed; only signs should."
+    if (signs > 0).all():
+        return "no sign was turned in a dozen draws; each query has an even chance."
+    if (signs < 0).all():
+        return "all signs are turned, always; each query has an even chance."
+    if not (signs == signs[:, :1]).all():
+        return "each head has a coin of its own; the heads of a pair belong together."
+    if (signs == signs[..., :1]).all():
+        return "one coin turned everything; each query has its own."
+    by_query = [signs[..., queries == query] for query in np.unique(queries)]
+    if not all((some == some[..., :1]).all() for some in by_query):
+        return "pairs of one query got different signs; they are not independent, one coin for all."
+    return None

@@ -1,0 +1,73 @@
+"""Checks of tutorial 08: draw heads to compare with, and choose without peeking."""
+
+from collections import Counter
+
+import numpy as np
+
+from mechir_edu.checks._report import attempt, checker, mistake_in
+
+
+@checker("as many heads in each layer, none of them chosen: what is left to differ is which.")
+def check_random_heads(answer):
+    """Check a function ``random_heads(heads, n_heads, rng)``.
+
+    It draws as many other heads as ``heads`` has, each in the same layer, none twice.
+    """
+    heads = [(0, 1), (2, 3), (2, 0), (5, 5)]
+    for seed in range(20):
+        drawn = attempt(answer, list(heads), 6, np.random.default_rng(seed))
+        mistake = _judge_drawn([tuple(map(int, head)) for head in drawn], heads)
+        if mistake:
+            return mistake
+    return None
+
+
+def _judge_drawn(drawn: list[tuple[int, int]], heads: list[tuple[int, int]]) -> str | None:
+    if len(drawn) != len(heads):
+        return f"{len(heads)} heads need {len(heads)} to compare with, you drew {len(drawn)}."
+    if len(set(drawn)) < len(drawn):
+        return "a head was drawn twice; draw without putting back."
+    if set(drawn) & set(heads):
+        return "a chosen head is among the drawn ones; a control must do without them."
+    if any(head >= 6 for _, head in drawn):
+        return "there is no such head; a layer has heads 0 to n_heads - 1."
+    if Counter(layer for layer, _ in drawn) != Counter(layer for layer, _ in heads):
+        return (
+            "the drawn heads are in other layers; late layers matter more than early ones, so "
+            "keep each layer's number."
+        )
+    return None
+
+
+@checker("chosen on some queries, reported on the others.")
+def check_choose_factor(answer):
+    """Check a function ``choose_factor(change, factors, is_chosen_on)``.
+
+    Changes of nDCG@10 are [factor, query]; it gives the factor with the best mean on the queries
+    of the mask, and its mean change on the other queries.
+    """
+    factors = [0.0, 0.5, 2.0, 4.0]
+    on_mask = [[0.2, 0.1], [0.3, 0.2], [-0.2, -0.1], [-0.4, -0.3]]
+    on_others = [[0.1, 0.3], [-0.1, -0.2], [0.4, 0.3], [0.0, 0.1]]
+    change = np.hstack([on_mask, on_others])
+    mask = np.array([True, True, False, False])
+    mine, others = change[:, mask].mean(axis=1), change[:, ~mask].mean(axis=1)
+    best, leaked = int(mine.argmax()), int(change.mean(axis=1).argmax())
+    return mistake_in(
+        attempt(answer, change, factors, mask),
+        (factors[best], others[best]),
+        {
+            "the change is that of the queries you chose on; it flatters, for it was chosen to be "
+            "the best. Report the others.": (factors[best], mine[best]),
+            "you chose on all queries, so the others have had their say; choose on the mask's "
+            "alone.": (factors[leaked], others[leaked]),
+            "you chose on the queries that you report; that is the mask the other way round.": (
+                factors[int(others.argmax())],
+                others.max(),
+            ),
+            "you chose the worst; the larger the change, the better.": (
+                factors[int(mine.argmin())],
+                others[int(mine.argmin())],
+            ),
+        },
+    )

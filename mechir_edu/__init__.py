@@ -9,9 +9,11 @@ A map of the package, in the order in which data flows::
     rankers      models with hooks                      Dot, Cat
     patching     what each component carries            patch
     paths        what one head tells another            path_patch
+    interventions  what becomes of a ranking            Knockout, evaluate, compare
     results      scores after every patch               PatchingResult
     stats        recovery, with its uncertainty         recovery
     plots        pictures                               plots.plot_heads
+    widgets      the same as panels in a notebook       widgets.explore_heads
 
 Names are loaded when they are first used, so that importing the package is quick.
 """
@@ -27,20 +29,27 @@ _HOME = {
     "Cat": "rankers",
     "Collection": "collection",
     "Dot": "rankers",
+    "Knockout": "interventions",
     "Pair": "perturb",
     "PatchingResult": "results",
     "PathResult": "paths",
     "Role": "aligned",
+    "Scale": "interventions",
+    "Steer": "interventions",
+    "SteerResidual": "interventions",
     "ablate": "ablation",
     "align": "alignment",
+    "compare": "reranking",
+    "evaluate": "reranking",
     "load_collection": "collection",
     "make_pairs": "perturb",
-    "patch": "patching",
     "pair_attention": "attention",
+    "patch": "patching",
     "path_patch": "paths",
     "perturbation": "perturb",
+    "read_pair": "reading",
 }
-_MODULES = ("checks", "plots", "stats", "tutorial")
+_MODULES = ("checks", "plots", "stats", "tutorial", "widgets")
 __all__ = sorted([*_HOME, *_MODULES])
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mechir_edu.aligned import AlignedPair, AlignedPairs
 from mechir_edu.batches import Batch, make_batches
-from mechir_edu.bridged import activations
+from mechir_edu.bridged import activations, mean_activations
 from mechir_edu.patching import as_result, make_job, measure
 from mechir_edu.perturb import Pair
 from mechir_edu.results import PatchingResult
@@ -101,13 +101,9 @@ def ablate(
 
 def mean_z(ranker: "Ranker", batches: Sequence[Batch], on: Side) -> tuple[Tensor, ...]:
     """Mean z of each layer over the tokens of all pairs, each [1, 1, head, d_head]."""
-    sums, n_tokens = [0.0] * ranker.n_layers, 0
-    for batch in batches:
-        mask = getattr(batch, on)["attention_mask"]
-        for layer, z in enumerate(_all_z(ranker, getattr(batch, on))):
-            sums[layer] = sums[layer] + (z * mask[:, :, None, None]).sum(dim=(0, 1), keepdim=True)
-        n_tokens += int(mask.sum())
-    return tuple(total / n_tokens for total in sums)
+    names = [hook_name("head", layer) for layer in range(ranker.n_layers)]
+    means = mean_activations(ranker, (getattr(batch, on) for batch in batches), names)
+    return tuple(means[name][None, None] for name in names)
 
 
 def draw_others(n_pairs: int, seed: int) -> np.ndarray:

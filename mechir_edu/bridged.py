@@ -5,7 +5,7 @@ each cell, as one writes it by hand. `patch_stacked` stacks cells along the batc
 patched layer and those after it run: blocks before it hand on the recipient's stream.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +152,27 @@ def activations(ranker: "Ranker", inputs: Inputs, names: list[str]) -> dict[str,
     with ranker.bridge.hooks(fwd_hooks=[(name, keep(name)) for name in names]):
         ranker.hidden(inputs)
     return kept
+
+
+@torch.no_grad()
+def mean_activations(
+    ranker: "Ranker", runs: Iterable[Inputs], names: list[str]
+) -> dict[str, Tensor]:
+    """Mean over the tokens of all runs of what passes some hook points, each [*rest].
+
+    Parameters
+    ----------
+    ranker : a `Dot` or `Cat`.
+    runs : `Ranker.model_inputs` of each; what the attention mask hides does not count.
+    names : hook points whose activations are [batch, pos, *rest].
+    """
+    sums, n_tokens = dict.fromkeys(names, 0.0), 0
+    for inputs in runs:
+        seen = inputs["attention_mask"].bool()
+        for name, activation in activations(ranker, inputs, list(sums)).items():
+            sums[name] = sums[name] + activation[seen].sum(dim=0)
+        n_tokens += int(seen.sum())
+    return {name: total / n_tokens for name, total in sums.items()}
 
 
 def _replacement(value: Tensor) -> Any:

@@ -20,6 +20,9 @@ from mechir_edu.proof import prove, run_reference
 from mechir_edu.readout import Hidden, Mask
 
 if TYPE_CHECKING:
+    from mechir_edu.intervened import Intervened
+    from mechir_edu.interventions import Intervention
+    from mechir_edu.pyterrier import Reranker
     from mechir_edu.results import PatchingResult
 
 TokenIds = Int[Tensor, "text pos"]
@@ -238,3 +241,18 @@ class Ranker:
         return patch_batch(
             self, aligned, patch_type=patch_type, layer_head_list=layer_head_list, **options
         )
+
+    def under(self, intervention: "Intervention") -> "Intervened":
+        """The same ranker, to score with heads knocked out, scaled or steered.
+
+        See `mechir_edu.interventions`. This ranker itself stays as it is.
+        """
+        from mechir_edu.intervened import intervene
+
+        return intervene(self, intervention)
+
+    def as_pyterrier(self, intervention: "Intervention | None" = None) -> "Reranker":
+        """A PyTerrier transformer that re-ranks, see `mechir_edu.pyterrier`."""
+        from mechir_edu.pyterrier import Reranker
+
+        return Reranker(self if intervention is None else self.under(intervention))

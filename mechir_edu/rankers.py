@@ -122,6 +122,23 @@ class Dot(Ranker):
         """Embed texts as they are (no prompt is added), in the order given."""
         return _in_length_order(_listed(texts), batch_size, self.forward)
 
+    def encode_query(self, query: str) -> Float[Tensor, "1 d_embedding"]:
+        """Embed a query, with the checkpoint's prompt before it."""
+        return self.embed(self.prompts[0] + query)
+
+    def encode_documents(
+        self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
+    ) -> Float[Tensor, "text d_embedding"]:
+        """Embed documents, with the checkpoint's prompt before each."""
+        texts = [self.prompts[1] + text for text in _listed(texts)]
+        return self.embed(texts, batch_size=batch_size)
+
+    def compare(
+        self, query: Float[Tensor, "1 d_embedding"], documents: Float[Tensor, "text d_embedding"]
+    ) -> Float[np.ndarray, " text"]:
+        """Relevance scores of encoded documents for an encoded query."""
+        return self.head.compare(query.expand_as(documents), documents).cpu().numpy()
+
     def score(
         self, query: str, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
     ) -> Float[np.ndarray, " text"]:
@@ -130,11 +147,8 @@ class Dot(Ranker):
         The checkpoint's prompts are put before query and texts, and what is longer than
         ``max_length`` tokens is cut.
         """
-        before_query, before_document = self.prompts
-        texts = [before_document + text for text in _listed(texts)]
-        documents = self.embed(texts, batch_size=batch_size)
-        queries = self.embed(before_query + query).expand_as(documents)
-        return self.head.compare(queries, documents).cpu().numpy()
+        documents = self.encode_documents(texts, batch_size=batch_size)
+        return self.compare(self.encode_query(query), documents)
 
 
 class Cat(Ranker):

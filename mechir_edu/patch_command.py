@@ -66,6 +66,9 @@ def _add_patch(parser: argparse.ArgumentParser) -> None:
         "--heads", metavar="L.H,...", help="only these heads, such as 3.5,4.1 (layer.head)"
     )
     parser.add_argument(
+        "--together", action="store_true", help="patch all of --heads in one run, as one set"
+    )
+    parser.add_argument(
         "--direction",
         default="auto",
         help="auto, perturbed_to_baseline (perturbed activations into the baseline run) "

@@ -12,7 +12,7 @@ from mechir_edu.rankers import Ranker
 from mechir_edu.run_folder import RunFolder
 from mechir_edu.runs import load_ranker, patch_into_folder
 
-PATCH_OPTIONS = ("site", "by", "direction", "method", "filler")
+PATCH_OPTIONS = ("site", "by", "together", "direction", "method", "filler")
 ASKED = ("dataset", "axiom", "pairs", "seed", "place")
 
 

@@ -54,6 +54,14 @@ def test_the_folder_says_how_its_pairs_were_drawn(out):
     assert made_of | asked == made_of
 
 
+def test_heads_are_patched_as_one_set_when_asked(tmp_path, ranker):
+    assert main(command(tmp_path, "--heads", "1.2,0.3", "--together")) == 0
+    here = expected(ranker, heads=[(1, 2), (0, 3)], together=True)
+    there = PatchingResult.load(tmp_path)
+    assert there.axes == here.axes == ("set", "pair")
+    np.testing.assert_array_equal(there.scores, here.scores)
+
+
 def test_every_option_of_the_command_reaches_the_patch(tmp_path, ranker):
     text = "--site q --by role --heads 1.2,0.3 --direction baseline_to_perturbed --method naive"
     options = [*text.split(), "--filler", "mask", "--memory", "100MB", "--device", "cpu"]

@@ -15,6 +15,8 @@ from typing import Any
 _HOME = {
     "check_effect_of_head": "checks_01",
     "check_head_outputs": "checks_01",
+    "check_add_rarest_term": "checks_02",
+    "check_fill_gap": "checks_02",
     "check_attention_to_role": "checks_05",
     "check_patch_positions": "checks_05",
     "check_flip_by_query": "checks_06",

@@ -1,0 +1,55 @@
+"""Checks of 02_perturb_with_an_axiom: the rarest query term, and filling a gap."""
+
+from collections.abc import Callable
+
+from mechir_edu.checks._report import attempt, checker, mistake_in
+from mechir_edu.terms import TermStatistics
+
+DOCUMENT, QUERY = "Warm seas turn reefs white.", "how to define coral bleaching in statistics"
+STATISTICS = TermStatistics(n_docs=99, df={"defin": 20, "coral": 9, "bleach": 2, "statist": 40})
+
+BASELINE, PERTURBED = [101, 7, 8, 9, 102], [101, 7, 50, 51, 8, 9, 102]
+START, FILLER = 2, 1037
+
+
+@checker("the rarest term, reduced as the index is, added as the word that it is.")
+def check_add_rarest_term(answer: Callable) -> str | None:
+    """Check ``add_rarest_term(document, query, idf)``: TDC's edit at the end of a document."""
+    given = attempt(answer, DOCUMENT, QUERY, STATISTICS.idf)
+    mistakes = {
+        "you looked up the unreduced word; the table holds stems, so 'define' counts as unseen and "
+        "wins. This happened in published data.": f"{DOCUMENT} define",
+        "you chose a stop word; take terms only, and look up their stems.": f"{DOCUMENT} how",
+        "that is the commonest term; the most discriminative has the highest "
+        "idf.": f"{DOCUMENT} statistics",
+        "you added the stem; readers and rankers expect the word.": f"{DOCUMENT} bleach",
+        "the word merged with the one before it; put a space between.": f"{DOCUMENT}bleaching",
+        "the word stands at the start; add it at the end.": f"bleaching {DOCUMENT}",
+        "that is the word alone; return the document with it.": "bleaching",
+        "nothing changed; return the edited document.": DOCUMENT,
+    }
+    return mistake_in(given, f"{DOCUMENT} bleaching", mistakes)
+
+
+@checker("every token but the edit has its partner at the same position in the other version.")
+def check_fill_gap(answer: Callable) -> str | None:
+    """Check ``fill_gap(baseline, perturbed, start, filler)``: the baseline, as long as the other."""
+    given = attempt(answer, list(BASELINE), list(PERTURBED), START, FILLER)
+    head, tail = BASELINE[:START], BASELINE[START:]
+    mistakes = {
+        "the filler stands at the end, behind [SEP]; what follows the edit is still shifted against "
+        "its partner.": [*BASELINE, FILLER, FILLER],
+        "the filler stands before the last [SEP]; that is right for a word added at the end, but "
+        "this edit starts elsewhere.": [*BASELINE[:-1], FILLER, FILLER, BASELINE[-1]],
+        "one filler is not enough; the added word has two word pieces.": [*head, FILLER, *tail],
+        "the filler stands before [CLS], and everything is shifted.": [FILLER, FILLER, *BASELINE],
+        "that is the perturbed version; the filler goes into the baseline.": PERTURBED,
+        "the gap is where the edit starts, not one token behind it.": [
+            *BASELINE[: START + 1],
+            FILLER,
+            FILLER,
+            *BASELINE[START + 1 :],
+        ],
+        "nothing was filled in; the two are of unequal length.": BASELINE,
+    }
+    return mistake_in(list(given), [*head, FILLER, FILLER, *tail], mistakes)

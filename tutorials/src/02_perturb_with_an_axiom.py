@@ -1,0 +1,386 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Perturb with an axiom
+#
+# **What you will do.** Change documents by two rules, TFC1 and TDC, line the two versions up token
+# by token, and look at what the change does to the scores of two rankers.
+#
+# **What you will learn.** To build pairs from a judged collection, to say why patching needs
+# aligned tokens and what a filler is, to read a distribution of score changes with its interval,
+# and to choose which run is patched into which.
+#
+# **What you need.** 45 minutes; notebook [01](01_look_inside.ipynb), or knowing what a bi-encoder,
+# a cross-encoder and a relevance score are. No network: collection and rankers come with the
+# package. Others, such as `msmarco-passage/trec-dl-2019/judged`, go into the form fields.
+
+# %% tags=["parameters"]
+import matplotlib.pyplot as plt
+import pandas as pd
+
+import mechir_edu as me
+from mechir_edu.scoring import choose_direction, score_pairs
+from mechir_edu.terms import surface_terms
+
+dataset = "embedded"  # @param {type:"string"}
+bi_encoder, cross_encoder = "embedded", "embedded"  # @param
+collection = me.load_collection(dataset)
+dot, cat = me.Dot(bi_encoder), me.Cat(cross_encoder)
+print(f"{collection.name}: {len(collection.queries)} queries, grades {collection.grades}")
+
+# %% [markdown]
+# ## Say what should happen
+#
+# To learn what a ranker computes, we change its input in one way only, and we need to know
+# beforehand what a sensible ranker would do. A retrieval **axiom** tells us. It is a plain rule
+# about two documents, from the years when ranking functions were written by hand.
+
+# %%
+for name in ("TFC1", "TDC", "LNC1"):
+    axiom = me.AXIOMS[name]
+    print(f"{name} ({axiom.expected_sign:+d}): {axiom.statement}\n")
+
+# %% [markdown]
+# The **baseline** is the document as the collection has it, the **perturbed** version is the same
+# document after one edit, and the **score change** is perturbed minus baseline score. TFC1 adds a
+# random query term, TDC the most discriminative one, the query's rarest word. +1 means that
+# the score should rise.
+#
+# ## Edit one passage
+#
+# Any function that edits a text can be a perturbation.
+
+
+# %%
+@me.perturbation
+def add_salt(document):
+    """Add the word salt."""
+    return f"{document} salt"
+
+
+query = "why does salt melt ice on roads"
+passage = "The freezing point of water falls when something is dissolved in it."
+for ranker in (dot, cat):
+    before, after = ranker.score(query, [passage, add_salt(passage)])
+    print(
+        f"{type(ranker).__name__}: {before:+.3f} before, {after:+.3f} after: {after - before:+.3f}"
+    )
+
+# %% [markdown]
+# ## Exercise 1: add the rarest term
+#
+# *Difficulty 2/5, importance 4/5, 10 minutes. Why: TDC looks trivial, and it has gone wrong in
+# published data.*
+#
+# Write TDC's edit. `idf(stem)` gives the **inverse document frequency**: large for a term of few
+# documents. It knows *stems* ("bleach"), as an index does, and gives its largest value to what it
+# has never seen. `surface_terms(query)` lists `(stem, word)` for each term, without stop words.
+
+
+# %% tags=["stub"]
+def add_rarest_term(document: str, query: str, idf) -> str:
+    """The document with the query's term of highest idf added at its end, as a word."""
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def add_rarest_term(document: str, query: str, idf) -> str:
+    """The document with the query's term of highest idf added at its end, as a word."""
+    stem, word = max(surface_terms(query), key=lambda term: idf(term[0]))
+    return f"{document} {word}"
+
+
+# %%
+me.checks.check_add_rarest_term(add_rarest_term)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# Rarity belongs to the stem, what is added is the word. Keep the two together while you look for
+# the largest.
+#
+# </details>
+# <details><summary>Hint 2: the function</summary>
+#
+# `max(..., key=...)` over `surface_terms(query)`.
+#
+# </details>
+# <details><summary>Hint 3: almost code</summary>
+#
+# `max(surface_terms(query), key=lambda term: idf(term[0]))` is a pair `(stem, word)`. Join document
+# and word with a space.
+#
+# </details>
+# <details><summary>Aside: how it went wrong</summary>
+#
+# In the pairs that were published with the MechIR paper, whole words were looked up in a table of
+# stems. A word that stemming changes was therefore never found, counted as rarest of all, and won:
+# "define" in "define pareto chart in statistics". About nine in ten of the chosen words are of this
+# kind, against half of the random ones of TFC1. Queries, documents and counts must be reduced in
+# one and the same way.
+#
+# </details>
+#
+# ## Make pairs from a collection
+#
+# `make_pairs` draws judged passages, as many of each relevance **grade** (3 perfect, 0 irrelevant),
+# and edits each. `TFC1-control` adds a word of about the same length and rarity that has nothing
+# to do with the query: it shows what adding *any* word does.
+
+# %%
+n = me.tutorial.pick(60, 16)
+names = ("TFC1", "TDC", "TFC1-control")
+pairs = {name: me.make_pairs(collection, name, n=n, seed=0) for name in names}
+terms = {name: [pair.term for pair in some] for name, some in pairs.items()}
+queries = {"query": [pair.query for pair in pairs["TFC1"]]}
+pd.DataFrame(queries | terms).head(6)
+
+# %%
+same = sum(a == b for a, b in zip(terms["TFC1"], terms["TDC"], strict=True))
+print(
+    f"{n} pairs each. TFC1 and TDC add the same word in {same} of them: their queries have few terms."
+)
+print({name: f"{len(some.skipped)} skipped" for name, some in pairs.items()})
+assert all(pair.perturbed == f"{pair.baseline} {pair.term}" for pair in pairs["TDC"])
+
+# %% [markdown]
+# ## Line the tokens up
+#
+# Later we shall take an activation from one run and put it into *the same position* of the other.
+# That makes sense only if the position holds the same token in both.
+#
+# **Predict.** We add one word at the *start* of a passage. At how many positions do the two
+# versions still hold the same token? (a) All but one. (b) About half. (c) Next to none.
+
+# %%
+first = me.make_pairs(collection, "TFC1", n=n, seed=0, place="start")[0]
+sides = [dot.tokenizer(text)["input_ids"] for text in (first.baseline, first.perturbed)]
+equal = sum(a == b for a, b in zip(*sides, strict=False))
+print(f"{equal} of {len(sides[0])} positions hold the same token.")
+for ids in sides:
+    print(" ".join(dot.tokenizer.convert_ids_to_tokens(ids[:12])))
+
+# %% [markdown]
+# <details><summary>What we see</summary>
+#
+# (c). `[CLS]` agrees and a word here and there by chance. A patch would put *sea* where *reef* was,
+# and its effect would be about that.
+#
+# </details>
+#
+# The remedy is a **filler**: where one version has a word more, the other gets some token that
+# means little, "a" by custom.
+#
+# ## Exercise 2: fill the gap
+#
+# *Difficulty 2/5, importance 4/5, 10 minutes. Why: a misaligned patch runs without an error and
+# gives a pretty, meaningless map.*
+#
+# `perturbed` is `baseline` with one or more token ids put in at position `start`.
+
+
+# %% tags=["stub"]
+def fill_gap(baseline: list[int], perturbed: list[int], start: int, filler: int) -> list[int]:
+    """The baseline with fillers put in, so that it lines up with the perturbed version."""
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def fill_gap(baseline: list[int], perturbed: list[int], start: int, filler: int) -> list[int]:
+    """The baseline with fillers put in, so that it lines up with the perturbed version."""
+    gap = len(perturbed) - len(baseline)
+    return baseline[:start] + gap * [filler] + baseline[start:]
+
+
+# %%
+me.checks.check_fill_gap(fill_gap)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# Every token behind the edit is late by as many places as were put in. Hold the baseline's tokens
+# back by as many.
+#
+# </details>
+# <details><summary>Hint 2: the parts</summary>
+#
+# The size of the gap is the difference of the two lengths. Lists are cut by `baseline[:start]` and
+# `baseline[start:]`.
+#
+# </details>
+# <details><summary>Hint 3: almost code</summary>
+#
+# What stands before the edit, then `gap * [filler]`, then what stands behind it.
+#
+# </details>
+#
+# `me.align` does this for any edit: added, removed and replaced words, words of several pieces,
+# texts that are too long. It also gives each position a **role**.
+
+# %%
+aligned = me.align(pairs["TFC1"], cat.tokenizer, kind="cat")
+for one in aligned.aligned:
+    differs = one.baseline_ids != one.perturbed_ids
+    assert (one.roles[differs] == me.Role.EDIT).all()
+print(
+    f"{len(aligned.aligned)} pairs aligned, {len(aligned.skipped)} skipped; filler {aligned.filler!r}."
+)
+
+# %% tags=["figure"] alt="The tokens of a passage in two lines, baseline above perturbed: at the end the baseline has the filler a where the perturbed version has the added query term, marked in red; above them both relevance scores."
+me.plots.plot_pair(me.read_pair(dot, pairs["TFC1"][0]))
+plt.show()
+
+# %% tags=["widget"]
+me.widgets.explore_pair(dot, pairs["TFC1"][:4], collection=collection)
+
+# %% [markdown]
+# **Read.** Lines that both versions share are written once; at the edit there are two, with the
+# difference in red. In a running notebook you can edit the passage in the panel yourself.
+#
+# ## Read the score changes
+#
+# Now the bi-encoder scores both versions of all pairs. The baseline is scored *with* its filler, so
+# that the change is about which word stands there, not about one more word.
+#
+# **Predict.** For which share of the pairs does a query term raise the score? (a) Half. (b) Nearly
+# all. And does the control word (c) lower it as much or (d) hardly matter?
+
+# %% tags=["figure"] alt="Three distributions of the bi-encoder's score change, one above the other: TFC1, TDC and the control word, each with its mean and interval; a dotted line marks zero."
+scored = {name: score_pairs(dot, some) for name, some in pairs.items()}
+rows = [(name, some.score_change(), some.query_ids) for name, some in scored.items()]
+me.plots.plot_score_change(rows)
+plt.show()
+
+
+# %%
+def in_numbers(rows, sign=1) -> pd.DataFrame:
+    """Mean score change with its interval, and the share of pairs with the expected sign."""
+    found = {
+        label: me.stats.mean_change(change, query_ids=ids, expected_sign=sign)
+        for label, change, ids in rows
+    }
+    columns = ("value", "low", "high", "sign_agreement", "n_pairs", "n_queries")
+    return pd.DataFrame({k: {c: getattr(v, c) for c in columns} for k, v in found.items()}).T.round(
+        4
+    )
+
+
+in_numbers(rows)
+
+# %% [markdown]
+# **Read.** Each row is a distribution over pairs. The dot is the mean and the bar its 95 % interval
+# *over queries*: passages of one query are alike, so queries are what we have many of. Look first
+# at whether a bar crosses the dotted zero.
+#
+# <details><summary>What we see</summary>
+#
+# (b) and (d). Nearly all scores rise with TFC1 and TDC, by a few hundredths of cosine. The control
+# word hardly matters, so the rise is about the query term and not about a longer text. Whether TDC
+# beats TFC1 cannot be told here: their intervals overlap, and often the two add the same word.
+#
+# </details>
+#
+# **Could this be an artefact?** The baseline holds a filler of our choice. We change it.
+
+# %% tags=["figure"] alt="Four distributions of the bi-encoder's score change under TFC1, one for each filler in the baseline: the word a, masked padding, the mask token, neutral words; each with mean and interval."
+fillers = ("a", "pad", "mask", "neutral")
+changes = {filler: score_pairs(dot, pairs["TFC1"], filler=filler) for filler in fillers}
+by_filler = [(name, some.score_change(), some.query_ids) for name, some in changes.items()]
+me.plots.plot_score_change(by_filler)
+plt.show()
+
+# %%
+in_numbers(by_filler)
+
+# %% [markdown]
+# **Read.** One row for each filler: "a", padding that attention cannot see, the mask token, everyday
+# words of the gap's length.
+#
+# <details><summary>What we see</summary>
+#
+# The sign is the same with each, the size is not: a score change is always *against something*. We
+# report the filler with the result and keep to "a", which the MechIR paper uses.
+#
+# </details>
+#
+# ## Compare grades
+#
+# **Predict.** The cross-encoder now. Does an added query term help (a) a relevant passage more,
+# (b) an irrelevant one more, or (c) all alike?
+
+# %% tags=["figure"] alt="Distributions of the cross-encoder's score change under TFC1, one row for each relevance grade from three to zero, each with mean and interval."
+by_cat = score_pairs(cat, pairs["TFC1"])
+grades = pd.Series([pair.relevance for pair in by_cat.pairs])
+table = pd.DataFrame({"score_change": by_cat.score_change(), "query_id": by_cat.query_ids})
+table["label"] = "grade " + grades.astype(str)
+me.plots.plot_score_change(table.sort_values("label", ascending=False))
+plt.show()
+
+# %%
+trend = me.stats.grade_trend(by_cat.score_change(), grades, query_ids=by_cat.query_ids)
+print(f"Slope {trend.value:+.3f} [{trend.low:+.3f}, {trend.high:+.3f}] logits for each grade.")
+in_numbers([(label, g["score_change"], g["query_id"]) for label, g in table.groupby("label")])
+
+# %% [markdown]
+# **Read.** Logits now, so compare rows with each other, not with the figures above.
+#
+# <details><summary>What we see</summary>
+#
+# If the slope's interval lies below zero, irrelevant passages gain more: a passage that has all
+# the words already, and a score near the top, has less to gain. If it crosses zero, we have too few
+# queries to say.
+#
+# </details>
+#
+# **Could this be an artefact?** Yes: grade goes together with how many query terms a passage has,
+# and with its score. A trend over grades is not yet a cause.
+#
+# ## Choose a direction
+#
+# Patching takes an activation from the **donor** run and puts it into the **recipient** run. Which
+# is which? The MechIR paper patches into the run with the lower expected score, to see what brings
+# the score *up*. `direction="auto"` does the same, by the mean of the set.
+
+# %%
+scored["LNC1"] = score_pairs(dot, me.make_pairs(collection, "LNC1", n=n, seed=0))
+for name, some in scored.items():
+    change = some.score_change().mean()
+    print(f"{name:13} {change:+.4f} -> {choose_direction(some.baseline, some.perturbed, 'auto')}")
+
+# %% [markdown]
+# TFC1 and TDC raise scores, so perturbed activations go into the baseline run. LNC1 adds the
+# control's word but predicts a fall. Its direction hangs on a mean close to zero; so would
+# **recovery**, the share of the change that a patch brings over, which divides by that mean. The
+# package says so rather than give a number that looks like a finding:
+
+# %%
+neutral = me.patch(dot, pairs["TFC1-control"], heads=[(0, 0)])
+print(neutral.recovery().warning or "The change differs from zero here, so recovery can be read.")
+
+# %% [markdown]
+# ## What you saw
+#
+# - We built TFC1 and TDC pairs and a control from judged passages, evenly over grades.
+# - One word at the start put nearly every token out of place; fillers put it right.
+# - Query terms raised nearly all scores, a control word hardly any, whatever the filler.
+# - We chose the direction by the lower mean, and met a case that has none worth choosing.
+#
+# ## On your own
+#
+# - Write a perturbation of your own with `@me.perturbation(expected_sign=1)` and give it to
+#   `make_pairs`.
+# - Compare `place="start"` with the end. Which ranker cares?
+# - With a network, take `msmarco-passage/trec-dl-2019/judged` in the form field.
+#
+# ## Further reading
+#
+# - Fang, Tao and Zhai, *A Formal Study of Information Retrieval Heuristics* (SIGIR 2004): the
+#   axioms.
+# - Parry, Chen, Eickhoff and MacAvaney, *MechIR* (ECIR 2025): axioms as perturbations.
+# - [All axioms of the package](../docs/axioms.md), with sources, preconditions and controls.

@@ -1,8 +1,8 @@
 """Matrix products through oneDNN, which is on a CPU often faster than PyTorch's own choice.
 
 PyTorch multiplies float32 matrices with Intel's MKL, which on processors of other makers leaves
-half of the vector unit idle: on an AMD EPYC with AVX-512 one thread does 98 GFLOP/s through MKL and
-210 through oneDNN. A tensor in oneDNN's layout takes the second way, forwards and backwards; `enter`
+half of the vector unit idle: on an AMD EPYC with AVX-512 one thread does 98 GFLOP/s through MKL,
+210 through oneDNN. A tensor in oneDNN's layout goes the second way, forwards and backwards; `enter`
 and `leave` convert, and where that is no gain they hand back what they were given.
 """
 

@@ -149,11 +149,47 @@ class PatchingResult:
         options = {"query_ids": sides[0].query_ids, "interval": interval, "seed": seed}
         sign = 1 if self.direction == "perturbed_to_baseline" else -1
         found = stats.recovery(effect, np.zeros(len(change)), sign * change, **options)
+        shares = [(side.effect(), sign * side.score_change()) for side in sides]
         return Contrast(
             change=stats.mean_change(change, **options),
             effect=stats.mean_change(effect, **options),
             recovery=replace(found, axes=self.axes[:-1]),
+            difference=stats.recovery_difference(*shares, **options),
         )
+
+    def position_contrast(
+        self, end: "PatchingResult", *, interval: float = 0.95, seed: int = 0
+    ) -> "Contrast":
+        """Compare start (this result) with end: the same edits at two places of the same documents.
+
+        What is left is due to the position alone, for the term is the same on both sides.
+
+        Parameters
+        ----------
+        end : of pairs that were made with the same axiom and seed, and ``place="end"``.
+        interval, seed : as in `recovery`.
+
+        Raises
+        ------
+        ValueError
+            If a document got another axiom or another term on the other side, if no document was
+            edited at two places, or for the reasons of `contrast`.
+        """
+        indices = zip(*stats.match_pairs(self.pairs, end.pairs), strict=True)
+        both = [(self.pairs[here], end.pairs[there]) for here, there in indices]
+        for pair, other in both:
+            if (pair.axiom, pair.term) != (other.axiom, other.term):
+                raise ValueError(
+                    f"a position contrast needs the same edit on both sides, got {pair.axiom} "
+                    f"{pair.term!r} and {other.axiom} {other.term!r} for document {pair.doc_id} of "
+                    f"query {pair.query_id}; make both sets of pairs with one axiom and seed"
+                )
+        if all(pair.perturbed == other.perturbed for pair, other in both):
+            raise ValueError(
+                f"a position contrast needs edits at two places, got {len(both)} documents that "
+                'are edited alike on both sides; make one set with place="start"'
+            )
+        return self.contrast(end, interval=interval, seed=seed)
 
     def select(
         self, mask: Bool[np.ndarray, " pair"] | None = None, *, grade: int | None = None
@@ -314,19 +350,23 @@ class PatchingResult:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Axiom minus control on the same documents.
+    """One result minus another on the same documents: axiom minus control, start minus end.
 
     Attributes
     ----------
-    change : of the score changes, in score units: what the axiom's edit does beyond any edit.
+    change : of the score changes, in score units: what the axiom's edit does beyond any edit, or
+        what the place of the edit does.
     effect : of the effects, in score units, [*cell].
     recovery : effect over change, [*cell]: the share of *that* change which a patch brings over.
         Its q values are those of `effect`.
+    difference : of the two recoveries, each a share of its own score change, [*cell]: whether the
+        two edits go through the same heads, however far each of them moves the score.
     """
 
     change: stats.Estimate
     effect: stats.Estimate
     recovery: stats.Recovery
+    difference: stats.Estimate
 
 
 def recovery_table(

@@ -294,3 +294,35 @@ def test_a_contrast_of_two_directions_is_refused():
     other = make_result(direction="baseline_to_perturbed")
     with pytest.raises(ValueError, match="same direction"):
         make_result().contrast(other)
+
+
+def moved(result, **changes):
+    """The same pairs with their edits at the other end of the document."""
+    pairs = tuple(replace(p, perturbed=f"{p.term} {p.baseline}", **changes) for p in result.pairs)
+    return replace(result, pairs=pairs)
+
+
+def test_a_place_that_makes_no_difference_has_a_contrast_that_may_be_zero():
+    end = make_result()
+    noise = 1e-3 * np.random.default_rng(1).standard_normal(N_PAIRS).astype(np.float32)
+    found = moved(replace(end, donor=end.donor + noise)).position_contrast(end)
+    assert found.change.low < 0 < found.change.high
+    assert not found.recovery.denominator_significant
+
+
+def test_a_start_that_moves_the_score_twice_as_far_through_the_same_heads_differs_in_effect_only():
+    end = make_result()
+    end = replace(end, donor=end.recipient + 1 + np.abs(end.donor))
+    twice = replace(end, **{k: 2 * getattr(end, k) for k in ("scores", "recipient", "donor")})
+    found = moved(twice).position_contrast(end)
+    assert found.change.value == pytest.approx(end.score_change().mean(), rel=1e-5)
+    np.testing.assert_allclose(found.effect.value, end.effect().mean(axis=-1), rtol=1e-4)
+    np.testing.assert_allclose(found.difference.value, 0, atol=1e-6)
+
+
+def test_a_position_contrast_refuses_another_term_and_the_same_place():
+    end = make_result()
+    with pytest.raises(ValueError, match="same edit on both sides"):
+        moved(end, axiom="TDC").position_contrast(end)
+    with pytest.raises(ValueError, match="edits at two places"):
+        end.position_contrast(end)

@@ -33,12 +33,12 @@ def check_add_rarest_term(answer: Callable) -> str | None:
 
 @checker("every token but the edit has its partner at the same position in the other version.")
 def check_fill_gap(answer: Callable) -> str | None:
-    """Check ``fill_gap(baseline, perturbed, start, filler)``: the baseline, as long as the other."""
+    """Check ``fill_gap(baseline, perturbed, start, filler)``: a baseline of equal length."""
     given = attempt(answer, list(BASELINE), list(PERTURBED), START, FILLER)
     head, tail = BASELINE[:START], BASELINE[START:]
     mistakes = {
-        "the filler stands at the end, behind [SEP]; what follows the edit is still shifted against "
-        "its partner.": [*BASELINE, FILLER, FILLER],
+        "the filler stands at the end, behind [SEP]; what follows the edit is still out of "
+        "place.": [*BASELINE, FILLER, FILLER],
         "the filler stands before the last [SEP]; that is right for a word added at the end, but "
         "this edit starts elsewhere.": [*BASELINE[:-1], FILLER, FILLER, BASELINE[-1]],
         "one filler is not enough; the added word has two word pieces.": [*head, FILLER, *tail],

@@ -32,7 +32,7 @@ dataset = "embedded"  # @param {type:"string"}
 bi_encoder, cross_encoder = "embedded", "embedded"  # @param
 collection = me.load_collection(dataset)
 dot, cat = me.Dot(bi_encoder), me.Cat(cross_encoder)
-print(f"{collection.name}: {len(collection.queries)} queries, grades {collection.grades}")
+print(f"{collection.name}: {len(collection.queries)} queries, grades {collection.grades()}")
 
 # %% [markdown]
 # ## Say what should happen
@@ -169,8 +169,8 @@ for ids in sides:
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# (c). `[CLS]` agrees and a word here and there by chance. A patch would put *sea* where *reef* was,
-# and its effect would be about that.
+# (c). `[CLS]` agrees, and a token here and there by chance. A patch would put what was computed for
+# one word where its neighbour was, and its effect would be about that.
 #
 # </details>
 #
@@ -282,7 +282,8 @@ in_numbers(rows)
 #
 # (b) and (d). Nearly all scores rise with TFC1 and TDC, by a few hundredths of cosine. The control
 # word hardly matters, so the rise is about the query term and not about a longer text. Whether TDC
-# beats TFC1 cannot be told here: their intervals overlap, and often the two add the same word.
+# beats TFC1 cannot be told from two rows: that takes the difference within each pair, which notebook
+# [04](04_tfc1_versus_tdc.ipynb) computes.
 #
 # </details>
 #

@@ -232,6 +232,9 @@ print(
     f"{len(aligned.aligned)} pairs aligned, {len(aligned.skipped)} skipped; filler {aligned.filler!r}."
 )
 
+# %% [markdown]
+# One pair as the bi-encoder reads it:
+
 # %% tags=["figure"] alt="The tokens of a passage in two lines, baseline above perturbed: at the end the baseline has the filler a where the perturbed version has the added query term, marked in red; above them both relevance scores."
 me.plots.plot_pair(me.read_pair(dot, pairs["TFC1"][0]))
 plt.show()

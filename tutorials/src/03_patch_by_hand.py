@@ -1,0 +1,402 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Patch by hand
+#
+# **What you will do.** Write activation patching yourself: three runs, a measure, a loop over all
+# heads. First in a ranker whose answer is known, then in a trained one, where your numbers meet
+# those of the package.
+#
+# **What you will learn.** To say what a patched run is, to define **recovery** and its sign, to
+# read a map of heads, why shares need not add up to one, and why the other direction tells
+# something else.
+#
+# **What you need.** 60 minutes; hooks and caches from [01](01_look_inside.ipynb), pairs and fillers
+# from [02](02_perturb_with_an_axiom.ipynb). No network.
+
+# %% tags=["parameters"]
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+
+import mechir_edu as me
+
+bi_encoder = "embedded"  # @param {type:"string"}
+planted, dot = me.Cat("planted"), me.Dot(bi_encoder)
+print(f"Planted heads (layer, head): {sorted(planted.planted_heads)} of {planted}")
+
+# %% [markdown]
+# ## Set the question
+#
+# The planted ranker is a cross-encoder that we built: one head *matches* words of the passage with
+# equal words of the query, one looks up their **idf** (how rare they are), one *aggregates* both at
+# `[CLS]`. Adding a query word raises its score. Which heads carry the rise? We know, and shall see
+# whether patching does.
+
+# %%
+query = "why does salt melt ice on roads"
+text = "Brine keeps a surface wet when it would freeze."
+pair = me.Pair("toy", "toy", query, text, f"{text} salt", axiom="TFC1", expected_sign=1)
+(aligned,) = me.align([pair], planted.tokenizer, kind="cat").aligned
+for ids in (aligned.baseline_ids, aligned.perturbed_ids):
+    print(" ".join(planted.tokenizer.convert_ids_to_tokens(ids.tolist())))
+
+# %% [markdown]
+# Both versions are equally long: where the perturbed one has *salt*, the baseline has the filler
+# "a". A ranker takes them as tensors of token ids, `[batch, pos]`, with the type of each token
+# (0 query, 1 passage).
+
+
+# %%
+def tokens_of(ids: np.ndarray) -> dict[str, torch.Tensor]:
+    """One sequence as input of the ranker."""
+    types = torch.from_numpy(aligned.token_type_ids)
+    return {"input_ids": torch.from_numpy(ids)[None], "token_type_ids": types[None]}
+
+
+baseline, perturbed = tokens_of(aligned.baseline_ids), tokens_of(aligned.perturbed_ids)
+low, high = planted(**baseline).item(), planted(**perturbed).item()
+print(f"baseline {low:+.4f}, perturbed {high:+.4f}: the score changes by {high - low:+.4f}")
+
+# %% [markdown]
+# ## Run three times
+#
+# **Activation patching** needs three runs.
+#
+# 1. The **recipient** run, here the baseline: its score is where we start.
+# 2. The **donor** run, here the perturbed version: we keep its activations.
+# 3. The **patched** run: the recipient's tokens again, but one activation is replaced by the
+#    donor's. All that follows is computed anew.
+#
+# If the patched score moves towards the donor's, what we replaced *carries* some of the change. Of
+# the donor run we keep z, what each head gathered, of all layers:
+
+# %%
+_, cache = planted.run_with_cache(**perturbed, names_filter=lambda name: name.endswith("hook_z"))
+for name, z in cache.items():
+    print(name, tuple(z.shape), "= batch, pos, head, d_head")
+
+# %% [markdown]
+# ## Exercise 1: three runs
+#
+# *Difficulty 3/5, importance 5/5, 15 minutes. Why: this is the method; all else is bookkeeping.*
+#
+# Use `run_with_cache` on the donor and `run_with_hooks` on the recipient, and patch one head at all
+# positions.
+
+
+# %% tags=["stub"]
+def three_runs(ranker, recipient, donor, layer: int, head: int) -> tuple[float, float, float]:
+    """Scores of the recipient, of the donor, and of the recipient with one head's z patched."""
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def three_runs(ranker, recipient, donor, layer: int, head: int) -> tuple[float, float, float]:
+    """Scores of the recipient, of the donor, and of the recipient with one head's z patched."""
+    name = f"blocks.{layer}.attn.hook_z"
+    donor_score, cache = ranker.run_with_cache(**donor, names_filter=name)
+
+    def put_in(z, hook):
+        z = z.clone()
+        z[:, :, head] = cache[name][:, :, head]
+        return z
+
+    patched_score = ranker.run_with_hooks(**recipient, fwd_hooks=[(name, put_in)])
+    return ranker(**recipient).item(), donor_score.item(), patched_score.item()
+
+
+# %%
+me.checks.check_three_runs(three_runs)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# The third run reads the *recipient's* tokens. Only inside the hook does anything of the donor come
+# in, and only for one head.
+#
+# </details>
+# <details><summary>Hint 2: the names</summary>
+#
+# `name = f"blocks.{layer}.attn.hook_z"`. `ranker.run_with_cache(**donor, names_filter=name)` gives
+# the score and a cache; `ranker.run_with_hooks(**recipient, fwd_hooks=[(name, hook)])` a score.
+#
+# </details>
+# <details><summary>Hint 3: almost code</summary>
+#
+# The hook: clone z, set `z[:, :, head]` to `cache[name][:, :, head]`, return z. Then the scores in
+# the order recipient, donor, patched, each with `.item()`.
+#
+# </details>
+#
+# ## Measure what came over
+#
+# For many pairs we put it as a share, **recovery**: the mean effect of the patch over the mean
+# change,
+#
+# $$\text{recovery} = \frac{\overline{\text{patched} - \text{recipient}}}
+# {\overline{\text{donor} - \text{recipient}}}.$$
+#
+# 0 means that the patch changed nothing, 1 that it brought over the whole change. Negative: it moved
+# the score away from the donor's. The paper takes each pair's ratio first and then the
+# mean of ratios. Three pairs show why we do not:
+
+# %%
+effect, change = np.array([0.10, 0.12, 0.02]), np.array([0.50, 0.60, 0.001])
+print(f"ratios of the pairs: {(effect / change).round(2)}")
+print(
+    f"mean of ratios {(effect / change).mean():.2f}, ratio of means {effect.mean() / change.mean():.2f}"
+)
+
+# %% [markdown]
+# The third pair's score hardly moved, so its ratio is enormous, and it makes up the mean of ratios
+# all alone.
+#
+# ## Exercise 2: recovery
+#
+# *Difficulty 1/5, importance 5/5, 5 minutes. Why: the number in every figure from here on.*
+
+
+# %% tags=["stub"]
+def recovery(patched: np.ndarray, recipient: np.ndarray, donor: np.ndarray) -> np.ndarray:
+    """Ratio of means; patched is [cell, pair], recipient and donor are [pair]; returns [cell]."""
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def recovery(patched: np.ndarray, recipient: np.ndarray, donor: np.ndarray) -> np.ndarray:
+    """Ratio of means; patched is [cell, pair], recipient and donor are [pair]; returns [cell]."""
+    return (patched - recipient).mean(axis=-1) / (donor - recipient).mean()
+
+
+# %%
+me.checks.check_recovery(recovery)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# Two differences, both from the recipient; two means, both over pairs; one division, at the end.
+#
+# </details>
+# <details><summary>Hint 2: the function</summary>
+#
+# `.mean(axis=-1)` takes the mean over the last axis. `[cell, pair] - [pair]` subtracts for each pair.
+#
+# </details>
+# <details><summary>Hint 3: almost code</summary>
+#
+# `(patched - recipient).mean(axis=-1)` over `(donor - recipient).mean()`.
+#
+# </details>
+#
+# ## Exercise 3: every head
+#
+# *Difficulty 3/5, importance 5/5, 15 minutes. Why: you will not trust a fast engine that you could
+# not have written slowly.*
+
+
+# %% tags=["stub"]
+def patch_every_head(ranker, recipient, donor) -> np.ndarray:
+    """Score of the recipient with one head patched from the donor, [layer, head]."""
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def patch_every_head(ranker, recipient, donor) -> np.ndarray:
+    """Score of the recipient with one head patched from the donor, [layer, head]."""
+    scores = np.empty((ranker.n_layers, ranker.n_heads))
+    for layer, head in np.ndindex(scores.shape):
+        scores[layer, head] = three_runs(ranker, recipient, donor, layer, head)[2]
+    return scores
+
+
+# %%
+me.checks.check_patch_every_head(patch_every_head)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# One patched run for each head, always from the untouched recipient. Slow is fine.
+#
+# </details>
+# <details><summary>Hint 2: the names</summary>
+#
+# `ranker.n_layers` and `ranker.n_heads` give the shape; `np.ndindex(shape)` walks through it.
+#
+# </details>
+# <details><summary>Hint 3: almost code</summary>
+#
+# For each `layer, head` keep the third number of your `three_runs`. (It runs recipient and donor
+# anew each time. You may keep the donor's cache instead, then mind that each hook uses its own
+# head.)
+#
+# </details>
+#
+# The check compared your numbers with those of `me.patch`. From here on we use the latter.
+#
+# ## Look at the map
+#
+# **Predict.** In which heads of the planted ranker is recovery not zero, and do the recoveries add
+# up (a) to 1, (b) to less, or (c) to more?
+
+# %% tags=["figure"] alt="Heat map of recovery for the sixteen heads of the planted ranker, layers by heads, for one pair: the three planted heads are red, the one in the last layer has recovery one, all others are zero."
+by_hand = me.patch(planted, [pair], method="naive", direction="perturbed_to_baseline")
+share = (by_hand.scores[..., 0] - low) / (high - low)
+me.plots.plot_heads(share)
+plt.show()
+
+# %%
+assert {(int(a), int(b)) for a, b in np.argwhere(abs(share) > 1e-3)} == planted.planted_heads
+other_way = me.patch(planted, [pair], direction="baseline_to_perturbed")
+back = (other_way.scores[..., 0] - high) / (low - high)
+heads = pd.MultiIndex.from_tuples(sorted(planted.planted_heads), names=["layer", "head"])
+columns = {"perturbed into baseline": share, "baseline into perturbed": back}
+pd.DataFrame({k: [v[at] for at in heads] for k, v in columns.items()}, heads).round(3)
+
+# %% [markdown]
+# **Read.** Rows are layers (0 at the bottom), columns heads; red moves the score as the donor did.
+# Look first at the top row. The table has the three largest, in both directions.
+#
+# <details><summary>What we see</summary>
+#
+# The three planted heads, no other, and (c): more than 1. They work *in series*: all that the first
+# two find passes through the aggregating head, so its share contains theirs. Recoveries are not
+# slices of a cake.
+#
+# The other direction takes something *away*. The matching head then has recovery 1: without a match
+# the idf head is never opened. Put *into* the baseline, the match brings over its own part only, for
+# there is no word whose idf could be looked up. One direction asks what suffices to bring the score
+# up, the other what the score cannot do without.
+#
+# </details>
+#
+# **Could this be an artefact?** A map of one pair could be about that pair. We take many, and ask
+# something whose answer we can work out beforehand.
+#
+# ## Predict from the mechanism
+#
+# A matched word is worth 0.5 plus its idf. TDC adds the query's *rarest* word, TFC1 any.
+#
+# **Predict.** In which of the two does the idf head have the larger share? (a) TFC1. (b) TDC. (c)
+# The same.
+
+# %% tags=["figure"] alt="Two heat maps of recovery, layers by heads, for TFC1 above and TDC below, in the planted ranker over many pairs: the same three heads are red in both; under TDC the idf head has more and the matching head less."
+collection = me.load_collection("embedded")
+n = me.tutorial.pick(60, 16)
+pairs = {name: me.make_pairs(collection, name, n=n, seed=0) for name in ("TFC1", "TDC")}
+results = {name: me.patch(planted, some, progress=False) for name, some in pairs.items()}
+panel = {(name, "planted"): result.recovery() for name, result in results.items()}
+me.plots.plot_figure2(panel)
+plt.show()
+
+# %%
+tables = {name: me.plots.top_heads(found) for (name, _), found in panel.items()}
+_, idf, _ = sorted(planted.planted_heads)
+for (name, _), found in panel.items():
+    value, ends = found.value[idf], f"[{found.low[idf]:.3f}, {found.high[idf]:.3f}]"
+    print(
+        f"{name}: the idf head {idf} has recovery {value:.3f} {ends} over {found.n_queries} queries."
+    )
+pd.concat(tables).round(3)
+
+# %% [markdown]
+# **Read.** A dot marks heads whose effect stands after **false-discovery control**: with sixteen
+# tests, some would look significant by chance. Look first at the idf head in both maps.
+#
+# <details><summary>What we see</summary>
+#
+# (b), by a little: rarer words, larger idf, larger share. The interval is over queries. The two
+# intervals may overlap all the same, since often both axioms add the same word.
+#
+# </details>
+#
+# **Could this be an artefact?** If *any* added word did this, it would not be about matching. The
+# control adds a word that has nothing to do with the query:
+
+# %%
+control = me.make_pairs(collection, "TFC1-control", n=n, seed=0)
+moved = me.patch(planted, control, heads=[idf], progress=False).score_change()
+print(f"The control changes scores by {abs(moved).max():.6f} at most, TFC1 by", end=" ")
+print(f"{results['TFC1'].score_change().mean():.3f} on average.")
+assert abs(moved).max() < abs(results["TFC1"].score_change()).mean()
+
+# %% [markdown]
+# ## Do it to a trained ranker
+#
+# In a bi-encoder the query is encoded alone and does not change: it is the *fixed* side. A run gives
+# an embedding, and the score is its similarity with the query's. That is all that differs.
+
+# %%
+(some,) = me.align(pairs["TFC1"][:1], dot.tokenizer, kind="dot").aligned
+fixed = dot(input_ids=torch.from_numpy(some.fixed_ids)[None])
+recipient, donor = (torch.from_numpy(ids)[None] for ids in (some.baseline_ids, some.perturbed_ids))
+_, z = dot.run_with_cache(input_ids=donor, names_filter=lambda name: name.endswith("hook_z"))
+
+
+def patched_score(layer: int, head: int) -> float:
+    """Score of the baseline passage with one head's z taken from the perturbed one."""
+    given = z[f"blocks.{layer}.attn.hook_z"]
+    mask = (torch.arange(dot.n_heads) == head)[:, None]
+    hook = (f"blocks.{layer}.attn.hook_z", lambda z, hook: torch.where(mask, given, z))
+    return dot.head.compare(fixed, dot.run_with_hooks(input_ids=recipient, fwd_hooks=[hook])).item()
+
+
+# %%
+grid, start = (dot.n_layers, dot.n_heads), time.perf_counter()
+slow = np.reshape([patched_score(layer, head) for layer, head in np.ndindex(grid)], grid)
+slow_s, start = time.perf_counter() - start, time.perf_counter()
+fast = me.patch(dot, pairs["TFC1"][:1], direction="perturbed_to_baseline", progress=False)
+fast_s = time.perf_counter() - start
+np.testing.assert_allclose(slow, fast.scores[..., 0], atol=1e-5)
+print(f"{slow.size} heads: equal to {abs(slow - fast.scores[..., 0]).max():.0e}.")
+print(f"By hand {slow_s:.2f} s, me.patch {fast_s:.2f} s.")
+
+# %% [markdown]
+# The same numbers, sooner. The loop runs the whole model for each head. But a patch in layer 4
+# leaves layers 0 to 3 as they were, and all heads of a layer can ride in one batch: the package runs
+# only what a patch can change.
+#
+# <details><summary>Aside: in a post-LN model, why not just add the effects?</summary>
+#
+# A head's part is added to the stream, so one might take the difference in z, multiply it by `W_O`
+# and read off the score. But LayerNorm follows the sum, and later layers read the changed stream:
+# the effect is not linear. One has to run the rest. (Notebook 07 asks how far a linear estimate by
+# gradients gets.)
+#
+# </details>
+#
+# ## What you saw
+#
+# - We wrote the three runs: the third reads the recipient's tokens and takes one activation from the
+#   donor.
+# - We defined recovery as a ratio of means: 0 none, 1 all, negative the other way.
+# - The loop found the planted heads and no others; their shares added up to more than 1, because
+#   they work in series.
+# - The other direction gave another map: what suffices is not what is needed.
+# - By hand and by `me.patch`, a trained bi-encoder gave the same numbers.
+#
+# ## On your own
+#
+# - Patch `hook_attn_out` of a layer instead of one head's z. Which recovery do you expect in the
+#   planted ranker?
+# - Patch two heads together: `me.patch(planted, [pair], heads=[...], together=True)`.
+# - Patch a run into itself. What must recovery be, and why is that a good test?
+#
+# ## Further reading
+#
+# - Vig et al., *Investigating Gender Bias in Language Models Using Causal Mediation Analysis*
+#   (NeurIPS 2020), and Meng et al., *Locating and Editing Factual Associations in GPT* (NeurIPS
+#   2022): where the method comes from.
+# - Heimersheim and Nanda, *How to use and interpret activation patching* (2024): on directions and
+#   pitfalls.
+# - Chen, Merullo and Eickhoff, *Axiomatic Causal Interventions for Reverse Engineering Relevance
+#   Computation in Neural Retrieval Models* (SIGIR 2024).

@@ -114,11 +114,8 @@ def estimate_ratio(
         If `interval` is not a share.
     """
     n_queries = numerator.shape[-1]
-    cells = numerator.reshape(-1, n_queries)
-    divisor = np.broadcast_to(denominator, numerator.shape).reshape(-1, n_queries)
+    value, residual, divisor = _ratio(numerator, denominator)
     total = divisor.sum(axis=-1)
-    value = cells.sum(axis=-1) / total
-    residual = cells - value[:, None] * divisor
     draws = resample_queries(n_queries, n_boot, seed)
     statistic = _divide(draws @ residual.T, np.sqrt(draws @ (residual**2).T))
     low, high = _tails(np.sign(total) * statistic, interval)
@@ -128,12 +125,12 @@ def estimate_ratio(
     widening = np.sqrt(_divide((_left_out(residual, divisor) ** 2).sum(axis=-1), plain))
     ends = (value - reach[0][0] * widening, value + reach[1][1] * widening)
     ends = _bounded(*(np.where(plain > 0, end, value) for end in ends), n_queries)
-    return _shaped(numerator.shape[:-1], value, *ends, p_values(cells))
+    return _shaped(numerator.shape[:-1], value, *ends, p_values(numerator))
 
 
 def estimate_difference(
-    first: tuple[Float[np.ndarray, "*cell query"], Float[np.ndarray, " query"]],
-    second: tuple[Float[np.ndarray, "*cell query"], Float[np.ndarray, " query"]],
+    first: tuple[Float[np.ndarray, "*cell query"], Float[np.ndarray, "*#cell query"]],
+    second: tuple[Float[np.ndarray, "*cell query"], Float[np.ndarray, "*#cell query"]],
     *,
     interval: float = 0.95,
     n_boot: int = 2000,
@@ -170,15 +167,23 @@ def estimate_difference(
     return _shaped(first[0].shape[:-1], value, *bounds, p)
 
 
+def _ratio(
+    numerator: np.ndarray, denominator: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ratio [cell], what it leaves of the numerator, and the denominator, both [cell, query]."""
+    divisor = np.broadcast_to(denominator, numerator.shape)
+    cells, divisor = (part.reshape(-1, numerator.shape[-1]) for part in (numerator, divisor))
+    value = cells.sum(axis=-1) / divisor.sum(axis=-1)
+    return value, cells - value[:, None] * divisor, divisor
+
+
 def _influence(
     numerator: np.ndarray, denominator: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ratio [cell], what each query adds to it, what it takes away when left out [cell, query]."""
-    cells = numerator.reshape(-1, numerator.shape[-1])
-    value = cells.sum(axis=-1) / denominator.sum()
-    residual = cells - value[:, None] * denominator
-    total = denominator.sum()
-    return value, residual / total, _left_out(residual, denominator) / total
+    value, residual, divisor = _ratio(numerator, denominator)
+    total = divisor.sum(axis=-1, keepdims=True)
+    return value, residual / total, _left_out(residual, divisor) / total
 
 
 def _left_out(residual: np.ndarray, weights: np.ndarray) -> np.ndarray:

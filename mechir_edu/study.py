@@ -36,6 +36,7 @@ from mechir_edu.run_folder import (
 from mechir_edu.runs import KINDS, load_ranker, patch_into_folder
 from mechir_edu.scoring import score_pairs
 from mechir_edu.study_plan import MAIN, Plan, Step, describe_part, plan_part
+from mechir_edu.study_report import write_report
 
 FEWEST_PAIRS = 8
 N_TIMED = 4  # pairs that are patched beforehand, to say how long all will take
@@ -59,6 +60,9 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 130
+    folder = args.report or args.out / "report"
+    print(write_report(args.out, folder))
+    print(f"Written to {folder}: report.md, heads.csv, changes.png, heads.png")
     return 0
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 STUDIED = ("TFC1", "TDC")
 PLACES: tuple[Place, ...] = ("end", "start")
+KIND_NAMES = {"dot": "bi-encoder", "cat": "cross-encoder"}
 FILLERS = ("mask", "pad", "neutral")  # besides "a"
 Version = tuple[str, Place]  # an axiom or control, and where it adds its word
 
@@ -63,6 +64,7 @@ MAIN = tuple(
     for axiom in STUDIED
     for name in (axiom, CONTROL_OF[axiom])
 )
+OF_AXIOMS = tuple(one for one in MAIN if one.axiom in STUDIED)
 CHECKS = tuple(
     Condition(axiom, "end", *other)
     for axiom in STUDIED

@@ -19,7 +19,7 @@ from notebooks.execution import execute
 from notebooks.lint import problems
 from notebooks.outputs import clean, png_of
 from notebooks.sources import contents, notebook_path, read_source
-from notebooks.table import table, with_table, write_table
+from notebooks.table import outdated, table, with_table, write_table
 from small_notebook import SOURCE, write_project
 
 NAME, NOWHERE = "03_try_it", Address()
@@ -189,7 +189,9 @@ def test_the_readmes_table_has_badges_only_where_they_lead_somewhere(root):
 
 def test_the_table_is_replaced_and_what_stands_around_it_is_not(root):
     for address in (Address("us/it"), NOWHERE):
+        assert "README.md: its table" in outdated(address, root=root)[0]
         write_table(address, root=root)
+        assert outdated(address, root=root) == []
     readme = (root / "README.md").read_text()
     assert readme.startswith("# Small\n")
     assert readme.endswith("<!-- /notebooks -->\nThe end\n")
@@ -278,12 +280,12 @@ def test_progress_bars_and_their_widgets_are_left_out():
     assert "widgets" not in notebook.metadata
 
 
-def test_a_panel_is_replaced_by_a_sentence():
-    view = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "VBox()"}
+def test_of_a_panel_its_sentence_stays():
+    view = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "A panel."}
     notebook = notebook_with(new_output("execute_result", view, execution_count=1), tags=["widget"])
     clean(notebook)
     assert notebook.cells[0].outputs[0].data.keys() == {"text/plain"}
-    assert "run the notebook" in notebook.cells[0].outputs[0].data["text/plain"]
+    assert notebook.cells[0].outputs[0].data["text/plain"] == "A panel."
 
 
 @pytest.mark.parametrize(

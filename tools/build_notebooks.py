@@ -68,7 +68,7 @@ from notebooks.copies import build  # noqa: E402
 from notebooks.execution import execute  # noqa: E402
 from notebooks.lint import problems, words  # noqa: E402
 from notebooks.sources import read_source, select  # noqa: E402
-from notebooks.table import write_table  # noqa: E402
+from notebooks.table import outdated, write_table  # noqa: E402
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         if asked.repository is not None:
             store_address(Address(asked.repository, asked.ref))
         if asked.check:
-            return _report(differences(load_address()))
+            return _report(differences(load_address()) + outdated(load_address()))
         names = select([name for name in asked.names if name != "build"])
         if asked.lint:
             return _lint(names)

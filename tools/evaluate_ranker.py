@@ -17,57 +17,20 @@ The figures of the cross-encoder's card come from::
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import ir_measures
 import numpy as np
-from ir_measures import nDCG
 
+from mechir_edu.candidates import read_run
 from mechir_edu.collection import Collection, load_collection
+from mechir_edu.evaluation import Comparison, evaluate_run
 from mechir_edu.perturb import PairList, make_pairs
 from mechir_edu.rankers import Cat, Dot, Ranker
-from mechir_edu.stats import contrast, mean_change
+from mechir_edu.reranking import evaluate
+from mechir_edu.stats import Estimate, contrast, mean_change
 
 AXIOMS = ("TFC1", "TDC")
-MEASURE = nDCG @ 10
-
-
-def read_run(path: Path) -> dict[str, dict[str, float]]:
-    """Read a run in TREC format: query_id -> doc_id -> score."""
-    run: dict[str, dict[str, float]] = {}
-    for line in ir_measures.read_trec_run(str(path)):
-        run.setdefault(line.query_id, {})[line.doc_id] = line.score
-    return run
-
-
-def rerank(
-    ranker: Ranker, collection: Collection, run: Mapping[str, Mapping[str, float]]
-) -> dict[str, dict[str, float]]:
-    """Score every passage of a run anew; passages that the collection lacks are left out."""
-    scored = {}
-    for number, (query_id, docs) in enumerate(run.items(), start=1):
-        if query_id in collection.queries:
-            texts = collection.texts(docs)
-            scores = ranker.score(collection.queries[query_id], list(texts.values()))
-            scored[query_id] = dict(zip(texts, scores.tolist(), strict=True))
-        print(f"\rre-ranked {number}/{len(run)} queries", end="", file=sys.stderr)
-    print(file=sys.stderr)
-    return scored
-
-
-def ndcg(collection: Collection, run: Mapping[str, Mapping[str, float]], **options) -> dict:
-    """Mean nDCG@10 over queries, with an interval; a judged query without a result counts 0."""
-    qrels = {q: dict(docs) for q, docs in collection.qrels.items()}
-    values = {m.query_id: m.value for m in ir_measures.iter_calc([MEASURE], qrels, run)}
-    estimate = mean_change(np.array(list(values.values())), query_ids=list(values), **options)
-    return {
-        "value": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "queries": len(values),
-    }
 
 
 def responses(ranker: Ranker, collection: Collection, n: int, seed: int) -> list[dict]:
@@ -156,16 +119,14 @@ def response_table(dataset: str, rows: Sequence[dict]) -> str:
     return markdown(f"Mean score change on {dataset} (95 % interval over queries)", header, cells)
 
 
-def gain(collection: Collection, before: Mapping, after: Mapping) -> dict:
-    """Paired difference of nDCG@10, after minus before, with an interval over queries."""
-    qrels = {q: dict(docs) for q, docs in collection.qrels.items()}
-    per_query = [
-        {m.query_id: m.value for m in ir_measures.iter_calc([MEASURE], qrels, run)}
-        for run in (before, after)
-    ]
-    change = [per_query[1][q] - per_query[0][q] for q in per_query[0]]
-    estimate = mean_change(np.array(change), query_ids=list(per_query[0]))
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+def figures(estimate: Estimate) -> dict:
+    """Keep what the report states of an estimate."""
+    return {
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "queries": estimate.n_queries,
+    }
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -197,10 +158,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report |= {"seed": options.seed, "ranking": [], "response": {}}
     for name, path in zip(options.dataset, options.run, strict=False):
         collection, run = load_collection(name), read_run(path)
-        after = rerank(ranker, collection, run)
+        before = evaluate_run(collection, run)
+        both = Comparison(before, evaluate(ranker, collection, run=run))
         report["ranking"].append(
-            {"dataset": name, "first_stage": ndcg(collection, run),
-             "reranked": ndcg(collection, after), "gain": gain(collection, run, after)}
+            {"dataset": name, "first_stage": figures(both.before.mean()),
+             "reranked": figures(both.after.mean()), "gain": figures(both.difference())}
         )  # fmt: skip
     if report["ranking"]:
         print(ranking_table(report["ranking"]), flush=True)

@@ -67,6 +67,7 @@ def run(notebook: NotebookNode, *, strict: bool, fast: bool) -> Cost:
             kernel_name="python3",
             resources={"metadata": {"path": folder}},
             record_timing=False,
+            coalesce_streams=True,  # or lines printed together come apart at random
         )
         with client.setup_kernel(env=env):
             peak = _run_cells(client, notebook)

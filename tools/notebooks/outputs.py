@@ -16,7 +16,6 @@ from notebooks.sources import ROOT, tags
 
 LARGEST = 1_000_000
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_PANEL = "A panel of controls: run the notebook to use it. The figure above shows the same."
 _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -80,8 +79,7 @@ def _stays(output: NotebookNode, cell: NotebookNode) -> bool:
 
 def _cleaned(output: NotebookNode, cell: NotebookNode) -> NotebookNode:
     data = output.get("data", {})
-    if _WIDGET in data:
-        return nbformat.v4.new_output("display_data", data={"text/plain": _PANEL})
+    data.pop(_WIDGET, None)  # what stays is the panel's text, which says what it is
     if "image/png" in data:
         png = without_text(base64.b64decode(data["image/png"]))
         data["image/png"] = base64.b64encode(png).decode()

@@ -43,6 +43,14 @@ def write_table(address: Address, *, root: Path = ROOT) -> None:
         write_whole(path, after.encode())
 
 
+def outdated(address: Address, *, root: Path = ROOT) -> list[str]:
+    """Say whether the README's table is not what the notebooks make, and what to run."""
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    if with_table(readme, table(address, root=root)) == readme:
+        return []
+    return ["README.md: its table of notebooks differs; run: python tools/build_notebooks.py build"]
+
+
 def _row(entry: Entry, address: Address, root: Path) -> list[str]:
     title = read_source(entry.name, root=root).cells[0].source.splitlines()[0].removeprefix("# ")
     return [

@@ -1,0 +1,294 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Start here
+#
+# **What you will do.** Run a first notebook, let two rankers score one query and two passages,
+# take both scores apart, and change a passage by one word to see what that does.
+#
+# **What you will learn.** How a bi-encoder and a cross-encoder turn a query and a passage into a
+# relevance score, and what a score can and cannot tell. That one word moves it is the observation
+# that all other notebooks set out to explain.
+#
+# **What you need.** 15 minutes and a little Python. No network and no graphics card: rankers and
+# texts come with the package. Run the cells from top to bottom, with Shift+Enter or *Run all*.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+
+import mechir_edu as me
+
+profile = "fast profile: few pairs" if me.tutorial.fast() else "full profile"
+print(f"MechIR-Edu is here ({profile}).")
+
+# %% [markdown]
+# If that printed a sentence, all is well. You can be in any of three places; the notebooks are the
+# same in each.
+#
+# | where | what to know |
+# |---|---|
+# | **Colab** | run the setup cell above first: it installs the package and leaves what Colab brings as it is |
+# | **Binder** | everything is installed; a session has 2 GB of memory and ends after ten idle minutes |
+# | **your laptop** | `pip install` once (see [the README](../README.md)), then no network is needed, so a train will do |
+#
+# <details><summary>When something does not work</summary>
+#
+# `ModuleNotFoundError: mechir_edu` means that the notebook runs in another Python than the one
+# with the package: choose the kernel of the environment that you installed into. If a cell seems
+# to hang, look for the `[*]` beside it: the first load of a model takes some seconds.
+#
+# </details>
+#
+# ## Meet one query and two passages
+#
+# A **ranker** orders passages for a query. Ours are made of BERT: they read text as **tokens**,
+# whole words or pieces of words. We begin with the smallest case that there is, one query with a
+# passage that answers it and one that does not.
+
+# %%
+query = "how do bats find prey in the dark"
+passages = {
+    "relevant": "Bats hunt by echolocation: they call and listen for echoes from an insect.",
+    "not relevant": "Our maple bat has a thin handle and a dark walnut stain that hides scuffs.",
+}
+texts = list(passages.values())
+
+# %% [markdown]
+# ## Follow a bi-encoder
+#
+# A **bi-encoder**, here `Dot`, encodes the query and each passage *alone*. Each becomes one vector,
+# its **embedding**, and the relevance score says how well two embeddings agree.
+
+# %%
+dot = me.Dot("embedded")
+for text in (query, *texts):
+    print(dot.tokenizer.decode(dot.tokenize(text)["input_ids"][0]))
+
+# %% [markdown]
+# `[CLS]` and `[SEP]` are special tokens that BERT wants at the beginning and at the end. Note that
+# no line holds a word of another: while it reads a passage, this ranker does not know the query.
+
+# %%
+query_vector = dot.encode_query(query)
+passage_vectors = dot.encode_documents(texts)
+print(f"query {tuple(query_vector.shape)}, passages {tuple(passage_vectors.shape)}")
+
+# %% [markdown]
+# Inside, each token has a vector of 384 numbers, and the embedding is their mean. The score is the
+# **cosine** of the angle between two embeddings: 1 for the same direction, 0 for none in common.
+# That is short enough to do by hand.
+
+# %%
+by_hand = torch.nn.functional.cosine_similarity(query_vector, passage_vectors).numpy()
+dot_scores = dot.score(query, texts)
+assert np.allclose(by_hand, dot_scores, atol=1e-5)
+print(f"relevant {dot_scores[0]:.3f}, not relevant {dot_scores[1]:.3f}")
+
+# %% [markdown]
+# ## Follow a cross-encoder
+#
+# A **cross-encoder**, here `Cat`, reads query and passage *together*, as one sequence. Every token
+# of the passage can look at every token of the query while the model still computes.
+
+# %%
+cat = me.Cat("embedded")
+print(cat.tokenizer.decode(cat.tokenize(query, texts[0])["input_ids"][0]))
+
+# %% [markdown]
+# There is no embedding to compare. A small classifier reads the final vector of `[CLS]` and puts out
+# one number, a **logit**: any number, larger for "more relevant".
+
+# %%
+cat_scores = cat.score(query, texts)
+print(f"relevant {cat_scores[0]:+.3f}, not relevant {cat_scores[1]:+.3f}")
+
+# %% [markdown]
+# **Predict.** We exchange the roles: the passage is asked and the query is the text. Which score
+# stays as it was? (a) the bi-encoder's, (b) the cross-encoder's, (c) both. Write it down, then run.
+
+# %%
+swapped = {type(ranker).__name__: ranker.score(texts[0], query)[0] for ranker in (dot, cat)}
+print(f"Dot {dot_scores[0]:+.3f} becomes {swapped['Dot']:+.3f}")
+print(f"Cat {cat_scores[0]:+.3f} becomes {swapped['Cat']:+.3f}")
+assert np.isclose(swapped["Dot"], dot_scores[0], atol=1e-5)
+
+# %% [markdown]
+# <details><summary>What we see</summary>
+#
+# (a). The same encoder made both embeddings, and an angle has no direction. The cross-encoder was
+# trained on "query first", and order is part of what it reads. The bi-encoder's separation has a
+# use: passages can be encoded once, before anyone asks. The cross-encoder has to read every passage
+# anew for every query, so in practice it re-ranks the best hundred of a cheaper system.
+#
+# </details>
+#
+# ## Compare the two rankers
+#
+# **Predict.** Will both rankers put the relevant passage first? (a) both, (b) only the bi-encoder,
+# (c) only the cross-encoder.
+
+
+# %% tags=["figure"] alt="Two panels side by side, one for each ranker: a point at the relevance score of the relevant passage, and below it one for the other passage. The bi-encoder's axis is a cosine, the cross-encoder's a logit."
+figure, axes = plt.subplots(1, 2, figsize=(8, 2), layout="constrained", sharey=True)
+units = {"Dot": "cosine", "Cat": "logit"}
+for ax, scores, (name, unit) in zip(axes, (dot_scores, cat_scores), units.items(), strict=True):
+    ax.scatter(scores, list(passages), s=90, color=["#2166ac", "0.6"])
+    ax.set(title=name, xlabel=f"relevance score ({unit})", ylim=(1.6, -0.6))
+plt.show()
+
+# %%
+pd.DataFrame({"Dot": dot_scores, "Cat": cat_scores}, index=list(passages)).round(3)
+
+# %% [markdown]
+# **Read.** Further right is more relevant. Look within a panel, never across: a cosine ends at 1, a
+# logit nowhere, and its zero means nothing. Only the *order* of two passages within one ranker can
+# be compared with the order within the other.
+#
+# **Could this be an artefact?** Perhaps a ranker just counts the words that query and passage share.
+# We count them ourselves.
+
+# %%
+for name, text in passages.items():
+    shared = set(query.split()) & set(text.lower().strip(".").split())
+    print(f"{name}: {len(shared)} shared words, {sorted(shared)}")
+
+# %% [markdown]
+# <details><summary>What we see</summary>
+#
+# One shared word each: by counting the two passages tie, "bats" against "dark", and an exact count
+# does not even see that a *bat* is one of the *bats*. The bi-encoder prefers the relevant passage
+# clearly, so it does more than count. What it does instead is not written in any
+# formula; it is in the weights. To find *where* in the weights is what we are here for.
+#
+# </details>
+#
+# ## Ask people
+#
+# Whether a passage is relevant is not for a ranker to say. In a **test collection** assessors have
+# given passages a grade for each query: here 3 for a full answer, 2 for a good one, 1 for related,
+# 0 for none. These grades are called **qrels**. The collection that comes with this package asks
+# the same question about bats, and has nine judged passages for it.
+
+# %%
+collection = me.load_collection("embedded")
+query_id = next(key for key, text in collection.queries.items() if text == query)
+qrels = collection.qrels[query_id]
+judged = collection.texts(qrels)
+print(f"{query_id}: {len(judged)} passages with grades {sorted(qrels.values(), reverse=True)}")
+
+# %%
+table = pd.DataFrame({"grade": qrels, "passage": {key: judged[key][:60] for key in qrels}})
+for ranker in (dot, cat):
+    table[type(ranker).__name__] = ranker.score(query, [judged[key] for key in table.index])
+
+# %% [markdown]
+# **Predict.** There are two passages of grade 3. Will both be among a ranker's first three?
+# (a) with both rankers, (b) with one, (c) with none.
+
+# %% tags=["figure"] alt="Two scatter plots side by side, one for each ranker: nine passages, their grade from 0 to 3 on the horizontal axis and their relevance score on the vertical one."
+figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), layout="constrained")
+for ax, (name, unit) in zip(axes, units.items(), strict=True):
+    ax.scatter(table["grade"], table[name], color="#2166ac")
+    ax.set(title=name, xlabel="grade", ylabel=f"relevance score ({unit})", xticks=range(4))
+plt.show()
+
+# %%
+for name in units:
+    print(f"{name} ranks first:")
+    print(table.nlargest(3, name)[["grade", name, "passage"]].round(3).to_string())
+
+# %% [markdown]
+# **Read.** Columns of points are grades, points are passages. A perfect ranker would have all points
+# of a column above all points of the columns to its left. Look first at the two points above grade 3.
+#
+# <details><summary>What we see</summary>
+#
+# With the bi-encoder one full answer is far ahead and the other is lost among the irrelevant ones.
+# The lost one begins "Pipistrelles, horseshoes and their night-flying cousins hunt by ear": it says
+# neither *bat* nor *prey* nor *dark*. Here the ranker does miss words, and now we have a suspicion
+# that can be tested: how much of a score hangs on query terms being there at all? See for yourself
+# in the right panel whether the cross-encoder does better.
+#
+# </details>
+#
+# **Could this be an artefact?** It could: this is *one* query. Another might look quite different,
+# and nine points cannot tell. From here on we use many queries, and give every number an interval
+# that says how far it would move if we drew other queries.
+#
+# ## Change one word
+#
+# To learn what a score hangs on, we change one thing and nothing else. We append a query term that
+# the passage lacks, *prey*, and look at the **score change**: the score of the **perturbed** passage
+# minus that of the **baseline**. Beside it we append a word that has nothing to do with the query.
+#
+# **Predict.** Which edits raise the bi-encoder's score? (a) both, (b) only *prey*, (c) none.
+
+# %%
+for ranker, before in ((dot, dot_scores), (cat, cat_scores)):
+    for word in ("prey", "spoon"):
+        good, bad = ranker.score(query, [f"{text} {word}" for text in texts]) - before
+        print(f"{type(ranker).__name__} + {word}: {good:+.3f} relevant, {bad:+.3f} not relevant")
+
+# %% [markdown]
+# <details><summary>What we see</summary>
+#
+# (b) for the bi-encoder, and for both passages: even an advertisement for a wooden bat gains by the
+# word *prey*. The unrelated word costs a little. So the gain is not what *any* extra word would
+# bring, which is the artefact that we would have to fear; a word that is added only for comparison
+# is called a **control**, and no edit in these notebooks goes without one.
+#
+# </details>
+#
+# A ranker compares tokens by position, so before anything inside it can be compared the two versions
+# have to be equally long. The picture shows them **aligned**: where the baseline has nothing to set
+# against the new word, it gets a **filler**, the word "a".
+
+
+# %% tags=["figure"] alt="Two lines of tokens above each other, baseline and perturbed passage. They are equal but for the last word, marked in red: the filler in the baseline, prey in the perturbed passage. The title gives both scores."
+pairs = [
+    me.Pair("toy", name, query, text, f"{text} prey", axiom="mine", expected_sign=1)
+    for name, text in passages.items()
+]
+me.plots.plot_pair(me.read_pair(dot, pairs[0]))
+plt.show()
+
+# %% [markdown]
+# **Read.** The title's score change is a little different from the one above, because here the
+# baseline has its filler too. Now it is your turn: choose a passage, edit the text, leave the field
+# with the Tab key, and watch score and tokens. Can you make the wooden bat beat the real one?
+
+# %% tags=["widget"]
+me.widgets.explore_pair(dot, pairs)
+
+# %% [markdown]
+# ## What you saw
+#
+# - The bi-encoder encoded query and passages apart and compared directions; we got its score by
+#   hand. The cross-encoder read both at once, and its score was a logit that depends on the order.
+# - Scores of different rankers are not on one scale; orders can be compared. The bi-encoder put the
+#   relevant passage first although both shared one word with the query, and yet it lost a full
+#   answer that used other words.
+# - One appended query term raised the bi-encoder's score of both passages, and an unrelated word
+#   did not. *Which part of the network* carries that gain is the question of the notebooks to come.
+#
+# ## On your own
+#
+# - Put a query and two passages of your own into the second code cell and run everything below it.
+# - Append *prey* twice, five times, ten times. Does the score grow without end?
+# - Put the word at the start of the passage instead. Should it matter to a ranker? Does it?
+#
+# ## Further reading
+#
+# - Nogueira and Cho, *Passage Re-ranking with BERT* (2019): the cross-encoder.
+# - Reimers and Gurevych, *Sentence-BERT* (2019): the bi-encoder.
+# - Parry, Chen, Eickhoff and MacAvaney, *MechIR* (ECIR 2025): the paper that these notebooks follow.
+# - How the collection was made: [its card](../mechir_edu/assets/mini/README.md).

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
 
@@ -46,8 +47,8 @@ def explore_heads(results: Mapping[str, PatchingResult] | PatchingResult) -> Pan
         label: str, axiom: str | None, grade: int | None, how: str
     ) -> tuple[PatchingResult, Recovery]:
         whole = results[label]
-        mask = [axiom in (None, pair.axiom) for pair in whole.pairs]
-        part = whole.select(mask, grade=grade) if grade is not None else whole.select(mask)
+        is_wanted = np.array([axiom in (None, pair.axiom) for pair in whole.pairs])
+        part = whole.select(is_wanted, grade=grade)
         return part, part.recovery(how)
 
     def draw(

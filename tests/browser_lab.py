@@ -1,0 +1,195 @@
+"""Real JupyterLab in a real browser: start it, run a notebook, use a panel by keyboard."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+ARTEFACTS = Path(os.environ.get("BROWSER_ARTEFACTS", ROOT / "test-artefacts"))
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PATIENCE = 600_000  # ms: the machine may have much else to do
+SETTINGS = {
+    # All cells in the page at once, so that every output can be found.
+    "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
+    "@jupyterlab/apputils-extension/notification": {"fetchNews": "false"},
+}
+FINISHED = """() => {
+    const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+        .filter(p => p.closest('.jp-Cell').querySelector('.cm-content')?.innerText.trim());
+    return prompts.length > 0 && prompts.every(p => /\\[\\d+\\]/.test(p.innerText));
+}"""
+
+
+@contextmanager
+def jupyterlab(folder, home):
+    """JupyterLab on the notebooks of a folder; gives the address to open a notebook with.
+
+    ``home`` keeps its settings and state, so that nothing of the user's comes in.
+    """
+    for name, settings in SETTINGS.items():
+        file = home / "settings" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(settings))
+    port, token = free_port(), secrets.token_hex(16)
+    options = [
+        "--no-browser",
+        "--allow-root",
+        f"--ServerApp.port={port}",
+        f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={folder}",
+        f"--LabApp.user_settings_dir={home / 'settings'}",
+        f"--LabApp.workspaces_dir={home / 'workspaces'}",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--LabApp.extension_manager=readonly",
+    ]
+    kinds = ("CONFIG", "DATA", "RUNTIME")
+    env = os.environ | {f"JUPYTER_{kind}_DIR": str(home / kind.lower()) for kind in kinds}
+    env |= {"MECHIR_EDU_FAST": "1", "IPYTHONDIR": str(home / "ipython"), "OMP_NUM_THREADS": "1"}
+    env.pop("MPLBACKEND", None)
+    with (home / "jupyterlab.log").open("w") as log:
+        command = [sys.executable, "-m", "jupyterlab", *options]
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            wait_for(f"http://127.0.0.1:{port}/api/status?token={token}", server)
+            yield f"http://127.0.0.1:{port}/lab/tree/{{}}?token={token}"
+        finally:
+            server.terminate()  # it takes its kernels along
+            server.wait(60)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(url, server, seconds=180):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            return urllib.request.urlopen(url, timeout=5).read()
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.5)
+    raise RuntimeError(f"JupyterLab did not start (exit status {server.poll()}), see its log")
+
+
+@contextmanager
+def browser_page():
+    """A page of a fresh Chromium, and the list of what its console and scripts complain about."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 1100})
+        page.set_default_timeout(PATIENCE)
+        complaints = []
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        try:
+            yield page, complaints
+        finally:
+            browser.close()
+
+
+def run_all(page, address):
+    """Open a notebook and run all its cells; returns when the last one is done."""
+    page.goto(address)
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first.wait_for()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_function(FINISHED)
+
+
+def error_outputs(page):
+    return page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
+
+
+def screenshot(page, element, name):
+    """Keep a picture of an element of the page."""
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    element.scroll_into_view_if_needed()
+    element.screenshot(path=ARTEFACTS / f"{name}.png")
+
+
+class LivePanel:
+    """One panel in the page, used by keyboard only."""
+
+    def __init__(self, page, element):
+        self.page, self.element = page, element
+        found = element.locator("[class*='mechir-edu-']")
+        self.controls = [found.nth(i) for i in range(found.count())]
+        self.button = element.locator(".mechir-edu-run")
+
+    def picture(self):
+        """Source of the picture, "" while there is none."""
+        image = self.element.locator("img")
+        return image.get_attribute("src") if image.count() == 1 else ""
+
+    def message(self):
+        return " ".join(self.element.locator("[role='alert']").all_inner_texts())
+
+    def waits_for_new_picture(self, old, seconds=20):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.picture() not in ("", old):
+                return True
+            self.page.wait_for_timeout(100)
+        return False
+
+    def is_operable(self, control):
+        """Whether there is something to choose; the button is pressed for the others."""
+        options = control.locator("option")
+        is_button = "mechir-edu-run" in control.get_attribute("class")
+        return not is_button and options.count() != 1
+
+    def reach(self, target):
+        """Press Tab until the target has the focus, starting at the panel's first control."""
+        self.controls[0].locator("select, .noUi-handle, textarea, button").first.focus()
+        for _ in range(40):
+            if target.evaluate("element => element === document.activeElement"):
+                return
+            self.page.keyboard.press("Tab")
+        raise RuntimeError("the Tab key does not lead to a control of the panel")
+
+    def move(self, control):
+        """Move a control by keyboard until a new picture appears; says whether one did."""
+        old = self.picture()
+        for key in ("next", "next", "back", "back"):
+            self.press(control, key)
+            if self.button.count():
+                self.reach(self.button)
+                self.page.keyboard.press("Enter")
+            if self.waits_for_new_picture(old):
+                return True
+        return False
+
+    def press(self, control, key):
+        if control.locator("textarea").count():
+            self.reach(control.locator("textarea"))
+            self.page.keyboard.press("Control+End")
+            self.page.keyboard.type(" hurricane")
+            self.page.keyboard.press("Tab")
+        elif control.locator("button").count():
+            self.reach(control.locator("button:not(.mod-active)").first)
+            self.page.keyboard.press("Enter")
+        else:
+            self.reach(control.locator("select, .noUi-handle").first)
+            is_list = control.locator("select").count()
+            keys = ("ArrowDown", "ArrowUp") if is_list else ("ArrowRight", "ArrowLeft")
+            self.page.keyboard.press(keys[key == "back"])
+
+
+def panels(page):
+    found = page.locator(".mechir-edu-panel")
+    return [LivePanel(page, found.nth(i)) for i in range(found.count())]

@@ -1,0 +1,94 @@
+"""What a reader does: open a notebook in JupyterLab, run it, and use the panels by keyboard.
+
+Screenshots are kept in ``test-artefacts/``, or where ``BROWSER_ARTEFACTS`` says.
+"""
+
+import shutil
+
+import browser_lab as lab
+import nbformat
+import pytest
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        lab.CHROMIUM is None,
+        reason="a real browser was NOT TESTED: there is no Chromium here; install the package "
+        "chromium, as .ci/run does",
+    ),
+]
+
+PANELS = {
+    "pair": "me.widgets.explore_pair(ranker, pairs, collection=collection)",
+    "heads": 'me.widgets.explore_heads({"TFC1": result, "TFC1, control": control})',
+    "attention": "me.widgets.explore_attention(ranker, pairs)",
+    "patch": "me.widgets.explore_patch(ranker, pairs)",
+    "intervention": "me.widgets.explore_intervention(ranker, collection)",
+}
+SETUP = """\
+import mechir_edu as me
+ranker, collection = me.Cat("planted"), me.load_collection("embedded")
+pairs = me.make_pairs(collection, "TFC1", n=8)
+result = me.patch(ranker, pairs, progress=False)
+control = me.make_pairs(collection, "TFC1-control", n=8)
+control = me.patch(ranker, control, progress=False)"""
+TUTORIALS = sorted(lab.ROOT.glob("tutorials/0[04]_*.ipynb"))
+
+
+@pytest.fixture(scope="module")
+def notebooks(tmp_path_factory):
+    """A copy of the tutorials, and a notebook that has every panel."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    for file in TUTORIALS:
+        shutil.copyfile(file, folder / file.name)
+    cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, *PANELS.values())]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "panels.ipynb")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(notebooks, tmp_path_factory):
+    with lab.jupyterlab(notebooks, tmp_path_factory.mktemp("jupyter")) as address:
+        yield address
+
+
+@pytest.fixture
+def browser():
+    with lab.browser_page() as page_and_complaints:
+        yield page_and_complaints
+
+
+def use_by_keyboard(panel, name):
+    """Move every control of a panel; names those that brought no new picture."""
+    lab.screenshot(panel.page, panel.element, name)
+    dead = []
+    for control in filter(panel.is_operable, panel.controls):
+        if not panel.move(control):
+            dead.append((name, control.get_attribute("class"), panel.message()))
+    lab.screenshot(panel.page, panel.element, f"{name}-moved")
+    return dead
+
+
+def test_every_panel_draws_a_new_picture_for_every_control_moved_by_keyboard(address, browser):
+    page, complaints = browser
+    lab.run_all(page, address.format("panels.ipynb"))
+    found = lab.panels(page)
+    assert lab.error_outputs(page) == []
+    assert len(found) == len(PANELS)
+    for name, panel in zip(PANELS, found, strict=True):
+        assert panel.waits_for_new_picture("")
+        assert use_by_keyboard(panel, f"explore_{name}") == []
+    assert complaints == []
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda file: file.stem)
+def test_a_tutorial_runs_untouched_and_its_panels_follow_the_keyboard(address, browser, tutorial):
+    page, complaints = browser
+    lab.run_all(page, address.format(tutorial.name))
+    assert lab.error_outputs(page) == []
+    found = lab.panels(page)
+    for number, panel in enumerate(found):
+        assert panel.waits_for_new_picture("")
+        assert use_by_keyboard(panel, f"{tutorial.stem}-panel-{number}") == []
+    lab.screenshot(page, page.locator(".jp-NotebookPanel"), tutorial.stem)
+    assert complaints == []

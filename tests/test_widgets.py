@@ -1,0 +1,388 @@
+"""The panels, headless: set a control, look at the picture.
+
+The same tests run with the ipywidgets of this environment and with Colab's, see the last test.
+"""
+
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ipywidgets
+import numpy as np
+import pytest
+from IPython.core.formatters import format_display_data
+
+import mechir_edu as me
+
+COLAB = "7.7.1"
+OVERLAY = Path(sys.prefix) / f"ipywidgets-{COLAB}"
+PANELS = ["pair", "heads", "attention", "patch", "intervention"]
+
+
+def png(panel):
+    file = io.BytesIO()
+    panel.figure().savefig(file, format="png", bbox_inches="tight")
+    return file.getvalue()
+
+
+def settings(control):
+    """Other values than the one that a control has."""
+    if isinstance(control, ipywidgets.Textarea):
+        return [f"{control.value} hurricanes everywhere"]
+    if isinstance(control, ipywidgets.IntSlider | ipywidgets.FloatSlider):
+        return [control.max, control.min + control.step]
+    options = [o[1] if isinstance(o, tuple) else o for o in control.options]
+    return [option for option in options if option != control.value]
+
+
+def click(panel, name="run"):
+    panel.controls[name].click()
+
+
+@pytest.fixture(scope="module")
+def ranker():
+    return me.Cat("planted")
+
+
+@pytest.fixture(scope="module")
+def collection():
+    return me.load_collection("embedded")
+
+
+@pytest.fixture(scope="module")
+def pairs(collection):
+    return me.make_pairs(collection, "TFC1", n=8)
+
+
+@pytest.fixture(scope="module")
+def results(ranker, collection, pairs):
+    mixed = [*pairs, *me.make_pairs(collection, "TDC", n=8, seed=1)]
+    few = me.make_pairs(collection, "TFC1-control", n=8, grades=[3, 0])
+    return {
+        name: me.patch(ranker, some, progress=False)
+        for name, some in (("planted", mixed), ("control", few))
+    }
+
+
+@pytest.fixture
+def make(ranker, collection, pairs, results):
+    """Makes one of the five panels."""
+    makers = {
+        "pair": lambda: me.widgets.explore_pair(ranker, pairs, collection=collection),
+        "heads": lambda: me.widgets.explore_heads(results),
+        "attention": lambda: me.widgets.explore_attention(ranker, pairs),
+        "patch": lambda: me.widgets.explore_patch(ranker, pairs),
+        "intervention": lambda: me.widgets.explore_intervention(ranker, collection),
+    }
+    return lambda name: makers[name]()
+
+
+# Every panel
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_panel_starts_with_a_picture_and_its_words(make, name):
+    panel = make(name)
+    assert len(png(panel)) > 5_000
+    assert len(panel.words) > 40
+    assert "alert" not in panel.message
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_every_control_changes_the_picture_or_says_why_not(make, name):
+    panel = make(name)
+    for control in panel.controls.values():
+        if isinstance(control, ipywidgets.Button):
+            continue
+        before, start = png(panel), control.value
+        for value in settings(control)[:3]:
+            control.value = value
+            if png(panel) != before or panel.message:
+                break
+        assert png(panel) != before or panel.message, control.description
+        control.value = start
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_every_control_has_a_label_and_a_tooltip_and_waits_until_it_rests(make, name):
+    for control in make(name).controls.values():
+        tooltip = control.tooltip if control.has_trait("tooltip") else control.description_tooltip
+        assert control.description
+        assert tooltip
+        assert not getattr(control, "continuous_update", False)
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_in_a_notebooks_file_a_panel_is_a_view_and_a_sentence(make, name):
+    panel = make(name)
+    data, _ = format_display_data(panel)
+    assert data["text/plain"].startswith(f"A panel of explore_{name}")
+    view = data["application/vnd.jupyter.widget-view+json"]
+    assert view["model_id"] == panel.widget.model_id
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_no_figure_is_left_open(make, name):
+    from matplotlib import pyplot as plt
+
+    plt.close("all")
+    panel = make(name)
+    for control in list(panel.controls.values())[:2]:
+        control.value = settings(control)[0]
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("name", ["heads", "attention", "intervention"])
+def test_what_was_computed_once_is_redrawn_in_a_fifth_of_a_second(make, name):
+    panel = make(name)
+    head = panel.controls["head"]
+    times = []
+    for value in [1, 0, 1, 0, 1, 0]:
+        start = time.process_time()
+        head.value = value
+        times.append(time.process_time() - start)
+    assert min(times[2:]) < 0.2
+
+
+def test_an_error_while_drawing_is_said_in_the_panel_and_goes_away_again():
+    from matplotlib import pyplot as plt
+
+    def draw(number):
+        figure, _ = plt.subplots()
+        if number == 1:
+            raise ValueError("needed <another> number")
+        return me.widgets.panel.Drawing(figure, "words")
+
+    panel = me.widgets.Panel("test", {"number": ipywidgets.IntSlider(0, 0, 2)}, draw)
+    panel.controls["number"].value = 1
+    assert "ValueError" in panel.message
+    assert "&lt;another&gt;" in panel.message
+    assert panel.words == ""
+    assert plt.get_fignums() == []
+    panel.controls["number"].value = 0
+    assert (panel.message, "words" in panel.words) == ("", True)
+
+
+def test_a_panel_that_never_drew_says_so_when_asked_for_its_figure():
+    def draw(number):
+        raise ValueError("nothing there")
+
+    panel = me.widgets.Panel("test", {"number": ipywidgets.IntSlider(0, 0, 2)}, draw)
+    with pytest.raises(RuntimeError, match="nothing there"):
+        panel.figure()
+
+
+# One by one
+
+
+def test_an_axiom_writes_its_edit_into_the_field(make):
+    panel = make("pair")
+    panel.controls["edit"].value = "TDC"
+    assert panel.controls["text"].value != panel.controls["text"].value.rstrip(". ")[:-1]
+    assert "score change" in panel.words
+    assert "alert" not in panel.message
+
+
+def test_a_text_of_ones_own_is_no_axioms_edit_any_more(make):
+    panel = make("pair")
+    panel.controls["text"].value += " ocean"
+    assert panel.controls["edit"].value == "own"
+    assert "ocean”" in panel.words
+
+
+def test_an_unchanged_text_is_answered_by_what_to_do(make, pairs):
+    panel = make("pair")
+    panel.controls["text"].value = pairs[0].baseline
+    assert "change something" in panel.message
+
+
+def test_an_emptied_text_is_bad_input_that_the_panel_reports(make):
+    panel = make("pair")
+    panel.controls["text"].value = ""
+    assert "alert" in panel.message
+
+
+def test_another_document_takes_the_edit_along(make, pairs):
+    panel = make("pair")
+    panel.controls["document"].value = 3
+    assert panel.controls["text"].value == pairs[3].perturbed
+    assert panel.controls["edit"].value == "as drawn"
+
+
+def test_an_axiom_that_does_not_apply_says_why(ranker, collection):
+    pair = me.Pair("q", "d", "coral reefs", "Trains run late.", "Trains run late. coral", "TFC1", 1)
+    panel = me.widgets.explore_pair(ranker, [pair], collection=collection)
+    panel.controls["edit"].value = "LNC2"
+    panel.controls["edit"].value = "TP"
+    assert "cannot be applied" in panel.message
+
+
+def test_without_pairs_the_embedded_collection_supplies_documents(ranker):
+    panel = me.widgets.explore_pair(ranker)
+    assert len(panel.controls["document"].options) == 8
+
+
+def test_the_chosen_heads_recovery_is_the_results_own(make, results):
+    panel = make("heads")
+    panel.controls["axiom"].value = "TFC1"
+    is_tfc1 = np.array([pair.axiom == "TFC1" for pair in results["planted"].pairs])
+    part = results["planted"].select(is_tfc1)
+    assert f"layer 0, head 0: recovery {part.recovery().value[0, 0]:.2f}" in panel.words
+
+
+def test_only_what_a_result_has_is_offered(make):
+    panel = make("heads")
+    panel.controls["axiom"].value = "TDC"
+    panel.controls["result"].value = "control"
+    assert [label for label, _ in panel.controls["axiom"].options] == ["TFC1-control"]
+    assert [label for label, _ in panel.controls["grade"].options] == ["all", "3", "0"]
+    assert "alert" not in panel.message
+
+
+def test_a_result_of_chosen_heads_is_refused(ranker, pairs):
+    result = me.patch(ranker, pairs[:2], heads=[(0, 1)], progress=False)
+    with pytest.raises(ValueError, match="without heads="):
+        me.widgets.explore_heads({"few": result})
+
+
+def test_the_planted_match_head_is_seen_to_look_at_the_query(make, ranker, pairs):
+    panel = make("attention")
+    panel.controls["layer"].value, panel.controls["head"].value = min(ranker.planted_heads)
+    assert f"most at {pairs[0].term}" in panel.words
+
+
+def test_the_button_is_disabled_while_it_works_and_progress_is_told(make, monkeypatch):
+    panel, seen = make("patch"), []
+    tell = panel.tell
+
+    def spy(*counts):
+        tell(*counts)
+        seen.append((panel.controls["run"].disabled, "progress" in panel.message))
+
+    monkeypatch.setattr(panel, "tell", spy)
+    click(panel)
+    assert seen
+    assert all(disabled and told for disabled, told in seen)
+    assert not panel.controls["run"].disabled
+
+
+def test_before_the_button_is_pressed_there_is_the_change_to_recover(make):
+    panel = make("patch")
+    assert "press the button" in panel.message
+    before = png(panel)
+    click(panel)
+    assert panel.message == ""
+    assert png(panel) != before
+
+
+CHOICES = [
+    {"site": "head", "layer": 1},
+    {"site": "resid_pre"},
+    {"site": "mlp_out", "layer": 2},
+    {"site": "attn_out", "where": "every role"},
+    {"site": "attn_out", "where": "every role", "layer": 3},
+    {"site": "head", "where": "edited span"},
+    {"site": "head", "where": "every role", "layer": 0},
+    {"site": "resid_pre", "where": "query", "layer": 1},
+    {"site": "resid_pre", "where": "every position", "pair": 1},
+    {"site": "resid_pre", "where": "every position", "pair": 1, "layer": 1},
+    {"site": "v", "where": "every position", "pair": 2, "layer": 0},
+    {"site": "pattern", "direction": "baseline_to_perturbed", "pair": 0},
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: "-".join(map(str, choice.values())))
+def test_every_choice_of_a_patch_gives_a_picture(make, choice):
+    panel = make("patch")
+    for name, value in choice.items():
+        panel.controls[name].value = value
+    click(panel)
+    assert panel.message == ""
+    assert "Recovery" in panel.words
+    assert len(png(panel)) > 5_000
+
+
+@pytest.mark.parametrize(
+    ("choice", "advice"),
+    [
+        ({"site": "resid_pre", "where": "every position"}, "choose one pair"),
+        ({"site": "head", "where": "every role"}, "choose a layer"),
+    ],
+)
+def test_a_choice_that_fills_no_picture_is_answered_by_what_to_do(make, choice, advice):
+    panel = make("patch")
+    for name, value in choice.items():
+        panel.controls[name].value = value
+    click(panel)
+    assert advice in panel.message
+    assert not panel.controls["run"].disabled
+
+
+def test_what_was_patched_once_is_not_patched_again(make, monkeypatch):
+    panel = make("patch")
+    click(panel)
+    monkeypatch.setattr("mechir_edu.widgets.patch.patch", None)
+    panel.controls["where"].value = "query"
+    panel.controls["where"].value = "all positions"
+    click(panel)
+    assert panel.message == ""
+
+
+def test_silencing_the_planted_aggregator_reorders_a_ranking_and_factor_1_does_not(make, ranker):
+    panel = make("intervention")
+    panel.controls["layer"].value, panel.controls["head"].value = max(ranker.planted_heads)
+    assert "passages change their rank" in panel.words
+    panel.controls["factor"].value = 1.0
+    assert "no passage" in panel.words
+
+
+def test_chosen_heads_can_be_scaled_together(ranker, collection):
+    heads = sorted(ranker.planted_heads)
+    panel = me.widgets.explore_intervention(ranker, collection, heads)
+    labels = [label for label, _ in panel.controls["heads"].options]
+    assert labels[-1] == f"all {len(heads)} together"
+    panel.controls["heads"].value = tuple(heads)
+    assert "alert" not in panel.message
+
+
+@pytest.mark.parametrize("name", ["attention", "patch", "pair"])
+def test_no_pairs_are_refused(ranker, collection, name):
+    explore = getattr(me.widgets, f"explore_{name}")
+    with pytest.raises(ValueError, match="needed a pair"):
+        explore(ranker, [])
+
+
+# Where it runs
+
+
+def test_without_ipywidgets_the_error_says_what_to_install():
+    code = (
+        "import sys; sys.modules['ipywidgets'] = None\n"
+        "import mechir_edu as me\n"
+        "try: me.widgets.explore_heads\n"
+        "except ImportError as error: assert 'mechir-edu[tutorials]' in str(error), error\n"
+        "else: raise SystemExit('no error')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_ipywidgets_that_was_asked_for_is_there():
+    wanted = os.environ.get("MECHIR_EDU_IPYWIDGETS", ipywidgets.__version__)
+    assert ipywidgets.__version__ == wanted
+
+
+@pytest.mark.skipif("MECHIR_EDU_IPYWIDGETS" in os.environ, reason="this is the run it starts")
+def test_all_of_this_holds_with_colabs_ipywidgets_too():
+    if not OVERLAY.is_dir():
+        pytest.fail(
+            f"the panels were NOT TESTED with ipywidgets {COLAB}: there is no {OVERLAY}; set up "
+            "with `make test`, which puts it there"
+        )
+    paths = [str(OVERLAY), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = os.environ | {"MECHIR_EDU_IPYWIDGETS": COLAB, "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

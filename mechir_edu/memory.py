@@ -42,11 +42,11 @@ def bytes_per_token(ranker: "Ranker") -> int:
 
 
 def bytes_of_weights(ranker: "Ranker") -> int:
-    """Size of the weights that `mechir_edu.suffix` joins and multiplies beforehand."""
+    """Size of the weights that `mechir_edu.suffix` multiplies beforehand."""
     if not ranker.is_post_ln:
         return 0
     d_model, d_mlp = _widths(ranker)
-    return FLOAT * ranker.n_layers * d_model * 2 * d_mlp
+    return FLOAT * ranker.n_layers * d_model * d_mlp
 
 
 def tokens_for(budget: int, ranker: "Ranker") -> int:

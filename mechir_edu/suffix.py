@@ -61,7 +61,7 @@ class LayerRun:
     @cached_property
     def inner(self) -> Float[Tensor, "batch pos d_mlp"]:
         """The MLP's first product before LN1's scale; see `Layer.after_patched_heads`."""
-        return linear(self.resid_pre + self.attn_out, self.layer.w_in_centred)
+        return self.layer.inner(self.resid_pre + self.attn_out)
 
 
 class Layer:
@@ -85,12 +85,6 @@ class Layer:
         """W_O split by head."""
         return self.w_o.T.reshape(self.n_heads, -1, self.w_o.shape[0])
 
-    @property  # made anew: keeping it would hold the MLP's weights twice
-    def w_in_centred(self) -> Float[Tensor, "d_mlp d_model"]:
-        """The MLP's first weights with LN1's gain, taking LN1's mean out of what they multiply."""
-        scaled = self.w_in * self.ln1.weight
-        return scaled - scaled.mean(dim=1, keepdim=True)
-
     @cached_property
     def b_in_after_ln(self) -> Float[Tensor, " d_mlp"]:
         """The MLP's first bias with LN1's bias in it."""
@@ -99,8 +93,12 @@ class Layer:
 
     @cached_property
     def w_in_by_head(self) -> Float[Tensor, "head d_head d_mlp"]:
-        """W_O of each head, followed by `w_in_centred`."""
-        return self.w_o_by_head @ self.w_in_centred.T
+        """W_O of each head, followed by `inner`."""
+        return self.inner(self.w_o_by_head)
+
+    def inner(self, x: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_mlp"]:
+        """The MLP's first product after LN1's mean and gain, without its scale and the biases."""
+        return linear((x - x.mean(dim=-1, keepdim=True)) * self.ln1.weight, self.w_in)
 
     def project(self, x: Stream, part: slice = slice(None)) -> list[Heads]:
         """Q, k, v (or a part of the three) of each head."""
@@ -139,18 +137,20 @@ class Layer:
     ) -> Float[Tensor, "cell batch pos d_model"]:
         """From the recipient's sum before LN1, and what each cell adds, to the layer's output.
 
-        ``inner`` is ``resid_mid @ w_in_centred.T``; ``delta`` is ``change`` times the head's W_O.
+        ``inner`` is that of ``resid_mid``; ``delta`` is ``change`` times the head's W_O.
         """
         out = torch.empty_like(delta)
         for cell, head in enumerate(heads):
             patched = resid_mid + delta[cell]
-            scale = (patched.var(dim=-1, correction=0, keepdim=True) + self.ln1.eps).rsqrt()
+            after_ln1, _, scale = torch.native_layer_norm(
+                patched, patched.shape[-1:], self.ln1.weight, self.ln1.bias, self.ln1.eps
+            )
             added = torch.addmm(
                 inner.flatten(0, 1), change[cell].flatten(0, 1), self.w_in_by_head[head]
             )
             added = torch.addcmul(self.b_in_after_ln, added, scale.flatten(0, 1))
             mlp_out = linear(self.act(added), self.w_out, self.b_out).view_as(patched)
-            out[cell] = self.ln2(self.ln1(patched) + mlp_out)
+            out[cell] = self.ln2(after_ln1 + mlp_out)
         return out
 
     def run(self, x: Stream, bias: Tensor | None) -> LayerRun:

@@ -20,6 +20,8 @@ _HOME = {
     "check_patch_every_head": "checks_03",
     "check_recovery": "checks_03",
     "check_three_runs": "checks_03",
+    "check_heads_that_stand": "checks_04",
+    "check_rank_correlation": "checks_04",
     "check_attention_to_role": "checks_05",
     "check_patch_positions": "checks_05",
     "check_flip_by_query": "checks_06",

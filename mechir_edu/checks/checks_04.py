@@ -1,0 +1,68 @@
+"""Checks of 04_tfc1_versus_tdc: which heads stand, and whether two maps rank heads alike."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from scipy.stats import false_discovery_control, pearsonr, spearmanr
+
+from mechir_edu.checks._report import attempt, checker, mistake_in
+from mechir_edu.stats import Recovery, recovery
+
+P = np.array([[0.0004, 0.02, 0.6, 0.001], [0.9, 0.04, 0.0002, 0.3]])
+VALUE = np.array([[-0.21, 0.30, 0.01, 0.04], [0.00, 0.25, 0.12, -0.05]])
+LEVEL = 0.05
+
+FIRST = np.array([[0.05, -0.01, 0.30], [0.02, 0.00, 0.11]])
+SECOND = np.array([[0.20, -0.30, 0.22], [0.01, 0.03, 0.05]])
+
+
+@checker("q is corrected for the number of heads; a head stands whichever way it pushes.")
+def check_heads_that_stand(answer: Callable) -> str | None:
+    """Check ``heads_that_stand(recovery, level)``: the set of (layer, head) with q below level."""
+    found = _recovery()
+    given = {(int(layer), int(head)) for layer, head in attempt(answer, found, LEVEL)}
+    right = _heads(found.q < LEVEL)
+    mistakes = {
+        "you went by p; with this many heads some have a small p by chance, so go by q.": _heads(
+            found.p < LEVEL
+        ),
+        "you kept the heads that raise the score only; one that works against the change stands as "
+        "well.": _heads((found.q < LEVEL) & (found.value > 0)),
+        "those are the heads that do not stand; small q is strong evidence.": _heads(
+            found.q >= LEVEL
+        ),
+        "you went by the size of the recovery; a large one can be noise, and a small one "
+        "sure.": _heads(abs(found.value) > LEVEL),
+    }
+    return mistake_in(given, right, mistakes)
+
+
+@checker("ranks compare two maps whatever their scale, and no single head decides.")
+def check_rank_correlation(answer: Callable) -> str | None:
+    """Check ``rank_correlation(first, second)``: Spearman's correlation of two maps of heads."""
+    first, second = FIRST.ravel(), SECOND.ravel()
+    right = spearmanr(first, second).statistic
+    mistakes = {
+        "that is Pearson's correlation, in which the largest head decides; correlate the "
+        "ranks.": pearsonr(first, second).statistic,
+        "argsort gives which head has each rank, not which rank each head has; apply it twice, or "
+        "use rankdata.": pearsonr(first.argsort(), second.argsort()).statistic,
+        "the sign matters: a head that helps in one map and hinders in the other is no "
+        "agreement.": spearmanr(abs(first), abs(second)).statistic,
+    }
+    return mistake_in(attempt(answer, FIRST.copy(), SECOND.copy()), right, mistakes)
+
+
+def _recovery() -> Recovery:
+    """A recovery with chosen values, p and q; its other fields come from made-up pairs."""
+    rng = np.random.default_rng(0)
+    donor = 1 + rng.random(8)
+    patched = VALUE[..., None] * donor
+    found = recovery(patched, np.zeros(8), donor, query_ids=list("abcdefgh"))
+    q = false_discovery_control(P.ravel(), method="by").reshape(P.shape)
+    return replace(found, value=VALUE, p=P, q=q)
+
+
+def _heads(mask: np.ndarray) -> set[tuple[int, int]]:
+    return {(int(layer), int(head)) for layer, head in np.argwhere(mask)}

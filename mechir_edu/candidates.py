@@ -69,7 +69,7 @@ def choose(
     ValueError
         For a query that is not judged, or a run that has none of the queries.
     """
-    queries = _judged_queries(collection, query_ids)
+    queries = judged_queries(collection, query_ids)
     if run is None:
         return {q: list(collection.qrels[q]) for q in queries}
     if isinstance(run, str) and run == "pool":
@@ -85,17 +85,23 @@ def choose(
     return {q: list(run.get(q, ())) for q in queries}
 
 
-def _judged_queries(collection: Collection, wanted: Iterable[str] | None) -> list[str]:
+def judged_queries(collection: Collection, wanted: Iterable[str] | None = None) -> list[str]:
+    """List the queries that have judgments, or check that those wanted have.
+
+    Raises
+    ------
+    ValueError
+        For a wanted query without judgments, or none wanted.
+    """
     judged = [q for q in collection.queries if collection.qrels.get(q)]
     if wanted is None:
         return judged
     wanted = list(dict.fromkeys(wanted))
-    if not wanted or (unknown := sorted(set(wanted) - set(judged))):
+    unknown = [q for q in wanted if q not in judged]
+    if unknown or not wanted:
         raise ValueError(
-            f"needed ids of judged queries of {collection.name} (such as {judged[0]!r}), got "
-            f"{unknown[0]!r}"
-            if wanted
-            else "needed one query id at least, got none"
+            f"needed at least one query, and judged ones of {collection.name} (such as "
+            f"{judged[0]!r}); got {unknown or wanted}"
         )
     return wanted
 

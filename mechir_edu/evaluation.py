@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from mechir_edu.candidates import Run, strict
+from mechir_edu.candidates import Run, judged_queries, strict
 from mechir_edu.collection import Collection, Skipped
 from mechir_edu.stats import Estimate, mean_change
 
@@ -134,9 +134,9 @@ def evaluate_run(
     Raises
     ------
     ValueError
-        For an unknown measure.
+        For an unknown measure or query.
     """
-    queries = tuple(collection.qrels if query_ids is None else query_ids)
+    queries = tuple(judged_queries(collection, query_ids))
     parsed = parse_measures(measures)
     qrels = {q: dict(collection.qrels[q]) for q in queries}
     found = {(str(m.measure), m.query_id): m.value for m in _calculate(parsed, qrels, run)}

@@ -19,7 +19,7 @@ whether queries, documents or both are read under the intervention; a cross-enco
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Literal
@@ -67,7 +67,7 @@ class Knockout:
         the ranker lacks when it is applied (`Ranker.under`).
     """
 
-    heads: Sequence[Head]
+    heads: Iterable[Head]
     to: Literal["zero", "mean"] = "zero"
     over: Sequence[Judged] = field(default=(), repr=False)
     side: Side = "both"
@@ -105,7 +105,7 @@ class Scale:
     factor : any finite number.
     """
 
-    heads: Sequence[Head]
+    heads: Iterable[Head]
     factor: float
     side: Side = "both"
 

@@ -16,7 +16,7 @@ from notebooks.sources import ROOT, Entry, contents, read_source, tags
 WORDS = (1100, 2000)  # the aim is 1200-1800; what lies a little beside it does no harm
 CODE_CELLS = (16, 28)  # the aim is 20-25
 MEDIAN_LINES, MOST_LINES = 6, 15
-_OPENING = ("What you will do", "What you will learn", "What you need", "minutes")
+_OPENING = ("What you will do", "What you will learn", "What you need")
 _CLOSING = ("What you saw", "On your own", "Further reading")
 _EXERCISE = ("ifficulty", "mportance", "minutes")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)[^)]*\)")

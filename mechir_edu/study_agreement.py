@@ -13,7 +13,7 @@ from mechir_edu.profiles import (
     split_half_reliability,
 )
 from mechir_edu.stats import Estimate, corrected, match_pairs, mean_change, recovery_difference
-from mechir_edu.study_effects import LEVEL, N_BOOT, coverage
+from mechir_edu.study_effects import LEVEL, N_BOOT, coverage, stands
 from mechir_edu.study_plan import CHECKS, STUDIED, Condition
 from mechir_edu.study_results import Part
 
@@ -64,7 +64,7 @@ def _differences(first, second, query_ids) -> tuple[Estimate, Bool[np.ndarray, "
     options = {"query_ids": query_ids, "n_boot": N_BOOT}
     chosen = corrected(recovery_difference(first, second, **options).p) < LEVEL
     found = recovery_difference(first, second, interval=coverage(chosen), **options)
-    return found, chosen & ((found.low > 0) | (found.high < 0))
+    return found, stands(found)
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,9 @@ def replicate(part: Part, condition: Condition, n_statements: int) -> Replicatio
     first, second = (
         mean_change(side, query_ids=some) for side, some in zip(sides, ids, strict=True)
     )
-    stands = corrected(first.p) < LEVEL
-    n_first = int(stands.sum())
-    again = stands & (second.p * max(n_first, 1) < LEVEL)
+    is_first = corrected(first.p) < LEVEL
+    n_first = int(is_first.sum())
+    again = is_first & (second.p * max(n_first, 1) < LEVEL)
     is_same = np.sign(first.value) == np.sign(second.value)
     return Replication(
         ranks, halves, n_first, int((again & is_same).sum()), int((again & ~is_same).sum())

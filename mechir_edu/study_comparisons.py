@@ -66,13 +66,13 @@ def on_transfer(some: Sequence[Findings]) -> list[str]:
         f"- {one.part.name}, {condition.axiom} at the {condition.place}: {_transfer(found)}"
         for one in some
         for condition, found in one.replications.items()
+        if found is not None
     ]
-    return ["\n".join(lines), *_checks(some)]
+    none = "There were not two collections with enough queries to compare."
+    return ["\n".join(lines) or none, *_checks(some)]
 
 
-def _transfer(found: Replication | None) -> str:
-    if found is None:
-        return "one collection, or too few queries in one of two: nothing to compare."
+def _transfer(found: Replication) -> str:
     verdict = one_of(
         found.ranks,
         "the ranking of the heads carries over",

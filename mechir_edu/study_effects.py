@@ -89,54 +89,61 @@ class Heads:
     Attributes
     ----------
     condition : what was patched.
-    recovery : share of the score change, its intervals corrected for the choice of heads.
+    recovery : share of the score change.
     effect : in score units.
     contrast : effect minus that of the control, in score units; None for a control.
-    contrast_q : its p, corrected over the map.
+    beyond : score change minus that of the control; None for a control.
+
+    Intervals are corrected for the choice of heads (see the module).
     """
 
     condition: Condition
     recovery: Recovery
     effect: Estimate
-    contrast: Estimate | None
-    contrast_q: np.ndarray | None
+    contrast: Estimate | None = None
+    beyond: Estimate | None = None
 
     @property
     def moves(self) -> Bool[np.ndarray, "layer head"]:
         """Heads that change the score, after correction."""
-        return self.recovery.significant(LEVEL) & ((self.effect.low > 0) | (self.effect.high < 0))
+        return stands(self.effect)
 
     @property
     def carries(self) -> Bool[np.ndarray, "layer head"]:
-        """Heads that move the score as the edit does, and differ so from the control's."""
-        sign = np.sign(self.recovery.denominator.value)
-        return self._specific & (sign * self.effect.value > 0) & (sign * self.contrast.value > 0)
+        """Heads that do, beyond the control's, what the edit does beyond its control."""
+        return stands(self.contrast) & (self.contrast.value * self.beyond.value > 0)
 
     @property
     def opposes(self) -> Bool[np.ndarray, "layer head"]:
-        """Heads that move the score against the edit, and differ so from the control's."""
-        sign = np.sign(self.recovery.denominator.value)
-        return self._specific & (sign * self.effect.value < 0) & (sign * self.contrast.value < 0)
-
-    @property
-    def _specific(self) -> Bool[np.ndarray, "layer head"]:
-        return self.moves & (self.contrast_q < LEVEL)
+        """Heads that do the opposite of that."""
+        return stands(self.contrast) & (self.contrast.value * self.beyond.value < 0)
 
 
-def estimate_heads(part: Part, condition: Condition, keep: Kept = ALL) -> Heads:
-    """Estimate every head's recovery, effect and contrast, over all pairs or some."""
-    result, query_ids = part.main[condition], part.query_ids[keep]
-    effect = part.effect(condition)[..., keep]
-    change = (result.donor - result.recipient)[keep]
+def stands(found: Estimate) -> Bool[np.ndarray, "*cell"]:
+    """Cells that stand after correction: q below 0.05, and an interval without zero."""
+    return (corrected(found.p) < LEVEL) & ((found.low > 0) | (found.high < 0))
+
+
+def estimate_heads(part: Part, condition: Condition) -> Heads:
+    """Estimate every head's recovery, effect and contrast."""
+    result, effect = part.main[condition], part.effect(condition)
+    found = over_heads(effect, part.query_ids)
+    change = result.donor - result.recipient
+    options = {"query_ids": part.query_ids, "n_boot": N_BOOT, "interval": found.interval}
+    shares = recovery(effect, np.zeros_like(change), change, **options)
+    if condition.axiom not in CONTROL_OF:
+        return Heads(condition, shares, found)
+    _, control = edit_and_control(condition.axiom, condition.place)
+    contrast = over_heads(effect - part.effect(control), part.query_ids)
+    beyond = mean_of(part, part.raw_change(condition) - part.raw_change(control), 1)
+    return Heads(condition, shares, found, contrast, beyond)
+
+
+def over_heads(effect: Float[np.ndarray, "layer head pair"], query_ids: np.ndarray) -> Estimate:
+    """Mean effect of each head, its interval corrected for the choice of heads."""
+    options = {"query_ids": query_ids, "n_boot": N_BOOT}
     chosen = corrected(mean_change(effect, query_ids=query_ids).p) < LEVEL
-    options = {"query_ids": query_ids, "n_boot": N_BOOT, "interval": coverage(chosen)}
-    found = recovery(effect, np.zeros_like(change), change, **options)
-    contrast = contrast_q = None
-    if condition.axiom in CONTROL_OF:
-        _, control = edit_and_control(condition.axiom, condition.place)
-        contrast = mean_change(effect - part.effect(control)[..., keep], **options)
-        contrast_q = corrected(contrast.p)
-    return Heads(condition, found, mean_change(effect, **options), contrast, contrast_q)
+    return mean_change(effect, interval=coverage(chosen), **options)
 
 
 def coverage(chosen: Bool[np.ndarray, "*cell"]) -> float:
@@ -165,7 +172,7 @@ def _table_of(part: Part, heads: Heads) -> pd.DataFrame:
     for name, found in (("effect", heads.effect), ("contrast", heads.contrast)):
         columns |= _interval_columns(name, found, layer.size)
     is_control = heads.contrast is None
-    columns["contrast_q"] = np.nan if is_control else heads.contrast_q.ravel()
+    columns["contrast_q"] = np.nan if is_control else corrected(heads.contrast.p).ravel()
     table = pd.DataFrame(columns).assign(
         n_pairs=heads.effect.n_pairs, n_queries=heads.effect.n_queries
     )

@@ -31,7 +31,7 @@ def draw_changes(some: Sequence[Findings]) -> tuple[Figure, str]:
     figure, axes = plt.subplots(
         len(some), 1, figsize=(8.5, height * len(some)), squeeze=False, layout="constrained"
     )
-    texts = ["Distributions of score changes."]
+    texts = ["Distributions of score changes against the document as it was."]
     for ax, one in zip(axes[:, 0], some, strict=True):
         rows = _rows(one)
         plots.plot_score_change(rows, ax=ax)

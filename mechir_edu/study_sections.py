@@ -70,9 +70,12 @@ def _sentence_on_heads(one: Findings, heads: Heads) -> str:
     carries, opposes = (np.argwhere(some).tolist() for some in (heads.carries, heads.opposes))
     text = (
         f"- {one.part.name}, {heads.condition.axiom} at the {heads.condition.place}: "
-        f"{n_moving} of {n_heads} heads move the score; {len(carries)} carry the change beyond "
-        f"the control{_named(carries)} and {len(opposes)} work against it{_named(opposes)}."
+        f"{n_moving} of {n_heads} heads move the score; {len(carries)} carry what the query term "
+        f"does beyond its control{_named(carries)}, {len(opposes)} work against it"
+        f"{_named(opposes)}."
     )
+    if not (is_up(heads.beyond) or is_down(heads.beyond)):
+        text += " Caution: which way that goes could not be shown, so neither could who carries it."
     return f"{text} Caution: {heads.recovery.warning}." if heads.recovery.warning else text
 
 

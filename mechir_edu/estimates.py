@@ -100,13 +100,13 @@ def sign_agreement(
     n_pairs, n_queries = len(agrees), len(counts)
     share = agrees.mean()
     error = _jackknife_error(query_sums(agrees, query_ids) - share * counts, counts)
-    # Where all pairs agree, one query could still be the only independent pair it has.
-    n_independent = min(share * (1 - share) / error**2, n_pairs) if error > 0 else n_queries
-    low, high = _wilson(share, n_independent, student_t.ppf((1 + interval) / 2, n_queries - 1))
+    # Where all pairs agree, nothing shows how alike those of one query are: count queries then.
+    n_alone = min(share * (1 - share) / error**2, n_pairs) if error > 0 else n_queries
+    degrees = max(n_queries - 1, 1)
+    low, high = _wilson(share, float(n_alone), student_t.ppf((1 + interval) / 2, degrees))
     if n_queries < FEWEST_QUERIES:
         low, high = 0.0, 1.0
-    statistic = abs(share - 0.5) * 2 * np.sqrt(n_independent)
-    p = 2 * student_t.sf(statistic, max(n_queries - 1, 1))
+    p = 2 * student_t.sf(abs(share - 0.5) * 2 * np.sqrt(n_alone), degrees)
     fields = map(float, (share, low, high, p))
     return Estimate(*fields, n_pairs, n_queries, interval, float(share))
 
@@ -117,12 +117,20 @@ def grade_trend(
     *,
     query_ids: QueryIds,
     interval: float = 0.95,
-    n_boot: int = 2000,
-    seed: int = 0,
 ) -> Estimate:
     """Slope of the score change over the relevance grade, in score units per grade.
 
-    Least squares over pairs, with an interval over queries.
+    Least squares over pairs. The error is the jackknife's, from the slopes without one query each;
+    the interval is Student's, for the bootstrapped one of :func:`mean_change` is too short for a
+    slope (see ``docs/study/validation.md``).
+
+    Parameters
+    ----------
+    change : score change of each pair.
+    relevance : its grade.
+    query_ids : its query.
+    interval : coverage; the interval is ``(-inf, inf)`` with fewer than four queries, or where the
+        slope hangs on one query.
 
     Raises
     ------
@@ -136,10 +144,18 @@ def grade_trend(
             "a trend needs pairs of two grades at least, got one; sample with grades=None"
         )
     centred = change - change.mean(axis=-1, keepdims=True, dtype=np.float64)
-    spread = query_sums(grade**2, query_ids)
-    options = {"interval": interval, "n_boot": n_boot, "seed": seed}
-    ratio = estimate_mean(query_sums(centred * grade, query_ids), spread, **options)
-    return as_estimate(ratio, len(grade), len(spread), interval)
+    values = (np.ones(len(grade)), grade, grade**2, centred, centred * grade)
+    sums = [query_sums(part, query_ids) for part in values]
+    totals = [part.sum(axis=-1, keepdims=True) for part in sums]
+    slope = _slope(*totals)
+    without = _slope(*(total - part for total, part in zip(totals, sums, strict=True)))
+    n_queries = without.shape[-1]
+    with np.errstate(invalid="ignore"):
+        error = np.sqrt(((without - slope) ** 2).sum(axis=-1))
+    is_known = np.isfinite(error) & (n_queries >= FEWEST_QUERIES)
+    error = np.where(is_known, error, np.inf)
+    ratio = _student(slope[..., 0], error, interval, max(n_queries - 1, 1))
+    return as_estimate(ratio, len(grade), n_queries, interval)
 
 
 def as_estimate(
@@ -149,6 +165,25 @@ def as_estimate(
     fields = (ratio.value, ratio.low, ratio.high, ratio.p)
     plain = (float(field) if field.ndim == 0 else field for field in fields)
     return Estimate(*plain, n_pairs, n_queries, interval, agreement)
+
+
+def _slope(
+    n: np.ndarray, grade: np.ndarray, squares: np.ndarray, change: np.ndarray, products: np.ndarray
+) -> np.ndarray:
+    """Slope from sums over pairs; not a number where all of them have one grade."""
+    spread = squares - grade**2 / np.maximum(n, 1)
+    spread = np.where(spread > 1e-9 * squares, spread, np.nan)
+    return (products - grade * change / np.maximum(n, 1)) / spread
+
+
+def _student(value: np.ndarray, error: np.ndarray, interval: float, degrees: int) -> Ratio:
+    """Student's interval, and his p for a true value of zero."""
+    reach = student_t.ppf((1 + interval) / 2, degrees) * error
+    # Without an error, a slope that is not zero is beyond doubt, and one that is zero is none.
+    with np.errstate(divide="ignore"):
+        size = np.divide(np.abs(value), error, out=np.zeros_like(value), where=value != 0)
+    fields = (value, value - reach, value + reach, 2 * student_t.sf(size, degrees))
+    return Ratio(*map(np.asarray, fields))
 
 
 def _jackknife_error(residual: np.ndarray, counts: np.ndarray) -> float:

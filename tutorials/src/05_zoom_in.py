@@ -1,0 +1,422 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Zoom in on what moves the score
+#
+# **What you will do.** We take one edit that raises a passage's score and follow it through the
+# ranker: which block holds it, at which tokens, which heads move it on, and where those heads look.
+#
+# **What you will learn**
+#
+# - to patch whole blocks (`resid_pre`, `attn_out`, `mlp_out`) and not only heads;
+# - to patch position by position, and to pool positions by their **role**, so that documents of
+#   different length can be averaged;
+# - to tell *where a head looks* from *what it reads there*;
+# - why a picture of attention is a question and not an answer.
+#
+# **What you need.** 45 minutes, and notebooks 02 (pairs, alignment) and 03 (the three runs,
+# recovery). No GPU, no network.
+
+# %% [markdown]
+# The form below takes any other ranker: a folder, or an id of the Hugging Face hub. TREC DL works by
+# its id too, for example `msmarco-passage/trec-dl-2019/judged`, where there is a network.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+import mechir_edu as me
+
+kind = "dot"  # @param ["dot", "cat"]
+ranker_name = "embedded"  # @param {type:"string"}
+collection_name = "embedded"  # @param {type:"string"}
+ranker = {"dot": me.Dot, "cat": me.Cat}[kind](ranker_name)
+collection = me.load_collection(collection_name)
+print(ranker)
+
+# %% [markdown]
+# ## Start with one toy pair
+#
+# One query, a passage that answers it, and a passage that only shares words with it. We append one
+# query term to the first: this is the axiom TFC1, "one more query term, a higher score".
+
+# %%
+query = "why do coral reefs turn pale"
+answer = "When the sea stays too warm, the animals that build them expel the algae they feed on."
+lookalike = "Our shop sells a pale coral paint, and turns the shade to your liking."
+texts = [answer, f"{answer} coral", lookalike]
+for text, score in zip(texts, ranker.score(query, texts), strict=True):
+    print(f"{score:+.3f}  {text}")
+
+# %% [markdown]
+# Alignment makes both versions equally long (a filler stands where the term is missing) and gives
+# each position a **role**: what it is there for. There are six: `[CLS]`, query, `[SEP]`, other
+# document, edited span, and other occurrences of the edited term.
+
+# %%
+toy = me.Pair("toy", "answer", query, texts[0], texts[1], axiom="TFC1", expected_sign=1)
+(aligned,) = me.align([toy], ranker.tokenizer, kind=ranker.kind).aligned
+tokens = ranker.tokenizer.convert_ids_to_tokens(aligned.baseline_ids.tolist())
+edited = aligned.roles == me.Role.EDIT
+print(" ".join(f"*{token}*" if mark else token for token, mark in zip(tokens, edited, strict=True)))
+
+# %% [markdown]
+# ## Follow the edit through the residual stream
+#
+# The **residual stream** is what one block hands to the next: a vector at each position.
+# `resid_pre` of layer 3 is what layer 3 is given. We take it from one run and put it into the other,
+# one position at a time; recovery is again the share of the score change that comes along.
+#
+# **Predict.** At which positions does the score change live in layer 0, and in the last layer?
+# (a) at the edit all the way; (b) at the edit first, at the rest of the document later;
+# (c) spread evenly from the start. Write it down.
+
+# %% tags=["figure"] alt="Heat map of recovery for the toy pair: rows are layers, columns tokens; the edited tokens are marked in red."
+by_pos = me.patch(ranker, [toy], site="resid_pre", by="pos", progress=False)
+change = by_pos.donor[0] - by_pos.recipient[0]
+share = (by_pos.rows_of(0) - by_pos.recipient[0]) / change
+me.plots.plot_positions(share, tokens, edited=edited)
+plt.show()
+
+# %% [markdown]
+# **Read.** Rows are layers, layer 0 at the bottom; columns are tokens; red carries the change, blue
+# works against it. Look first at the bottom row, then at the columns with red labels.
+#
+# <details><summary>What we see</summary>
+#
+# In layer 0 nothing but the edited tokens differs between the runs, so nothing else can carry
+# anything: every other cell of the row is exactly 0. In this ranker most of the change is still at
+# the edited tokens in the last layer. A bi-encoder that averages all its tokens can leave it there:
+# each token has its own share of the final embedding. A cross-encoder scores from `[CLS]` alone, so
+# there the change *has* to move: switch the form above to `cat` and look again.
+#
+# </details>
+#
+# **Could this be an artefact?** One pair is an anecdote. The empty part of the bottom row, though,
+# is a fact of arithmetic. It makes a good test of any patching code, so we assert it.
+
+# %%
+assert np.abs(share[0, ~edited]).max() < 1e-3
+top = sorted(np.ndenumerate(share), key=lambda cell: -abs(cell[1]))[:3]
+table = [(layer, tokens[pos], value) for (layer, pos), value in top]
+pd.DataFrame(table, columns=["layer", "token", "recovery"]).round(2)
+
+# %% [markdown]
+# ## Exercise 1: patch some positions
+#
+# *Difficulty 2/5, importance 5/5, 10 minutes. Every zoom in this notebook is this one function,
+# called at another hook point.*
+#
+# Write the body of a hook: the recipient's activation, with those of the donor at some positions.
+
+
+# %% tags=["stub"]
+def patch_positions(recipient, donor, positions):
+    """Put some positions of the donor into the recipient.
+
+    recipient, donor : float tensors [text, pos, d_model], not to be changed.
+    positions : list of int.
+    Returns a new tensor [text, pos, d_model].
+    """
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def patch_positions(recipient, donor, positions):
+    """Put some positions of the donor into the recipient."""
+    patched = recipient.clone()
+    patched[:, positions] = donor[:, positions]
+    return patched
+
+
+# %%
+me.checks.check_patch_positions(patch_positions)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# The run that goes on is the recipient's. You only exchange what it says at a few places. A hook is
+# given the tensor that the model itself will go on with, so never write into it.
+#
+# </details>
+#
+# <details><summary>Hint 2: what to use</summary>
+#
+# `tensor.clone()`, and indexing with a list on the second axis.
+#
+# </details>
+#
+# <details><summary>Hint 3: almost the code</summary>
+#
+# `patched = recipient.clone()`, then assign `donor[:, positions]` to the same places of `patched`.
+#
+# </details>
+
+# %% [markdown]
+# ## Pool positions by role
+#
+# Token 17 of one passage has nothing to do with token 17 of another, so maps over positions cannot
+# be averaged. Roles can: patch *all* positions of a role together, and a cell means the same in
+# every pair. A pair that lacks a role (no other occurrence, say) counts as 0 there.
+#
+# **Predict.** Averaged over real pairs, how much will "other document" carry in the last layer:
+# (a) almost nothing; (b) less than the edited span; (c) more than the edited span?
+
+# %% tags=["figure"] alt="Heat map of recovery of the residual stream: rows are layers, columns the six roles of positions."
+pairs = me.make_pairs(collection, "TFC1", n=me.tutorial.pick(16, 8), seed=0)
+stream = me.patch(ranker, pairs, site="resid_pre", by="role", progress=False)
+me.plots.plot_roles(stream.recovery())
+plt.show()
+
+# %%
+print(me.plots.alt_text(stream.recovery(), title="Residual stream by role"))
+me.plots.top_heads(stream.recovery()).round(2)
+
+# %% [markdown]
+# **Read.** One column per role. Go up the column "edited span" and ask what it loses, then look for
+# the column that gains it.
+#
+# <details><summary>What we see</summary>
+#
+# The edited span starts with 1, by construction. Layer by layer it hands a part on: to other
+# occurrences of the same term where there are any, and to the rest of the document. For the embedded
+# bi-encoder most stays where it was put. `[CLS]` and `[SEP]` are one token each, and their means are
+# small.
+#
+# </details>
+#
+# **Could this be an artefact?** "Other document" is some sixty tokens and the edited span one or
+# two. A role's value is what all its positions do *together*; per token the document does far less
+# than its column suggests. Before you compare roles, count them:
+
+# %%
+roles = [one.roles for one in me.align(pairs, ranker.tokenizer, kind=ranker.kind).aligned]
+counts = np.mean([np.bincount(some, minlength=len(me.Role)) for some in roles], axis=0)
+last = stream.recovery().value[-1]
+for role in me.Role:
+    print(f"{role.name:<11}{counts[role]:5.1f} tokens on average, recovery {last[role]:+.2f}")
+print(f"Together: {last.sum():.2f}")
+
+# %% [markdown]
+# The sum need not be 1. Patches interact: attention and LayerNorm are not linear, so the parts of a
+# mechanism do not add up to the whole. Report parts as parts.
+#
+# ## Ask which sublayer writes it
+#
+# A block adds to the stream twice: what attention gathered (`attn_out`) and what the MLP made of it
+# (`mlp_out`). Patching the stream shows what has arrived so far; patching a sublayer's output shows
+# what is *added* at that layer. Both are taken before the residual sum and before LayerNorm.
+#
+# **Predict.** Which of the two moves the change from the edit to other tokens: (a) attention;
+# (b) the MLP; (c) both alike?
+
+# %% tags=["figure"] alt="Two heat maps of recovery by layer and role: outputs of attention on the left, outputs of the MLP on the right, on one scale."
+figure, axes = plt.subplots(1, 2, figsize=(15, 3.4), layout="constrained")
+written = {}
+for site, ax in zip(["attn_out", "mlp_out"], axes, strict=True):
+    written[site] = me.patch(ranker, pairs, site=site, by="role", progress=False).recovery()
+    me.plots.plot_roles(written[site], ax=ax, limit=0.6).set_title(site)
+plt.show()
+
+# %%
+print(me.plots.alt_text(written["attn_out"], title="Attention outputs by role"))
+me.plots.top_heads(written["attn_out"]).round(2)
+
+# %% [markdown]
+# **Read.** One scale for both maps. A value in "other document" means: this sublayer told the rest of
+# the document about the edit.
+#
+# <details><summary>What we see</summary>
+#
+# Only attention moves information between positions; an MLP sees one token at a time. What the map
+# adds is *when*: for the embedded bi-encoder the last layer's attention writes most of what the rest
+# of the document knows about the edit. MLPs contribute little, and late.
+#
+# </details>
+#
+# **Could this be an artefact?** The filler is one: what counts as "the edit" is the term *in place of
+# the word "a"*. Notebook 06 exchanges it. Another is the number of pairs: cells without a dot did not
+# pass false-discovery control, and with a handful of queries few cells can.
+#
+# ## Zoom into single heads
+#
+# Now heads. A gradient estimates all of them at once (notebook 07 says how far to trust it); we use
+# it only to choose three heads, and patch those exactly, role by role.
+
+# %%
+estimate = me.patch(ranker, pairs, method="gradient", progress=False)
+best = me.plots.top_heads(estimate.recovery(), k=3)
+heads = [(int(layer), int(head)) for layer, head in zip(best["layer"], best["head"], strict=True)]
+by_role = me.patch(ranker, pairs, heads=heads, by="role", progress=False)
+by_role.heads_table().pivot_table("recovery", ["layer", "head"], "role", sort=False).round(3)
+
+# %% [markdown]
+# And for the toy pair, where we can name every token:
+#
+# **Predict.** A head that carries the term: does it write (a) at the edited token, (b) at many other
+# tokens, or (c) at `[CLS]`?
+
+# %% tags=["figure"] alt="Heat map of recovery for the toy pair: rows are three heads, columns tokens; the edited tokens are marked in red."
+toy_heads = me.patch(ranker, [toy], heads=heads, by="pos", progress=False)
+share = (toy_heads.rows_of(0) - toy_heads.recipient[0]) / change
+ax = me.plots.plot_positions(share, tokens, edited=edited, rows="layer.head")
+ax.set_yticks(range(len(heads)), [f"{layer}.{head}" for layer, head in heads])
+plt.show()
+
+# %%
+for head, values in zip(heads, share, strict=True):
+    at = np.argsort(-np.abs(values))[:3]
+    print(f"Head {head}:", ", ".join(f"{tokens[i]} {values[i]:+.3f}" for i in at))
+
+# %% [markdown]
+# **Read.** Each row is a head. Patching z at a position changes what the head *writes* there, whoever
+# it was looking at.
+#
+# <details><summary>What we see</summary>
+#
+# The heads write at many positions, a little at each: tokens all over the document looked at the new
+# term and noted it. No single cell comes near the head's whole effect. A map over heads alone would
+# have let us believe that "the head fires on the term".
+#
+# </details>
+#
+# **Could this be an artefact?** The toy pair was written by us. The table above it is over real pairs;
+# trust the table.
+#
+# ## Ask whether it looks elsewhere or reads something else
+#
+# z is attention (**pattern**) times values (**v**). Patch only one of the two and the head's effect
+# falls apart into *where it looks* and *what it reads there*.
+
+# %%
+for site in ["head", "pattern", "v"]:
+    result = me.patch(ranker, pairs, site=site, heads=heads, progress=False)
+    table = result.heads_table()
+    for row in table.to_dict("records"):
+        print(
+            f"{site:<8} head ({row['layer']}, {row['head']}): {row['recovery']:+.3f} "
+            f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+        )
+
+# %% [markdown]
+# A head whose pattern alone recovers much looks somewhere new and reads there what was always there;
+# one with a large `v` looks where it always looked and finds something new. Where neither alone
+# recovers much, the two need each other: the head turns to the new term *and* the term is worth
+# reading. Beware of the word "because" for either half alone.
+#
+# ## Look at the attention, last
+#
+# Only now do we draw a pattern. We know which head matters and that its pattern has an effect, so
+# the picture answers a question instead of raising one.
+
+# %% tags=["figure"] alt="Attention pattern of the leading head on the perturbed toy passage: rows are tokens that look, columns tokens that are looked at."
+layer, head = heads[0]
+seen = me.pair_attention(ranker, toy, layer=layer, head=head)
+ax = me.plots.plot_attention(seen.pattern, seen.tokens, edited=seen.edited)
+ax.set_title(f"Layer {layer}, head {head}")
+plt.show()
+
+# %%
+to_edit = seen.pattern[:, seen.edited].sum(axis=1)
+chance = seen.edited.mean()
+print(
+    f"An average token pays {to_edit.mean():.0%} of its attention to the edit, "
+    f"which is {chance:.0%} of the tokens."
+)
+before = me.pair_attention(ranker, toy, layer=layer, head=head, side="baseline")
+print(f"With the filler in its place: {before.pattern[:, before.edited].sum(axis=1).mean():.0%}.")
+
+# %% [markdown]
+# **Read.** A bright column is a token that everybody looks at. **Could this be an artefact?** `[SEP]`
+# and the last word draw attention whatever they are. That is why we printed the same share with the
+# filler in the same place: only the difference is about the term.
+#
+# ## Exercise 2: measure attention between roles
+#
+# *Difficulty 2/5, importance 4/5, 10 minutes. "The head attends to the term" is a number; this is it.*
+#
+# Write the share of attention that an average position of one role pays to all positions of another.
+
+
+# %% tags=["stub"]
+def attention_to_role(pattern, roles, source, target):
+    """Share of attention from an average `source` position to all `target` positions.
+
+    pattern : float array [from, to]; rows sum to 1.
+    roles : int array [pos].
+    source, target : roles, such as me.Role.DOCUMENT.
+    """
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def attention_to_role(pattern, roles, source, target):
+    """Share of attention from an average `source` position to all `target` positions."""
+    block = pattern[np.ix_(roles == source, roles == target)]
+    return block.sum(axis=1).mean()
+
+
+# %%
+me.checks.check_attention_to_role(attention_to_role)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# Shares add up over the tokens that are looked at. Over the tokens that look, take an average.
+#
+# </details>
+#
+# <details><summary>Hint 2: what to use</summary>
+#
+# Boolean masks `roles == source` and `roles == target`, and `np.ix_` to cut a block out.
+#
+# </details>
+#
+# <details><summary>Hint 3: almost the code</summary>
+#
+# Cut the block `pattern[np.ix_(rows, columns)]`, sum it over axis 1, then take the mean.
+#
+# </details>
+
+# %% [markdown]
+# ## Try it yourself
+#
+# In a running notebook the panel below patches what you choose. The figure with the toy pair's
+# residual stream is its static twin; here it is once more.
+
+# %% tags=["figure"] alt="The toy pair's residual stream once more: recovery by layer and token."
+residual = (by_pos.rows_of(0) - by_pos.recipient[0]) / change
+me.plots.plot_positions(residual, tokens, edited=edited)
+plt.show()
+
+# %% tags=["widget"]
+me.widgets.explore_patch(ranker, [toy, *pairs[:4]])
+
+# %% [markdown]
+# ## What you saw
+#
+# - You patched blocks as well as heads, and checked the one row of the map that must hold.
+# - You pooled positions by role and counted tokens before comparing roles.
+# - You split a head into where it looks and what it reads, with intervals printed beside it.
+# - You drew the attention pattern last, next to what the same place draws without the term.
+#
+# **On your own**
+#
+# - Switch `kind` to `cat`. In which layer does `[CLS]` take over?
+# - Make pairs with `place="start"`. Does the rest of the document hear of the term earlier?
+# - Patch `q` and `k` in place of `pattern`. Which of the two moves the attention?
+#
+# **Further reading**
+#
+# - Jain and Wallace, *Attention is not explanation*, NAACL 2019.
+# - Meng, Bau, Andonian and Belinkov, *Locating and editing factual associations in GPT*, NeurIPS 2022
+#   (maps over positions and layers).
+# - [How the hook points are named](../mechir_edu/adapters.py), with a drawing of a post-LN block.
+# - Next: [06, is it an artefact?](06_is_it_an_artefact.ipynb)

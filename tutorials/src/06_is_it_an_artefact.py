@@ -1,0 +1,486 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Ask whether it is an artefact
+#
+# **What you will do.** We take the finding of notebook 04, that some heads carry the score change of
+# an added query term, and try to make it go away. Each section is one way in which a picture like
+# that can come out of nothing, and the control that would show it.
+#
+# **What you will learn**
+#
+# - to separate *a query term was added* from *a word was added*, and a match from its position;
+# - to say how much a result owes to the filler and to the kind of mean;
+# - to count how many heads look important by chance;
+# - to read published grids, and see when pairs were chosen by their outcome.
+#
+# **What you need.** 60 minutes, and notebooks 02 to 04. No GPU, no network.
+
+# %% [markdown]
+# All of it works for another ranker or collection: change the form. TREC DL by its id needs a network
+# and gives the many queries that this notebook wishes it had.
+
+# %% tags=["parameters"]
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+import mechir_edu as me
+from mechir_edu.profiles import profile_correlation, split_half_reliability
+
+kind = "dot"  # @param ["dot", "cat"]
+ranker_name = "embedded"  # @param {type:"string"}
+collection_name = "embedded"  # @param {type:"string"}
+ranker = {"dot": me.Dot, "cat": me.Cat}[kind](ranker_name)
+collection = me.load_collection(collection_name)
+
+# %% [markdown]
+# ## Start with one passage and four edits
+#
+# TFC1 says: one more query term, a higher score. But whoever appends a query term also appends *a
+# word*, at *the end*. Four edits pull these apart.
+
+# %%
+query = "how do bees find flowers"
+text = "A worker that has found nectar dances on the comb, and the dance tells the others where."
+texts = [text, f"{text} flowers", f"{text} bottles", f"flowers {text}", f"bottles {text}"]
+scores = ranker.score(query, texts)
+for text, change in zip(texts, scores - scores[0], strict=True):
+    print(f"{change:+.3f}  {text[:18]} ... {text[-18:]}")
+
+# %% [markdown]
+# A **neutral control** is an edit of the same shape without what the axiom is about: a word that is
+# in neither query nor document, as long and as rare as the one the axiom adds, at the same place. Here
+# are all four edits for many documents; with one seed, the axiom and its control use the same ones.
+
+# %%
+n = me.tutorial.pick(72, 16)
+names = [(axiom, place) for axiom in ("TFC1", "TFC1-control") for place in ("end", "start")]
+pairs = {name: me.make_pairs(collection, name[0], n, seed=0, place=name[1]) for name in names}
+
+
+# %%
+def score_change(pairs):
+    """Perturbed minus baseline score of each pair."""
+    scores = [ranker.score(pair.query, [pair.baseline, pair.perturbed]) for pair in pairs]
+    return np.diff(scores)[:, 0]
+
+
+change = {name: score_change(some) for name, some in pairs.items()}
+
+# %% [markdown]
+# ## Separate the match from the word, and from its place
+#
+# **Predict.** Where does a query term raise the score more: (a) at the end, (b) at the start, (c) the
+# same? And a neutral word: does it (a) raise, (b) lower, (c) leave the score?
+
+# %% tags=["figure"] alt="Four rows of score changes: query term and neutral word, each at the end and at the start, with means and intervals."
+rows = [
+    (f"{axiom}, {place}", change[axiom, place], [pair.query_id for pair in pairs[axiom, place]])
+    for axiom, place in names
+]
+me.plots.plot_score_change(rows)
+plt.show()
+
+
+# %%
+def say(what, estimate):
+    """Print an estimate as a sentence."""
+    print(f"{what}: {estimate.value:+.4f} [{estimate.low:+.4f}, {estimate.high:+.4f}]")
+
+
+match = {}
+for place in ("end", "start"):
+    sides = [("TFC1", place), ("TFC1-control", place)]
+    options = {"first_pairs": pairs[sides[0]], "second_pairs": pairs[sides[1]]}
+    match[place] = me.stats.contrast(change[sides[0]], change[sides[1]], **options)
+    say(f"Match at the {place} (query term minus neutral word)", match[place])
+
+# %% [markdown]
+# **Read.** Dots are means, bars their intervals over queries. Compare the query term with the neutral
+# word *at the same place*; the difference, printed below the figure, is the **contrast**.
+#
+# <details><summary>What we see</summary>
+#
+# For the embedded bi-encoder the neutral word costs a little, more so at the start; the query term
+# gains at both places, and more at the start. So "it matches" and "where it stands" both matter, and
+# neither explains the other away.
+#
+# </details>
+#
+# **Could this be an artefact?** The contrast is itself a difference, and it is only fair when both
+# sides are about the same documents. That is the first exercise.
+#
+# ## Exercise 1: contrast on the same documents
+#
+# *Difficulty 2/5, importance 5/5, 10 minutes. A control drawn from other documents controls nothing.*
+
+
+# %% tags=["stub"]
+def matched_contrast(axiom, control):
+    """Mean of axiom minus control over the documents that both have.
+
+    axiom, control : dict from (query_id, doc_id) to a score change.
+    """
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def matched_contrast(axiom, control):
+    """Mean of axiom minus control over the documents that both have."""
+    shared = axiom.keys() & control.keys()
+    return np.mean([axiom[key] - control[key] for key in shared])
+
+
+# %%
+me.checks.check_matched_contrast(matched_contrast)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# Some documents are long, some dull; each shifts both edits alike. Subtract within the document
+# first, average after.
+#
+# </details>
+#
+# <details><summary>Hint 2: what to use</summary>
+#
+# The keys of a dict are a set: `axiom.keys() & control.keys()`.
+#
+# </details>
+#
+# <details><summary>Hint 3: almost the code</summary>
+#
+# Take the mean of `axiom[key] - control[key]` for each shared key.
+#
+# </details>
+
+# %% [markdown]
+# ## Settle the footnote
+#
+# The MechIR paper found that its bi-encoder *lost* score when a query term was appended, and left open
+# whether that is a bias against the end of a document. The four edits give three different answers:
+# a penalty for any word (the neutral rows are negative), a penalty for matching (the contrast is
+# negative at both places), or a place where matches count less (the contrast differs by place).
+
+# %%
+at_end, at_start = (pairs["TFC1", place] for place in ("end", "start"))
+options = {"first_pairs": at_end, "second_pairs": at_start}
+shift = me.stats.contrast(change["TFC1", "end"], change["TFC1", "start"], **options)
+say("The same query term, end minus start", shift)
+for place in ("end", "start"):
+    say(f"Match at the {place}", match[place])
+    ids = [pair.query_id for pair in pairs["TFC1-control", place]]
+    estimate = me.stats.mean_change(change["TFC1-control", place], query_ids=ids)
+    say(f"Any word at the {place}", estimate)
+
+# %% [markdown]
+# Read the lines as sentences. For both embedded rankers, with these data: a match is worth more
+# at the start than at the end, but its contrast is above zero at both places, so nothing here is
+# punished for matching; and a neutral word's cost is small beside the match. Position *scales* what a
+# match is worth. It does not turn its sign. Whether the paper's own bi-encoder differs is a question
+# to its weights: put its hub id into the form, and the same cells answer it.
+#
+# ## Take the control off the map of heads
+#
+# What holds for scores must hold for heads. We patch the axiom's pairs and the control's, and take the
+# difference document by document: what is left is what each head carries of *the match*.
+#
+# **Predict.** Will the map of the contrast show (a) the same heads, (b) fewer, (c) others?
+
+# %%
+few = me.tutorial.pick(24, 8)
+options = {"direction": "perturbed_to_baseline", "progress": False}
+result = me.patch(ranker, pairs["TFC1", "end"][:few], **options)
+control = me.patch(ranker, pairs["TFC1-control", "end"][:few], **options)
+contrast = result.contrast(control)
+
+# %% tags=["figure"] alt="Two heat maps of recovery per head on one scale: TFC1 on the left, TFC1 minus control on the right."
+figure, axes = plt.subplots(1, 2, figsize=(15, 3.6), layout="constrained")
+limit = np.abs(result.recovery().value).max()
+me.plots.plot_heads(result.recovery(), ax=axes[0], limit=limit).set_title("TFC1")
+me.plots.plot_heads(contrast.recovery, ax=axes[1], limit=limit).set_title("TFC1 minus control")
+plt.show()
+
+# %% [markdown]
+# **Read.** One scale. A head that fades on the right carried "a word was added"; one that stays carries
+# the match.
+
+# %%
+print(me.plots.alt_text(contrast.recovery, title="TFC1 minus control"))
+me.plots.top_heads(contrast.recovery).round(3)
+
+# %% [markdown]
+# <details><summary>What we see</summary>
+#
+# For the embedded rankers the two maps nearly agree: the neutral word moves the score so little that
+# there is not much to take off. That is the good case, and now it is known and not hoped for.
+#
+# </details>
+#
+# **Could this be an artefact?** Of the filler, still: the baseline has the word "a" where the term is
+# missing. So we let something else stand there. Estimates by gradient are enough to compare maps
+# (notebook 07 says why), and cheap enough for four of them.
+
+# %%
+maps, ids = {}, [pair.query_id for pair in result.pairs]
+for filler in ("a", "mask", "pad", "neutral"):
+    options = {"method": "gradient", "filler": filler, "direction": result.direction}
+    maps[filler] = me.patch(ranker, result.pairs, progress=False, **options)
+for filler, other in maps.items():
+    where = {"first_queries": ids, "second_queries": other.query_ids}
+    r = profile_correlation(maps["a"].effect(), other.effect(), **where)
+    print(
+        f"{filler:<8} mean score change {other.score_change().mean():+.4f}, "
+        f'map agrees with "a" by {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]'
+    )
+
+# %% [markdown]
+# The number is Spearman's correlation of the two maps over all heads. Where a filler changes the mean
+# score change, it changes the question: `pad` hides the place from everyone, `mask` is a token that
+# asks to be filled. Always say which filler a map was made with.
+#
+# ## Change the kind of mean
+#
+# Recovery can be averaged in two ways: the **ratio of means** (mean effect over mean change), and the
+# **mean of ratios** (one ratio a pair, then their mean), which is the paper's. For a pair whose score
+# hardly moved, the ratio divides by almost nothing.
+#
+# The first is what it says, and nothing hidden:
+
+# %%
+by_hand = result.effect().mean(axis=-1) / (result.donor - result.recipient).mean()
+assert np.allclose(by_hand, result.recovery().value, atol=1e-4)
+
+# %% [markdown]
+# **Predict.** Which of the two is steadier when half the queries are left out?
+
+# %% tags=["figure"] alt="Two heat maps of the same patches: ratio of means on the left, mean of ratios on the right, each on its own scale."
+moved = result.select(result.score_change() != 0)
+figure, axes = plt.subplots(1, 2, figsize=(15, 3.6), layout="constrained")
+for how, ax in zip(["ratio_of_means", "mean_of_ratios"], axes, strict=True):
+    me.plots.plot_heads(moved.recovery(how), ax=ax).set_title(how.replace("_", " "))
+plt.show()
+
+# %%
+ratios = moved.effect() / (moved.donor - moved.recipient)
+moved_ratios = ratios.mean(axis=-1)
+for what, values in [("ratio of means", moved.effect()), ("mean of ratios", ratios)]:
+    half = split_half_reliability(values, query_ids=moved.query_ids)
+    span = f"{half.low:.2f} to {half.high:.2f}"
+    print(f"{what}: two halves of the queries agree by {half.value:.2f} (splits: {span})")
+# Of the cell that looks largest, how much comes from a single pair?
+flat = ratios.reshape(-1, len(moved.pairs))
+largest = np.abs(flat[np.abs(flat.mean(axis=1)).argmax()])
+share = largest.max() / largest.sum()
+print(f"One of {len(largest)} pairs supplies {share:.0%} of the largest cell's ratios.")
+me.plots.top_heads(moved.recovery("mean_of_ratios")).round(3)
+
+# %% [markdown]
+# **Read.** The same patches, the same scores; only the arithmetic differs. Look for heads that are dark
+# on one side alone, and at the width of their intervals in the table.
+#
+# <details><summary>What we see</summary>
+#
+# The halves agree better for the ratio of means. How bad the other one gets depends on whether a pair
+# with a tiny change happens to be in the sample, which is exactly what one does not want of a
+# statistic. On 64 pairs of TREC DL and this bi-encoder we found single pairs that supplied up to 91 %
+# of a map's largest cell.
+#
+# </details>
+#
+# **Could this be an artefact?** Yes: that is the point.
+#
+# ## Count the heads that chance would show
+#
+# A map has dozens of cells. With a 5 % test for each, one in twenty stands out although nothing is
+# there. **False-discovery control** raises the bar so that few of the heads we *name* are wrong. To see
+# it work we need data in which nothing is there. Exchanging donor and recipient turns the sign of an
+# effect; if we do it for a random half of the queries, no head has an effect on average, and all else
+# (sizes, heads that go together) stays as it is.
+#
+# ## Exercise 2: build that null
+#
+# *Difficulty 3/5, importance 4/5, 15 minutes. What you shuffle decides what you test.*
+
+
+# %% tags=["stub"]
+def flip_by_query(effect, query_ids, rng):
+    """Turn the signs of all effects of a query, or of none, by one fair coin for each query.
+
+    effect : float array [head, pair], not to be changed.
+    query_ids : the query of each pair.
+    rng : a numpy Generator.
+    """
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def flip_by_query(effect, query_ids, rng):
+    """Turn the signs of all effects of a query, or of none, by one fair coin for each query."""
+    queries, place = np.unique(query_ids, return_inverse=True)
+    return effect * rng.choice([-1, 1], size=len(queries))[place]
+
+
+# %%
+me.checks.check_flip_by_query(flip_by_query)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# Pairs of a query are alike, and so are the heads of a pair. A null must keep what is alike together.
+#
+# </details>
+#
+# <details><summary>Hint 2: what to use</summary>
+#
+# `np.unique(query_ids, return_inverse=True)` numbers the queries; `rng.choice([-1, 1], size=...)`.
+#
+# </details>
+#
+# <details><summary>Hint 3: almost the code</summary>
+#
+# Draw one sign for each query, look each pair's up by its query's number, and multiply: the signs
+# have the shape [pair], the effects [head, pair].
+#
+# </details>
+
+# %% [markdown]
+# **Predict.** Of all heads, how many will have p < 0.05 in a data set without any effect: (a) none;
+# (b) three or four; (c) ten or more?
+
+# %%
+rng, counts = np.random.default_rng(0), {"p < 0.05": [], "q < 0.05": []}
+queries, place = np.unique(ids, return_inverse=True)
+nothing, one = np.zeros(len(ids)), np.ones(len(ids))
+for _ in range(me.tutorial.pick(60, 20)):
+    null = result.effect() * rng.choice([-1, 1], size=len(queries))[place]
+    found = me.stats.recovery(null, nothing, one, query_ids=ids, n_boot=200)
+    counts["p < 0.05"].append(int((found.p < 0.05).sum()))
+    counts["q < 0.05"].append(int((found.q < 0.05).sum()))
+
+# %% tags=["figure"] alt="Histogram over null data sets: how many heads have p below 0.05 without correction, and how many q below 0.05 with it."
+plt.figure(figsize=(7, 2.8), layout="constrained")
+bins = np.arange(-0.5, max(map(max, counts.values())) + 1)
+plt.hist(list(counts.values()), bins=bins, label=list(counts))
+plt.xlabel("heads that stand out although nothing is there")
+plt.ylabel("null data sets")
+plt.legend()
+plt.show()
+
+# %% [markdown]
+# In sentences, and beside them the real data:
+
+# %%
+for name, values in counts.items():
+    some = np.mean(np.array(values) > 0)
+    print(f"{name}: {np.mean(values):.1f} heads on average; any at all in {some:.0%} of the sets.")
+real = result.recovery()
+n_p, n_q = (real.p < 0.05).sum(), (real.q < 0.05).sum()
+print(f"In the real data: {n_p} and {n_q} of {real.p.size} heads.")
+
+# %% [markdown]
+# **Read.** Each count is one data set without any effect. Compare it with the last line. The corrected q
+# is never below p, which is easy to check:
+
+# %%
+assert (real.q >= real.p - 1e-12).all()
+
+# %% [markdown]
+# **Could this be an artefact?** A head without a dot is not a head without an effect: with few queries
+# few can pass. Say how small an effect you could have seen (`me.stats.minimum_detectable_effect`).
+#
+# ## See how a picture can mislead
+#
+# The authors of MechIR published their pairs and grids, and that is how one can learn from them. Read
+# soberly, the files show four things. The thousand pairs of each grade are those with the **largest
+# score change**, not a random sample. The grids are means of ratios. The terms of TDC were looked up
+# unstemmed in a stemmed lexicon, so about nine in ten are words that merely were not found. And the
+# cross-encoder's grids come from a model whose scoring head was wired wrongly; its four grades do not
+# resemble each other, while the bi-encoder's do.
+#
+# Selection on the outcome is easy to try. We take the *control*, of which we know that it does almost
+# nothing, and keep the quarter with the largest change.
+
+# %% tags=["figure"] alt="Three rows of score changes of the neutral control: all pairs, the quarter with the largest absolute change, the quarter with the largest rise."
+neutral, some = change["TFC1-control", "end"], pairs["TFC1-control", "end"]
+ids = np.array([pair.query_id for pair in some])
+quarter = max(4, len(neutral) // 4)
+kept = {"all pairs": slice(None), "largest |change|": np.argsort(-np.abs(neutral))[:quarter]}
+kept["largest rise"] = np.argsort(-neutral)[:quarter]
+me.plots.plot_score_change([(name, neutral[at], ids[at]) for name, at in kept.items()])
+plt.show()
+
+# %% [markdown]
+# It needs no data at all: the largest of anything are larger than all of it.
+
+# %%
+assert neutral[kept["largest rise"]].mean() >= neutral.mean()
+
+# %% [markdown]
+# **Read.** One set of edits that mean nothing, three "findings". The intervals of the lower rows are
+# honest about the pairs and say nothing about how the pairs came to be there.
+#
+# Selection has another effect, less visible: it keeps the small denominators out, so that even a mean of
+# ratios looks calm. Here is a grid made like the published ones, mean of ratios over the half of our
+# pairs that moved most.
+
+# %%
+size = np.abs(result.score_change())
+grid = result.select(size >= np.median(size)).recovery("mean_of_ratios").value
+everything = result.recovery().value
+r_all = np.corrcoef(moved_ratios.ravel(), everything.ravel())[0, 1]
+r_selected = np.corrcoef(grid.ravel(), everything.ravel())[0, 1]
+print(f"Mean of ratios against ratio of means, all pairs: r = {r_all:.2f}.")
+print(f"The same with the half that moved most: r = {r_selected:.2f}.")
+
+# %% [markdown]
+# A calm grid is therefore no proof of a sound sample: it describes the pairs that were kept, and a
+# reader would take it to describe the ranker.
+#
+# The next cell reads the published grids themselves, where you have them: give the folder with the
+# `.npy` and `.tsv.gz` files. [The study](../docs/study) re-derives each of the four statements.
+
+# %%
+published = ""  # @param {type:"string"}
+from pathlib import Path
+
+for path in sorted(Path(published).glob("*_head_all.npy")) if published else []:
+    grades = [np.load(str(path).replace("_all", f"_rel_{grade}")).ravel() for grade in range(4)]
+    r = np.corrcoef(grades)[np.triu_indices(4, 1)]
+    largest = np.abs(np.load(path)).max()
+    print(f"{path.name[:48]}: largest {largest:.2f}, grades agree {r.min():+.2f} to {r.max():+.2f}")
+for path in sorted(Path(published).glob("*.tsv.gz")) if published else []:
+    table = pd.read_csv(path, sep="\t")
+    largest = table.groupby("relevance")["qid"].agg(lambda q: q.value_counts(normalize=True).max())
+    print(f"{path.name[:48]}: one query supplies up to {largest.max():.0%} of a grade")
+
+# %% [markdown]
+# ## What you saw
+#
+# - You separated match, word and place with four edits, and answered the footnote for this ranker with
+#   a few printed lines.
+# - You took the control off a map, exchanged the filler, and changed the mean.
+# - You built data without effects and counted the heads that stand out in them.
+# - You made a finding out of nothing by choosing pairs by their outcome.
+#
+# **On your own**
+#
+# - Switch `kind` to `cat`. Which of the controls matters more there?
+# - Flip signs by pair in place of by query. How many heads "stand out" now?
+# - Select the quarter on half of the queries, and look at the change of the same quarter's documents
+#   under another edit. What is left of the effect?
+#
+# **Further reading**
+#
+# - Gelman and Loken, *The garden of forking paths*, 2013.
+# - Benjamini and Yekutieli, *The control of the false discovery rate in multiple testing under
+#   dependency*, Annals of Statistics 2001.
+# - Zhang and Nanda, *Towards best practices of activation patching*, ICLR 2024.
+# - Next: [07, paths and gradients](07_paths_and_gradients.ipynb)

@@ -1,0 +1,442 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Follow paths, and trust gradients as far as they go
+#
+# **What you will do.** First we find out how heads work *together*, on a ranker whose mechanism was
+# built by hand, so that the answer is known; then on a real one. After that we estimate all patches
+# at once from a gradient, and look for the place where the estimate is wrong.
+#
+# **What you will learn**
+#
+# - the difference between what a head does in all (its **total effect**) and what it does by itself
+#   (its **direct effect**);
+# - to patch a single path from one head to another, or to the score, and to read a circuit off it;
+# - **attribution patching**: one gradient for all heads, and what it assumes;
+# - why an estimate of "no effect" is the one to distrust.
+#
+# **What you need.** 60 minutes, and notebook 03 (the three runs). No GPU, no network.
+
+# %% [markdown]
+# `Cat("planted")` is an ordinary BERT cross-encoder, except that nobody trained it: every weight was
+# written down so that it computes term matching by a mechanism that we know. The second ranker is a
+# real one; the form takes any other of a post-LN family.
+
+# %% tags=["parameters"]
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+import mechir_edu as me
+from mechir_edu.gradients import approximation_error
+
+kind = "dot"  # @param ["dot", "cat"]
+ranker_name = "embedded"  # @param {type:"string"}
+collection_name = "embedded"  # @param {type:"string"}
+planted = me.Cat("planted")
+ranker = {"dot": me.Dot, "cat": me.Cat}[kind](ranker_name)
+collection = me.load_collection(collection_name)
+
+# %% [markdown]
+# ## Start with one toy pair
+#
+# The planted ranker in action: a query word raises the score, a word of the same shape does not.
+
+# %%
+query, passage = "how do volcanoes erupt", "Molten rock rises until the pressure breaks the crust."
+texts = [passage, f"{passage} volcanoes", f"{passage} violinists"]
+for text, score in zip(texts, planted.score(query, texts), strict=True):
+    print(f"{score:+.4f}  {text}")
+
+# %% [markdown]
+# ## Patch its heads, in both directions
+#
+# **Predict.** Putting the perturbed run's heads into the baseline asks what is *enough* to raise the
+# score; the reverse asks what is *needed* for it. Will the two maps be (a) equal, (b) different?
+
+# %% tags=["figure"] alt="Two heat maps of the planted ranker's heads: perturbed into baseline on the left, baseline into perturbed on the right."
+pairs = me.make_pairs(collection, "TFC1", n=me.tutorial.pick(16, 8), seed=0)
+directions = ["perturbed_to_baseline", "baseline_to_perturbed"]
+figure, axes = plt.subplots(1, 2, figsize=(13, 3), layout="constrained")
+total = {}
+for direction, ax in zip(directions, axes, strict=True):
+    total[direction] = me.patch(planted, pairs, direction=direction, progress=False).recovery()
+    me.plots.plot_heads(total[direction], ax=ax, limit=1).set_title(direction.replace("_", " "))
+plt.show()
+
+# %%
+print(me.plots.alt_text(total[directions[1]], title="Baseline into perturbed"))
+me.plots.top_heads(total[directions[1]]).round(2)
+
+# %% [markdown]
+# **Read.** Three heads matter, the others are at exactly 0. Compare the lowest of the three in the two
+# maps.
+#
+# <details><summary>What we see</summary>
+#
+# One head in the first layers recovers less than half when its output is put *in*, and everything when
+# it is taken *out*. It is not enough, but nothing goes without it. Something after it must need it.
+#
+# </details>
+#
+# **Could this be an artefact?** The direction is a choice, and here it doubles a head's importance.
+# That is why a result always carries its direction.
+#
+# ## Follow one path
+#
+# **Path patching** changes one edge and nothing else: the **sender**'s output reaches the **receiver**
+# through the residual stream, while every other head says what it said before. Here the paths between
+# the three heads, in the second direction.
+#
+# **Predict.** Three heads in three layers: a chain A→B→C, or also a shortcut A→C?
+
+# %% tags=["figure"] alt="Heat map of recovery per path among the three planted heads: rows are senders, columns receivers."
+places = np.argwhere(np.abs(total[directions[0]].value) > 0.05)
+heads = [(int(layer), int(head)) for layer, head in places]
+options = {"direction": directions[1], "progress": False}
+paths = me.path_patch(planted, pairs, senders=heads, receivers=heads, **options)
+me.plots.plot_paths(paths.matrix(), paths.senders, paths.receivers, limit=1)
+plt.show()
+
+# %%
+matrix, direct = paths.matrix(), paths.direct()
+for i, sender in enumerate(heads):
+    found = [f"to {heads[j]} {matrix.value[i, j]:.2f}" for j in range(i + 1, len(heads))]
+    print(f"From {sender}: {', '.join(found + [f'straight to the score {direct.value[i]:.2f}'])}")
+
+# %% [markdown]
+# **Read.** A row is who speaks, a column who listens. Look at the first row: it has two entries.
+#
+# <details><summary>What we see</summary>
+#
+# There is a chain and a shortcut. The first head speaks to the second and to the third, the second to
+# the third, and only the third speaks to the score.
+#
+# </details>
+#
+# A head listens in three ways: it uses what it reads to decide where to look (**q**, **k**), or hands it
+# on (**v**). A path can enter by one of them alone.
+
+# %%
+for via in ("q", "k", "v"):
+    only = me.path_patch(planted, pairs, senders=heads, receivers=heads, via=via, **options)
+    found = only.matrix(n_boot=200).value
+    said = [f"{heads[i]} to {heads[j]} {found[i, j]:.2f}" for i, j in np.argwhere(found > 0.05)]
+    print(f"through {via}:", "; ".join(said) or "nothing")
+
+# %% [markdown]
+# Now we may look at the answer. The first head (*match*) marks document words that equal a query word;
+# the second (*idf*) looks the word's rarity up, but only where the mark tells it to look: that is its
+# q. The third (*aggregate*) lets `[CLS]` collect both: that is its v.
+
+# %%
+assert set(heads) == planted.planted_heads
+print("The planted heads:", sorted(planted.planted_heads))
+
+# %% [markdown]
+# **Could this be an artefact?** Here the shortcut and the detour of the first head add up to its total
+# effect, because the ranker was built to be nearly linear. Do not expect it elsewhere.
+#
+# ## Exercise 1: read a circuit
+#
+# *Difficulty 2/5, importance 3/5, 10 minutes. A circuit is a set of edges; this makes it one.*
+
+
+# %% tags=["stub"]
+def read_circuit(matrix, senders, receivers, at_least):
+    """The set of (sender, receiver) whose recovery is `at_least` or more in absolute value.
+
+    matrix : float array [sender, receiver].
+    senders, receivers : lists of (layer, head) along its axes.
+    """
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def read_circuit(matrix, senders, receivers, at_least):
+    """The set of (sender, receiver) whose recovery is `at_least` or more in absolute value."""
+    places = np.argwhere(np.abs(matrix) >= at_least)
+    return {(senders[row], receivers[column]) for row, column in places}
+
+
+# %%
+me.checks.check_read_circuit(read_circuit)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# Find the cells that are far enough from zero, on either side, and give them their heads' names.
+#
+# </details>
+#
+# <details><summary>Hint 2: what to use</summary>
+#
+# `np.argwhere` gives (row, column) of the cells where a condition holds.
+#
+# </details>
+#
+# <details><summary>Hint 3: almost the code</summary>
+#
+# `np.argwhere(np.abs(matrix) >= at_least)`, then `(senders[row], receivers[column])` for each.
+#
+# </details>
+
+# %% [markdown]
+# ## Do the same in a real ranker
+#
+# We patch every head of the real ranker as in notebook 04 (its total effect), then only its direct path
+# to the score.
+#
+# **Predict.** Do the heads of the first layers reach the score by themselves?
+
+# %% tags=["figure"] alt="Two heat maps of the real ranker's heads on one scale: total effect on the left, direct effect on the score on the right."
+some = pairs[: me.tutorial.pick(12, 8)]
+exact = me.patch(ranker, some, progress=False)
+straight = me.path_patch(ranker, some, receivers=[], direction=exact.direction, progress=False)
+by_head = straight.direct().value.reshape(ranker.n_layers, ranker.n_heads)
+figure, axes = plt.subplots(1, 2, figsize=(15, 3.6), layout="constrained")
+limit = np.abs(exact.recovery().value).max()
+me.plots.plot_heads(exact.recovery(), ax=axes[0], limit=limit).set_title("total")
+me.plots.plot_heads(by_head, ax=axes[1], limit=limit).set_title("direct to the score")
+plt.show()
+
+# %%
+print(me.plots.alt_text(exact.recovery(), title="Total effect"))
+last = by_head[-1].sum() / by_head.sum()
+print(f"The last layer's heads have {last:.0%} of all direct effects.")
+me.plots.top_heads(exact.recovery()).round(3)
+
+# %% [markdown]
+# **Read.** One scale. Compare layer by layer: what is on the left and not on the right works through
+# other heads.
+#
+# <details><summary>What we see</summary>
+#
+# In the embedded bi-encoder heads of the middle layers matter in all and hardly at all by themselves:
+# somebody listens to them. The last layer's total is nearly its direct effect, for behind it there is
+# only an MLP.
+#
+# </details>
+#
+# So who listens? We take the head with the largest total effect below the last layer, and ask all heads
+# above it.
+
+# %%
+below = np.abs(exact.recovery().value[:-1])
+sender = tuple(int(at) for at in np.unravel_index(below.argmax(), below.shape))
+above = [
+    (layer, head)
+    for layer in range(sender[0] + 1, ranker.n_layers)
+    for head in range(ranker.n_heads)
+]
+options = {"senders": [sender], "receivers": above, "direction": exact.direction, "progress": False}
+heard = me.path_patch(ranker, some, **options).matrix()
+for place in np.argsort(-np.abs(heard.value[0]))[:3]:
+    span = f"[{heard.low[0, place]:+.4f}, {heard.high[0, place]:+.4f}]"
+    print(f"{sender} to {above[place]}: {heard.value[0, place]:+.4f} {span}")
+
+# %% [markdown]
+# **Could this be an artefact?** A single path is a small thing, and there are many: no interval here is
+# corrected for having looked at all of them but `q` (`heard.q`). And "by itself" leaves open what the
+# MLPs between do. By default they repeat what they said (`mlps="frozen"`); they may also answer:
+
+# %%
+options |= {"receivers": [above[place] for place in np.argsort(-np.abs(heard.value[0]))[:3]]}
+for mlps in ("frozen", "recomputed"):
+    values = me.path_patch(ranker, some, mlps=mlps, **options).matrix().value[0]
+    print(f"MLPs {mlps:<10}:", ", ".join(f"{value:+.4f}" for value in values))
+
+# %% [markdown]
+# If the two lines disagree, the path runs through MLPs, and a report has to say which one it means.
+#
+# ## Estimate all patches from one gradient
+#
+# Exact patching runs the ranker once for every head. Near the recipient's run the score is almost
+# linear in each z, so its gradient foretells every patch:
+#
+# > estimated effect = (donor's z − recipient's z) · gradient of the score at the recipient
+#
+# Two forward passes and one backward pass, for all heads together.
+#
+# ## Exercise 2: write the estimate
+#
+# *Difficulty 3/5, importance 4/5, 10 minutes. It is one line, and every sign in it matters.*
+
+
+# %% tags=["stub"]
+def attribution(recipient_z, donor_z, gradient):
+    """Estimated effect of patching each head, [head].
+
+    All three : float tensors [pos, head, d_head]; the gradient is that of the recipient's score.
+    """
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def attribution(recipient_z, donor_z, gradient):
+    """Estimated effect of patching each head, [head]."""
+    return ((donor_z - recipient_z) * gradient).sum(dim=(0, 2))
+
+
+# %%
+me.checks.check_attribution(attribution)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# A step times a slope, for each number in z; then add up what belongs to one head.
+#
+# </details>
+#
+# <details><summary>Hint 2: what to use</summary>
+#
+# Subtraction, `*`, and `.sum(dim=...)` with a tuple of axes.
+#
+# </details>
+#
+# <details><summary>Hint 3: almost the code</summary>
+#
+# `(donor_z - recipient_z) * gradient`, summed over positions (axis 0) and d_head (axis 2).
+#
+# </details>
+
+# %% [markdown]
+# **Predict.** How well will the estimate rank the real ranker's heads? As a correlation: (a) 0.5;
+# (b) 0.8; (c) above 0.95?
+
+# %% tags=["figure"] alt="Scatter plot: exact effect of each head of the real ranker on the horizontal axis, its estimate by gradient on the vertical one, with the diagonal."
+options = {"direction": exact.direction, "progress": False}
+estimate = me.patch(ranker, some, method="gradient", **options)
+error = approximation_error(estimate, exact)
+x, y = (result.effect().mean(axis=-1).ravel() for result in (exact, estimate))
+plt.figure(figsize=(4.4, 4), layout="constrained")
+plt.axline((0, 0), slope=1, color="0.7")
+plt.plot(x, y, "o", markersize=4)
+plt.xlabel("exact effect of a head (score units)")
+plt.ylabel("estimated effect")
+plt.show()
+
+# %%
+print(
+    f"Pearson {error.pearson:.3f}, Spearman {error.spearman:.3f}; the estimate's ten best hold "
+    f"{error.overlap:.0%} of the exact ten best."
+)
+print(
+    f"Largest error: {error.largest:.5f} at head {error.worst}, where the exact effect is "
+    f"{exact.effect().mean(axis=-1)[error.worst]:+.5f}."
+)
+me.plots.top_heads(estimate.recovery()).round(3)
+
+# %% [markdown]
+# **Read.** On the line: estimate and truth agree. **Could this be an artefact?** Of an edit that is
+# small: one word among sixty moves every z a little, and a little is where a tangent holds. So we look
+# where it need not.
+#
+# ## Find the place where it misleads
+#
+# The planted ranker again, taking the match *out* (baseline into perturbed).
+
+# %%
+taken_out = {"direction": directions[1], "progress": False}
+estimated = me.patch(planted, pairs, method="gradient", **taken_out).recovery().value
+for head in heads:
+    print(f"{head}: exact {total[directions[1]].value[head]:.2f}, estimated {estimated[head]:.2f}")
+
+# %% [markdown]
+# The first head's estimate is far too small. To see why, we walk from the recipient's z to the donor's
+# in small steps, and watch the score. First the two runs of one pair, and what the donor's head says:
+
+# %%
+(layer, head), name = heads[0], f"blocks.{heads[0][0]}.attn.hook_z"
+(one,) = me.align(pairs[:1], planted.tokenizer, kind="cat").aligned
+recipient, donor = (torch.tensor(ids)[None] for ids in (one.perturbed_ids, one.baseline_ids))
+types = torch.tensor(one.token_type_ids)[None]
+_, cache = planted.run_with_cache(input_ids=donor, token_type_ids=types, names_filter=name)
+donor_z = cache[name][:, :, head]
+
+# %% [markdown]
+# Then a hook that goes a different share of the way in each row of a batch. The gradient is the slope at
+# the very start of the walk.
+
+# %%
+steps = torch.linspace(0, 1, 41)
+
+
+def go_over(z, hook):
+    z = z.clone()
+    z[:, :, head] += steps[:, None, None] * (donor_z - z[:, :, head])
+    return z
+
+
+rows = {"input_ids": recipient.expand(41, -1), "token_type_ids": types.expand(41, -1)}
+scores = planted.run_with_hooks(**rows, fwd_hooks=[(name, go_over)]).detach().numpy()
+
+# %% [markdown]
+# **Predict.** Will the score (a) follow the tangent, (b) bend slowly away from it, (c) leave it at once?
+
+# %% tags=["figure"] alt="Score of the planted ranker as the match head goes from recipient to donor: a gentle slope, then a steep drop away from the tangent at the start."
+slope = (scores[1] - scores[0]) / steps[1].item()
+plt.figure(figsize=(6, 3), layout="constrained")
+plt.plot(steps, scores, label="the score")
+plt.plot(steps, scores[0] + slope * steps.numpy(), "--", label="what the gradient foretells")
+plt.xlabel("share of the way from the recipient's z to the donor's")
+plt.ylabel("relevance score")
+plt.legend()
+plt.show()
+
+# %%
+effect = scores[-1] - scores[0]
+print(f"Exact effect {effect:+.4f}, foretold {slope:+.4f}: {slope / effect:.0%} of it.")
+
+# %% [markdown]
+# **Read.** Follow the line until it leaves the tangent.
+#
+# <details><summary>What we see</summary>
+#
+# At first only the shortcut loses anything, in proportion. Then the second head, which was told where to
+# look, loses its mark and turns away within a few steps: its softmax was **saturated**, and a saturated
+# softmax has no slope. The gradient cannot know what waits behind the edge.
+#
+# </details>
+#
+# **Could this be an artefact?** We built a ranker that saturates. Trained ones do it too, where a head
+# is very sure of itself. The remedy costs little: let the gradient rank, then patch the leaders exactly
+# (`method="screened"`), and check that nobody left out could belong to them.
+
+# %%
+screened = me.patch(planted, pairs, method="screened", top_k=3, **taken_out)
+report = screened.provenance["screening"]
+print(
+    f"{int(screened.exact.sum())} of {screened.exact.size} heads patched exactly; "
+    f"check passed: {report['passed']}."
+)
+print({head: round(float(screened.recovery().value[head]), 2) for head in heads})
+
+# %% [markdown]
+# ## What you saw
+#
+# - You read a circuit of three heads off a matrix of paths, and the construction agreed.
+# - You saw that what is enough and what is needed are two maps.
+# - You split the real ranker's total effects into direct ones and those that other heads hand on.
+# - You estimated every patch from one gradient, measured how good that was, and saw where it fails.
+#
+# **On your own**
+#
+# - Walk with a head of the real ranker. Is the line straight?
+# - Build another planted ranker, `mechir_edu.planted.build(seed=1)`, and find its circuit blind.
+# - Patch `site="pattern"` by gradient and exactly. Is attention the harder case?
+#
+# **Further reading**
+#
+# - Wang et al., *Interpretability in the wild*, ICLR 2023; Goldowsky-Dill et al., *Localizing model
+#   behavior with path patching*, 2023.
+# - Nanda, *Attribution patching*, 2023; Kramár, Lieberum, Shah and Nanda, *AtP\**, 2024.
+# - [How the planted ranker is built](../mechir_edu/planted.py), and
+#   [what exactly a path is](../mechir_edu/paths.py) in a post-LN encoder.
+# - Next: [08, intervene](08_intervene.ipynb)

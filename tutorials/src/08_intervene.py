@@ -1,0 +1,422 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Intervene and measure the ranking
+#
+# **What you will do.** So far we asked what a head does to the score of a pair. Now we change heads for
+# every text the ranker reads, and ask what becomes of its *rankings*: does a searcher notice?
+#
+# **What you will learn**
+#
+# - to knock out, scale and steer heads, for a whole collection;
+# - to measure nDCG@10 before and after, with a paired interval over queries;
+# - to compare with heads drawn at random, and with a gentler knockout;
+# - to choose on some queries and report on others; and what repairing one failure costs elsewhere.
+#
+# **What you need.** 45 minutes, and notebooks 03 and 06. No GPU, no network.
+
+# %% [markdown]
+# An evaluation re-ranks all judged passages of the queries. With TREC DL (by its id, online) take a GPU
+# or an espresso.
+
+# %% tags=["parameters"]
+import matplotlib.pyplot as plt
+import numpy as np
+
+import mechir_edu as me
+from mechir_edu.directions import head_direction
+from mechir_edu.evaluation import Comparison
+
+kind = "dot"  # @param ["dot", "cat"]
+ranker_name = "embedded"  # @param {type:"string"}
+collection_name = "embedded"  # @param {type:"string"}
+ranker = {"dot": me.Dot, "cat": me.Cat}[kind](ranker_name)
+collection = me.load_collection(collection_name)
+
+# %% [markdown]
+# ## Start with one query and two passages
+#
+# The first passage answers without a word of the query, the second has the words and no answer. An
+# **intervention** is a small frozen object; `ranker.under(...)` is the same ranker with it.
+
+# %%
+query = "how to stop hiccups"
+texts = [
+    "Hold your breath and swallow three times; the spasm of the diaphragm usually ends.",
+    "How to stop a train: hiccups in the signal are reported to the driver.",
+]
+for factor in (0, 1, 2):
+    scaled = ranker.under(me.Scale([(ranker.n_layers - 1, 5)], factor))
+    print(f"one head times {factor}: answer and lookalike", scaled.score(query, texts).round(3))
+
+# %% [markdown]
+# A factor of 1 changes nothing, and afterwards the hooks are gone. Always test that the instrument is
+# silent when it should be:
+
+# %%
+plain_scores = ranker.score(query, texts)
+unchanged = ranker.under(me.Scale([(0, 0)], 1.0)).score(query, texts)
+assert np.allclose(unchanged, plain_scores, atol=1e-5)
+
+# %% [markdown]
+# ## Measure the ranker as it is
+#
+# **nDCG@10** rewards relevant passages near the top: 1 for the best possible order. We split the queries
+# in two: **learn**, where we choose heads and factors, and **test**, where we report. Who chooses and
+# reports on the same queries reports his luck.
+
+# %%
+query_ids = list(collection.queries)[: me.tutorial.pick(24, 8)]
+is_learn = np.arange(len(query_ids)) % 2 == 0
+learn = {query_id for query_id, chosen in zip(query_ids, is_learn, strict=True) if chosen}
+print(f"{len(learn)} queries to learn from, {len(query_ids) - len(learn)} to test on.")
+
+# %%
+options = {"query_ids": query_ids, "progress": False}
+plain = me.evaluate(ranker, collection, **options)
+plain.summary().round(3)
+
+# %% [markdown]
+# The interval is over queries: it says how much the mean would differ with other queries of this kind.
+# It is wide, and yet small effects can be seen below, because we will compare *the same* queries before
+# and after. One hard query pulls both sides down alike.
+#
+# RR(rel=2)@10, the second row, is one over the rank of the first passage of grade 2 or better.
+#
+# ## Choose heads
+#
+# The heads that carry TFC1's added term, found on the learning queries alone. A gradient is enough to
+# choose (notebook 07).
+
+# %%
+pairs = [p for p in me.make_pairs(collection, "TFC1", n=200, seed=0) if p.query_id in learn]
+found = me.patch(ranker, pairs[:24], method="gradient", progress=False)
+table = me.plots.top_heads(found.recovery(), k=6)
+heads = [(int(layer), int(head)) for layer, head in zip(table["layer"], table["head"], strict=True)]
+table.round(3)
+
+# %% [markdown]
+# ## Exercise 1: draw heads to compare with
+#
+# *Difficulty 2/5, importance 5/5, 10 minutes. Knocking out any six heads hurts. The question is whether
+# these six hurt more.*
+
+
+# %% tags=["stub"]
+def random_heads(heads, n_heads, rng):
+    """As many other heads as there are in `heads`, each in the same layer, none twice.
+
+    heads : list of (layer, head).
+    n_heads : heads of a layer.
+    rng : a numpy Generator.
+    Returns a list of (layer, head).
+    """
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def random_heads(heads, n_heads, rng):
+    """As many other heads as there are in `heads`, each in the same layer, none twice."""
+    drawn = []
+    for layer in sorted({layer for layer, _ in heads}):
+        taken = {head for at, head in heads if at == layer}
+        free = [head for head in range(n_heads) if head not in taken]
+        drawn += [(layer, int(head)) for head in rng.choice(free, len(taken), replace=False)]
+    return drawn
+
+
+# %%
+me.checks.check_random_heads(random_heads)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# Heads of late layers matter more than early ones, whatever they do. So the comparison must keep the
+# layers and exchange only the heads.
+#
+# </details>
+#
+# <details><summary>Hint 2: what to use</summary>
+#
+# `rng.choice(free, size, replace=False)` for each layer.
+#
+# </details>
+#
+# <details><summary>Hint 3: almost the code</summary>
+#
+# For each layer: `taken` are its heads in `heads`, `free` the others below `n_heads`; draw `len(taken)`
+# of `free`, and add `(layer, head)` for each.
+#
+# </details>
+
+# %% [markdown]
+# ## Knock the heads out
+#
+# A **knockout** replaces what a head says (its z) by zeros, everywhere and for every text. Zeros are far
+# from anything the next layer has seen, so damage is overstated; replacing z by the head's own **mean**
+# takes away only what differs between texts.
+#
+# **Predict.** Without its term-matching heads, does nDCG@10 (a) collapse, (b) lose a few hundredths,
+# (c) rise?
+
+# %%
+rng, others = np.random.default_rng(0), []
+for layer in sorted({layer for layer, _ in heads}):
+    free = [head for head in range(ranker.n_heads) if (layer, head) not in heads]
+    wanted = sum(at == layer for at, _ in heads)
+    others += [(layer, int(head)) for head in rng.choice(free, wanted, replace=False)]
+
+# %%
+usual = tuple(collection.sample(32, seed=1).judged)
+tried = {
+    "chosen heads, zero": me.Knockout(heads),
+    "chosen heads, mean": me.Knockout(heads, to="mean", over=usual),
+    "other heads, zero": me.Knockout(others),
+    "chosen heads, half": me.Scale(heads, 0.5),
+    "chosen heads, twice": me.Scale(heads, 2.0),
+}
+
+# %% [markdown]
+# `Comparison` pairs the queries: what makes a query hard is there before and after, and cancels out. For
+# a single intervention, `me.compare(ranker, collection, intervention)` does both evaluations at once; we
+# have five, and evaluate the plain ranker only once.
+
+# %%
+compared = {}
+for name, change in tried.items():
+    after = me.evaluate(ranker, collection, intervention=change, **options)
+    compared[name] = Comparison(plain, after)
+
+# %% tags=["figure"] alt="Change of nDCG at ten for each intervention, with paired intervals over queries; zero is no change."
+found = {name: one.difference("nDCG@10") for name, one in compared.items()}
+plt.figure(figsize=(7, 2.8), layout="constrained")
+for place, one in enumerate(found.values()):
+    plt.plot([one.low, one.high], [place, place], color="0.4", linewidth=3)
+    plt.plot(one.value, place, "o", color="black")
+plt.axvline(0, color="0.6", linestyle=":")
+plt.yticks(range(len(found)), found)
+plt.xlabel("change of nDCG@10 (after minus before)")
+plt.gca().invert_yaxis()
+plt.show()
+
+# %%
+for name, one in found.items():
+    print(f"{name}: {one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}], p = {one.p:.2f}")
+
+# %% [markdown]
+# **Read.** One row per intervention; the bar is the interval of the mean difference over queries. A bar
+# that crosses the dotted line leaves the question open.
+#
+# <details><summary>What we see</summary>
+#
+# Six heads of seventy-two carry a large share of TFC1's score change, and yet the rankings of the
+# embedded bi-encoder hardly move without them. What a head does to a score need not be what a ranking
+# rests on: a change that lifts all candidates alike changes no order, and other heads hold the rest.
+#
+# </details>
+#
+# **Could this be an artefact?** Of the collection: nine candidates a query make ranking easy, and leave
+# little to lose. Of power: the interval says which losses we could not have seen. Of the kind of
+# knockout: compare the first two rows.
+#
+# ## Exercise 2: choose without peeking
+#
+# *Difficulty 2/5, importance 5/5, 10 minutes. The best of many factors is always better than none, on
+# the queries that chose it.*
+
+
+# %% tags=["stub"]
+def choose_factor(change, factors, is_chosen_on):
+    """The best factor on some queries, and its mean change on the others.
+
+    change : float array [factor, query], change of nDCG@10.
+    factors : the factors tried, along the first axis.
+    is_chosen_on : bool array [query], True where the factor may be chosen.
+    Returns (factor, mean change on the other queries).
+    """
+    raise NotImplementedError
+
+
+# %% tags=["solution"]
+def choose_factor(change, factors, is_chosen_on):
+    """The best factor on some queries, and its mean change on the others."""
+    best = change[:, is_chosen_on].mean(axis=1).argmax()
+    return factors[best], change[best, ~is_chosen_on].mean()
+
+
+# %%
+me.checks.check_choose_factor(choose_factor)
+
+# %% [markdown]
+# <details><summary>Hint 1: the idea</summary>
+#
+# Two means for each factor, over two sets of queries. One decides, the other is what you report.
+#
+# </details>
+#
+# <details><summary>Hint 2: what to use</summary>
+#
+# A boolean mask on the second axis, its opposite `~mask`, and `argmax`.
+#
+# </details>
+#
+# <details><summary>Hint 3: almost the code</summary>
+#
+# `best = change[:, mask].mean(axis=1).argmax()`, then `factors[best]` and the mean of that row where the
+# mask is False.
+#
+# </details>
+
+# %%
+by_factor = {0.0: "chosen heads, zero", 0.5: "chosen heads, half", 2.0: "chosen heads, twice"}
+change = {factor: compared[name].change("nDCG@10") for factor, name in by_factor.items()}
+best = max(change, key=lambda factor: change[factor][is_learn].mean())
+on_learn, on_test = change[best][is_learn].mean(), change[best][~is_learn].mean()
+print(
+    f"Best factor on the learning queries: {best} ({on_learn:+.4f}); on the others {on_test:+.4f}."
+)
+
+# %% [markdown]
+# The first number has been chosen to be large. If the second is smaller, that is the usual thing, and it
+# has a name, *regression to the mean*. If it has the other sign, the choice was noise.
+#
+# ## Steer
+#
+# Steering adds a direction. We take what TFC1 adds to these heads on average ("one more query term is
+# here") and give it to every passage.
+#
+# **Predict.** All scores will change. Will the order?
+
+# %%
+direction = head_direction(ranker, pairs[:12], heads)
+side = {"side": "document"} if kind == "dot" else {}
+steer = me.Steer(heads, direction, strength=20.0, **side)
+steered = me.evaluate(ranker, collection, intervention=steer, **options)
+
+# %%
+moved = [steered.run[q][doc] - plain.run[q][doc] for q in plain.run for doc in plain.run[q]]
+one = Comparison(plain, steered).difference("nDCG@10")
+print(f"Scores change by {np.mean(moved):+.4f} on average, spread {np.std(moved):.4f}.")
+print(f"nDCG@10 changes by {one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}].")
+
+# %% [markdown]
+# A push that all passages get alike cannot reorder them; only the spread can. Steering is easy to
+# *demonstrate* (the score goes up!) and hard to make useful.
+#
+# ## Repair one failure
+#
+# We look for the query where a passage of grade 0 leads most over the best answer (or, if that never
+# happens, comes nearest), and ask of every head: does silencing it narrow the gap?
+
+# %%
+gaps = {}
+for query_id, run in plain.run.items():
+    grades = collection.qrels[query_id]
+    wrong = max((doc for doc in run if grades[doc] == 0), key=run.get)
+    right = max((doc for doc in run if grades[doc] == 3), key=run.get)
+    gaps[query_id, right, wrong] = run[wrong] - run[right]
+failure, right, wrong = max(gaps, key=gaps.get)
+
+# %%
+failed = collection.texts([right, wrong])
+print("Query:", collection.queries[failure])
+print(f"Grade 3, {plain.run[failure][right]:.3f}: {failed[right][:80]} ...")
+print(f"Grade 0, {plain.run[failure][wrong]:.3f}: {failed[wrong][:80]} ...")
+
+# %% [markdown]
+# The usual suspect is a lookalike: words of the query in another sense. Every head is silenced once, for
+# these two passages only.
+
+# %%
+gain = np.zeros((ranker.n_layers, ranker.n_heads))
+for layer, head in np.ndindex(gain.shape):
+    silent = ranker.under(me.Scale([(layer, head)], 0.0))
+    a, b = silent.score(collection.queries[failure], [failed[right], failed[wrong]])
+    gain[layer, head] = gaps[failure, right, wrong] - (b - a)
+
+# %%
+culprits = [divmod(int(i), ranker.n_heads) for i in np.argsort(-gain.ravel())[:4]]
+print(f"The lookalike leads by {gaps[failure, right, wrong]:+.3f}. Silencing one of", culprits)
+print("narrows that by", [round(float(gain[at]), 3) for at in culprits])
+
+# %% [markdown]
+# Note what we are doing: with seventy-two heads and one pair of passages, *some* head will help, whether or
+# not it has anything to do with lookalikes. So this is a guess, and it wants a test. We silence the best
+# four at once, look at the whole ranking of that query, and then at all the other queries.
+#
+# **Predict.** Does the repair, on the other queries, (a) help too, (b) do nothing, (c) cost something?
+
+# %% tags=["figure"] alt="Ranks of the failed query's passages before and after four heads are silenced, a line for each passage, darker for higher grades."
+repair = me.Scale(culprits, 0.0)
+judged = collection.texts(plain.run[failure])
+before, after = (
+    scorer.score(collection.queries[failure], list(judged.values()))
+    for scorer in (ranker, ranker.under(repair))
+)
+grades = [collection.qrels[failure][doc_id] for doc_id in judged]
+me.plots.plot_ranking(before, after, list(judged.values()), relevance=grades)
+plt.show()
+
+# %%
+repaired = Comparison(
+    plain, me.evaluate(ranker, collection, intervention=repair, **options)
+).change("nDCG@10")
+is_rest = np.array(plain.query_ids) != failure
+price = me.stats.mean_change(repaired[is_rest], query_ids=np.array(plain.query_ids)[is_rest])
+print(f"nDCG@10 of the failed query: {repaired[~is_rest][0]:+.4f}.")
+print(f"On the {price.n_queries} others: {price.value:+.4f} [{price.low:+.4f}, {price.high:+.4f}].")
+
+# %% [markdown]
+# **Read.** Lines that go up are passages that gained ranks; dark ones should.
+#
+# <details><summary>What we see</summary>
+#
+# One can nearly always find heads whose silence improves one ranking: there are seventy-two to choose
+# from and one query to please. The last line says what that is worth: the other queries did not ask for
+# it. A repair is one if it holds where it was not fitted.
+#
+# </details>
+#
+# **Could this be an artefact?** The repair was chosen on the very query it repairs. That number is not a
+# result; the line below it is.
+#
+# The panel lets you turn heads up and down and watch a ranking; the figure above is its static twin.
+
+# %% tags=["figure"] alt="The same ranking with the four heads at double strength instead."
+louder = ranker.under(me.Scale(culprits, 2.0))
+doubled = louder.score(collection.queries[failure], list(judged.values()))
+me.plots.plot_ranking(before, doubled, list(judged.values()), relevance=grades)
+plt.show()
+
+# %% tags=["widget"]
+me.widgets.explore_intervention(ranker, collection, heads=heads)
+
+# %% [markdown]
+# ## What you saw
+#
+# - You knocked heads out, scaled and steered them, and measured nDCG@10 each time with an interval.
+# - You saw that heads which carry a score change need not carry a ranking.
+# - You compared with other heads of the same layers and with a mean knockout, and chose a factor
+#   without peeking.
+# - You repaired one failure and printed its price.
+#
+# **On your own**
+#
+# - Knock out the heads on one side only (`side="query"`). Which side do they work on?
+# - Repeat the repair for three other queries. Are the culprits the same heads?
+# - Switch `kind` to `cat`. Does a cross-encoder lean on its matching heads more?
+#
+# **Further reading**
+#
+# - Wang et al., *Interpretability in the wild*, ICLR 2023 (mean ablation).
+# - Turner et al., *Steering language models with activation engineering*, 2023.
+# - Smucker, Allan and Carterette, *A comparison of statistical significance tests for information
+#   retrieval evaluation*, CIKM 2007.
+# - [How interventions are written](../mechir_edu/interventions.py). Next:
+#   [09, your own](09_your_own.ipynb)

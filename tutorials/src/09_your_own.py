@@ -1,0 +1,340 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Bring your own
+#
+# **What you will do.** We go through a study of your own from end to end: a collection in three files,
+# a ranker of your choice, an axiom that nobody has tested, its control, the patching, a run that is too
+# long for a notebook, and the report.
+#
+# **What you will learn**
+#
+# - to read your own queries, passages and judgments;
+# - to load another ranker, and to know that its hooks can be trusted;
+# - to write an axiom and, before anything else, its control;
+# - to plan how many queries you need, and to run for hours without losing them;
+# - what to write down, so that somebody else can believe you.
+#
+# **What you need.** An hour or a week: the time is open. Notebooks 02, 03 and 06. No GPU, no network for
+# what stands here; a hub model or TREC DL needs one.
+
+# %% [markdown]
+# Everything below follows the form. Leave it as it is the first time, so that you know what should
+# happen; then put your own in.
+
+# %% tags=["parameters"]
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import mechir_edu as me
+
+kind = "dot"  # @param ["dot", "cat"]
+ranker_name = "embedded"  # @param {type:"string"}
+collection_name = "embedded"  # @param {type:"string"}
+
+# %% [markdown]
+# ## Bring a collection
+#
+# Three files are enough: queries and passages as `id<TAB>text` (or JSON lines), judgments as TREC's four
+# columns. Here is a very small one, of a library's help desk; write yours in the same form.
+
+# %%
+desk = {
+    "renew a book": ("Loans can be extended twice on the web page.", "We sell new books in May."),
+    "wifi password": ("Ask at the counter for access to the network.", "Passwords need a number."),
+    "late return fee": ("Each day overdue costs ten cents.", "Return tickets for the late train."),
+    "quiet study room": ("Silent places are on the third floor.", "We study quiet rooms."),
+}
+query_rows = [f"q{i}\t{query}" for i, query in enumerate(desk)]
+doc_rows = [f"d{i}{j}\t{text}" for i, two in enumerate(desk.values()) for j, text in enumerate(two)]
+judgments = [f"q{i} 0 d{i}{j} {3 - 3 * j}" for i in range(len(desk)) for j in range(2)]
+
+# %%
+files = {"queries.tsv": query_rows, "docs.tsv": doc_rows, "qrels.txt": judgments}
+for name, lines in files.items():
+    Path(name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+# %% [markdown]
+# And that is all that the toolkit needs:
+
+# %%
+own = me.load_collection(queries="queries.tsv", docs="docs.tsv", qrels="qrels.txt")
+sample = own.sample(8)
+print(
+    f"{len(own.queries)} queries, grades {own.grades()}, {len(sample.judged)} judged passages "
+    f"at hand, {len(sample.skipped)} skipped."
+)
+
+# %% [markdown]
+# A qrel whose passage is missing is skipped *and counted*. Look at that number before you look at
+# anything else: a study of the passages that happened to be there is a study of something else.
+#
+# Four queries teach nothing but the file format. From here on we use the collection of the form.
+
+# %%
+collection = me.load_collection(collection_name)
+judged = sum(len(docs) for docs in collection.qrels.values())
+print(
+    f"{collection.name}: {len(collection.queries)} queries, {judged} judgments, "
+    f"grades {collection.grades()}"
+)
+
+# %% [markdown]
+# ## Bring a ranker
+#
+# `me.Dot` and `me.Cat` take a folder or a hub id. When a ranker is loaded it *proves itself*: its scores
+# equal those of the Hugging Face model, an edit at each hook point changes the output, and the heads add
+# up to their block. A ranker that fails says which point and why. That takes a second, and spares you
+# maps that are zero because a hook was dead.
+
+# %%
+ranker = {"dot": me.Dot, "cat": me.Cat}[kind](ranker_name)
+print(ranker)
+print(f"{len(ranker.hook_dict)} hook points, for example {list(ranker.hook_dict)[5]!r}")
+print(f"weights {ranker.checksum[:12]}..., at most {ranker.max_length} tokens")
+
+# %%
+try:
+    me.Dot("my-model")  # a name that is neither a folder nor at the hub
+except (FileNotFoundError, OSError) as error:
+    print(type(error).__name__, "-", str(error)[:90])
+
+# %% [markdown]
+# Before you explain a ranker, ask whether it ranks: nobody needs an explanation of a broken one. The table
+# has the mean over queries with its interval; compare it with what the model's card promises. If it falls
+# far below, look first at the tokenizer, the pooling and the prompt, which a checkpoint may not say.
+
+# %%
+queries = list(collection.queries)[: me.tutorial.pick(18, 6)]
+quality = me.evaluate(ranker, collection, query_ids=queries, progress=False)
+assert (quality.values["nDCG@10"] <= 1).all()
+quality.summary().round(3)
+
+# %% [markdown]
+# ## Bring an axiom
+#
+# An axiom is a function that edits a document, and a sign: what should happen to the score. Ours says
+# that *a headline that repeats the query raises the score*. Write yours in the same way; it may take the
+# query or not.
+
+
+# %%
+@me.perturbation(expected_sign=1)
+def headline(document, query):
+    """Put the query above the document, as a headline."""
+    return f"{query.capitalize()}. {document}"
+
+
+print(headline("Loans can be extended twice on the web page.", "renew a book"))
+
+# %% [markdown]
+# Now the control, *before* any result is seen. What else does the edit change? It adds a headline. So the
+# control is a headline too, of another query: same form, same place, about as long, nothing to do with
+# this one. If you cannot think of a control, the axiom is not yet clear.
+
+# %%
+names = list(collection.queries.values())
+of_another = dict(zip(names, names[7:] + names[:7], strict=True))
+
+
+@me.perturbation(expected_sign=0)
+def other_headline(document, query):
+    """Put another query above the document."""
+    return f"{of_another[query].capitalize()}. {document}"
+
+
+# %%
+n = me.tutorial.pick(32, 12)
+pairs, controls = (
+    me.make_pairs(collection, edit, n, seed=0) for edit in (headline, other_headline)
+)
+print(f"{len(pairs)} pairs, {len(pairs.skipped)} skipped")
+print(pairs[0].perturbed[:70], "...")
+print(controls[0].perturbed[:70], "...")
+
+# %% [markdown]
+# The pairs are drawn evenly over grades, and with one seed the control uses the same documents.
+#
+# ## Look at the scores first
+#
+# **Predict.** How much of the headline's effect will the other headline have: (a) none; (b) half;
+# (c) the opposite sign?
+
+# %% tags=["figure"] alt="Two rows of score changes: the query as headline, and another query as headline, with means and intervals."
+change = {}
+for name, some in (("query as headline", pairs), ("another query", controls)):
+    scores = [ranker.score(pair.query, [pair.baseline, pair.perturbed]) for pair in some]
+    change[name] = np.diff(scores)[:, 0]
+ids = [pair.query_id for pair in pairs]
+me.plots.plot_score_change([(name, values, ids) for name, values in change.items()])
+plt.show()
+
+# %%
+sides = {"first_pairs": pairs, "second_pairs": controls}
+beyond = me.stats.contrast(*change.values(), **sides)
+print(f"Headline minus control: {beyond.value:+.3f} [{beyond.low:+.3f}, {beyond.high:+.3f}]")
+
+# %% [markdown]
+# **Read.** The interval of the difference is what the axiom claims; the first row alone is not.
+#
+# <details><summary>What we see</summary>
+#
+# The embedded bi-encoder likes the headline, and loses score by a headline about something else: the
+# document's one vector is pulled to where the headline points. The contrast is therefore larger than the
+# effect itself.
+#
+# </details>
+#
+# **Could this be an artefact?** Headlines of other queries differ in length and rarity. The built-in
+# controls (`me.AXIOMS`, names that end in `-control`) match both; a control of your own should come as
+# near as it can, and the report should say where it does not.
+#
+# ## Plan the size
+#
+# How many queries does it take to see an effect of a given size? A pilot tells how much queries differ,
+# and that fixes the answer.
+
+# %%
+for n_queries in (12, 43, 97):
+    smallest = me.stats.minimum_detectable_effect(
+        np.concatenate(list(change.values())) - np.repeat([v.mean() for v in change.values()], n),
+        query_ids=ids * 2,
+        n_pairs=10 * n_queries,
+        n_queries=n_queries,
+    )
+    print(f"{n_queries} queries with 10 pairs each: effects from {smallest:.4f} on")
+
+# %% [markdown]
+# More pairs of the same queries help little; more queries help. (43 and 54 are the queries of TREC DL
+# 2019 and 2020, 97 both together.)
+#
+# ## Patch
+#
+# Axiom and control in the same direction, so that they can be subtracted.
+
+# %% tags=["figure"] alt="Heat map of recovery per head for the headline axiom: rows are layers, columns heads."
+few = me.tutorial.pick(16, 8)
+options = {"direction": "perturbed_to_baseline", "progress": False}
+result = me.patch(ranker, pairs[:few], **options)
+me.plots.plot_heads(result.recovery())
+plt.show()
+
+# %%
+print(me.plots.alt_text(result.recovery(), title="Headline"))
+me.plots.top_heads(result.recovery()).round(3)
+
+# %% [markdown]
+# **Read.** Dots mark what stands after false-discovery control over the whole map. If there are none, say
+# so, and do not name heads.
+#
+# **Could this be an artefact?** Take the control off, and ask again with another filler: the gap here is
+# several words long, and the filler "a a a a" is a strange headline.
+
+# %%
+control = me.patch(ranker, controls[:few], **options)
+contrast = result.contrast(control).recovery
+me.plots.top_heads(contrast).round(3)
+
+# %% [markdown]
+# These are shares of what the headline does *beyond* another headline. Then the filler, by gradient:
+
+# %%
+neutral = me.patch(ranker, pairs[:few], method="gradient", filler="neutral", **options)
+plain = me.patch(ranker, pairs[:few], method="gradient", **options)
+shared = np.corrcoef(plain.effect().mean(-1).ravel(), neutral.effect().mean(-1).ravel())[0, 1]
+print(f'Maps with the fillers "a" and "neutral" correlate by {shared:.2f} over all heads.')
+
+# %% [markdown]
+# ## Run for hours
+#
+# A thousand pairs do not belong into a notebook. The command line writes a folder, shard by shard; stop
+# it, and the same command goes on where it was. For an axiom of the package it is one line, here with the
+# planted ranker and few pairs:
+
+# %%
+command = "patch --kind cat --model planted --axiom TFC1 --pairs 24 --shard-size 8 --out run"
+for attempt in ("first", "again"):
+    done = subprocess.run(
+        [sys.executable, "-m", "mechir_edu", *command.split()], capture_output=True
+    )
+    print(f"{attempt}: exit code {done.returncode}, files:", len(list(Path("run").rglob("*.npz"))))
+stored = me.PatchingResult.load("run")
+print(stored.scores.shape, stored.axes)
+
+# %% [markdown]
+# The second call found all shards done and computed nothing. For an axiom of your own, split the pairs
+# and save each part:
+
+# %%
+result.save("headline.npz")
+again = me.PatchingResult.load("headline.npz")
+assert np.array_equal(again.scores, result.scores)
+assert [pair.doc_id for pair in again.pairs] == [pair.doc_id for pair in result.pairs]
+
+# %% [markdown]
+# ## Report
+#
+# A result knows where it comes from. Hand it over together with the table; a picture alone cannot be
+# checked.
+
+# %%
+result.heads_table().round(4).to_csv("heads.csv", index=False)
+recovery = result.recovery()
+facts = {
+    "ranker": f"{ranker.name}, weights {ranker.checksum[:12]}",
+    "pairs": f"{recovery.n_pairs} of {recovery.n_queries} queries, {len(result.skipped)} skipped",
+    "direction, filler, method": f"{result.direction}, {result.filler!r}, {result.method}",
+    "recovery": f"{recovery.how}, {recovery.interval:.0%} intervals over queries",
+    "heads with q < 0.05": f"{int(recovery.significant().sum())} of {recovery.q.size}",
+    "versions": result.provenance.get("versions", "see the provenance"),
+}
+for name, fact in facts.items():
+    print(f"{name}: {fact}")
+
+# %% [markdown]
+# **The checklist.** Before you show a map to anybody, answer these in writing:
+#
+# 1. *Question.* Which axiom, which sign, from which source? Was it fixed before you looked?
+# 2. *Ranker.* Which weights (checksum), which pooling and similarity, does it rank well (nDCG@10)?
+# 3. *Pairs.* How were they drawn? Never by their score change. How many, of how many queries, how many
+#    were skipped and why?
+# 4. *Edit.* What was added, and what stands in the gap (filler)? Show three pairs in full.
+# 5. *Control.* What is the control, and what does the result look like minus the control?
+# 6. *Scores.* Mean score change with an interval over queries, before any map. If it cannot be told from
+#    zero, there is nothing to recover.
+# 7. *Map.* Direction, site, exact or estimated; ratio of means; intervals; corrected for all cells.
+# 8. *Robustness.* Another filler, the other direction, start and end, the other half of the queries,
+#    another collection. What changed?
+# 9. *Use.* Does an intervention on the named heads change a ranking (notebook 08), more than random heads
+#    do?
+# 10. *Limits.* What could you not conclude? How small an effect could you have seen?
+#
+# ## What you saw
+#
+# - You read a collection from three files and counted what was missing.
+# - You loaded a ranker that proves its hooks, and measured that it ranks.
+# - You wrote an axiom and its control, and printed the contrast with an interval before any map.
+# - You ran a study that can be stopped, and wrote down what it rests on.
+#
+# **On your own**
+#
+# - Put your model's id into the form. If it is refused, read why: it names the hook point.
+# - Test *a headline at the end of the document*. Is it the query or the place?
+# - Write the report of your study after the checklist, on one page.
+#
+# **Further reading**
+#
+# - [The axioms that are built in](../docs/axioms.md), with sources and controls.
+# - Geiger, Lu, Icard and Potts, *Causal abstractions of neural networks*, NeurIPS 2021.
+# - Fang, Tao and Zhai, *Diagnostic evaluation of information retrieval models*, TOIS 2011.
+# - Parry, Chen, Eickhoff and MacAvaney, *MechIR*, ECIR 2025.

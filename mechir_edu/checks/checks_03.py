@@ -22,34 +22,37 @@ TO_BASELINE, TO_PERTURBED = "perturbed_to_baseline", "baseline_to_perturbed"
 def check_three_runs(answer: Callable) -> str | None:
     """Check ``three_runs(ranker, recipient, donor, layer, head)``: scores of all three runs."""
     ranker, recipient, donor = _planted_runs()
-    layer, match = min(ranker.planted_heads)
-    # A head that carries nothing tells a patch of one head from a patch of its whole layer.
-    heads = (match, (match + 1) % ranker.n_heads)
-    given = [attempt(answer, ranker, recipient, donor, layer, head) for head in heads]
+    match, aggregate = min(ranker.planted_heads), max(ranker.planted_heads)
+    # Heads that carry nothing tell a patch of one head from one of its layer, or of a position.
+    heads = [match, (match[0], match[1] + 1), (aggregate[0], 0)]
+    given = [attempt(answer, ranker, recipient, donor, *at) for at in heads]
     low, high = (float(ranker.forward(**tokens)) for tokens in (recipient, donor))
-    patched = patch(ranker, [PAIR], direction=TO_BASELINE, progress=False).scores[layer, :, 0]
-    swapped = patch(ranker, [PAIR], direction=TO_PERTURBED, progress=False).scores[layer, :, 0]
+    patched, swapped = (_patched_scores(ranker, to) for to in (TO_BASELINE, TO_PERTURBED))
 
-    def runs(third: Callable[[int], float]) -> np.ndarray:
-        return np.array([[low, high, third(head)] for head in heads])
+    def runs(third: Callable[[int, int], float]) -> np.ndarray:
+        return np.array([[low, high, third(*at)] for at in heads])
 
-    def at_position(head: int) -> float:
-        return _patched(
-            ranker, recipient, donor, layer, lambda z, given: z[:, head].copy_(given[:, head])
+    def by_hook(write: Callable[[Tensor, Tensor, int], object]) -> np.ndarray:
+        return runs(
+            lambda layer, head: _patched(
+                ranker, recipient, donor, layer, lambda z, given: write(z, given, head)
+            )
         )
 
-    right = runs(lambda head: patched[head])
+    right = runs(lambda *at: patched[at])
     mistakes = {
         "you patched the perturbed run into itself; the third run reads the recipient's "
-        "tokens.": runs(lambda head: high),
+        "tokens.": runs(lambda *at: high),
         "the third run equals the first; take z from the donor's cache, and let the hook hand it "
-        "back.": runs(lambda head: low),
+        "back.": runs(lambda *at: low),
         "donor and recipient are exchanged in the third run; it reads the recipient's tokens and "
-        "takes z from the donor.": runs(lambda head: swapped[head]),
-        "you patched all heads of the layer; z is [batch, pos, head, d_head], choose one.": runs(
-            lambda head: patched[match]
+        "takes z from the donor.": runs(lambda *at: swapped[at]),
+        "you patched all heads of the layer; z is [batch, pos, head, d_head], choose one.": by_hook(
+            lambda z, given, head: z.copy_(given)
         ),
-        "you patched a position, not a head; z is [batch, pos, head, d_head].": runs(at_position),
+        "you patched a position, not a head; z is [batch, pos, head, d_head].": by_hook(
+            lambda z, given, head: z[:, head].copy_(given[:, head])
+        ),
         "the order is recipient, donor, patched.": right[:, [1, 0, 2]],
     }
     return mistake_in([[float(score) for score in one] for one in given], right, mistakes)
@@ -87,10 +90,7 @@ def check_patch_every_head(answer: Callable) -> str | None:
     ranker, recipient, donor = _planted_runs()
     given = attempt(answer, ranker, recipient, donor)
     low, high = (float(ranker.forward(**tokens)) for tokens in (recipient, donor))
-    right, swapped = (
-        patch(ranker, [PAIR], direction=direction, progress=False).scores[..., 0]
-        for direction in (TO_BASELINE, TO_PERTURBED)
-    )
+    right, swapped = (_patched_scores(ranker, to) for to in (TO_BASELINE, TO_PERTURBED))
     mistakes = {
         "you patched the perturbed run into itself; patched runs read the recipient's "
         "tokens.": np.full_like(right, high),
@@ -101,8 +101,6 @@ def check_patch_every_head(answer: Callable) -> str | None:
         "you patched all heads of a layer at once; a run patches one.": np.broadcast_to(
             _whole_layers(ranker, recipient, donor)[:, None], right.shape
         ),
-        "the head is bound too late: each hook is made before it runs, and all use the last "
-        "head.": np.broadcast_to(right[:, -1:], right.shape),
         "those are effects; hand back the patched scores themselves.": right - low,
         "that is recovery already; hand back the patched scores.": (right - low) / (high - low),
     }
@@ -114,6 +112,11 @@ def _planted_runs() -> tuple[Cat, dict[str, Tensor], dict[str, Tensor]]:
     ranker = Cat("planted", verify=False, device="cpu")
     (aligned,) = align([PAIR], ranker.tokenizer, kind="cat").aligned
     return ranker, _tokens(aligned, "baseline"), _tokens(aligned, "perturbed")
+
+
+def _patched_scores(ranker: Cat, direction: str) -> np.ndarray:
+    """Score after each patch by the package, [layer, head]."""
+    return patch(ranker, [PAIR], direction=direction, progress=False).scores[..., 0]
 
 
 def _tokens(aligned: AlignedPair, side: str) -> dict[str, Tensor]:

@@ -387,12 +387,22 @@ me.widgets.explore_attention(cat, [pair])
 
 # %% [markdown]
 # **Read.** As above; red marks the word that we added. In a running notebook, the panel shows any
-# head. The same as a table: `looks_at(seen.pattern, list(seen.tokens), "salt")`.
-#
+# head. Look first at the passage's rows in the columns of the query.
+
+# %%
+labels = pd.Series(seen.tokens)
+end = seen.tokens.index(cat.tokenizer.sep_token)
+equal = labels.to_numpy()[end:, None] == labels.to_numpy()[1:end]
+share = (seen.pattern[end:, 1:end] * equal).sum(axis=1)[equal.any(axis=1)].mean()
+print(f"Passage words that the query has, too, put {share:.0%} of their attention on it there.")
+looks_at(seen.pattern, list(seen.tokens), seen.tokens[seen.edited.argmax()])
+
+# %% [markdown]
 # <details><summary>What we see</summary>
 #
-# It differs from ranker to ranker. Most trained heads are mixtures: part of each row goes to special
-# tokens, part to neighbours, part to equal or related words.
+# If that share is large, training has found a head like the one that we planted: passage words look
+# at the equal words of the query. The rest of a row goes to the word itself and to `[CLS]`. In
+# another ranker the leading head may do something else.
 #
 # </details>
 #

@@ -235,9 +235,8 @@ me.checks.check_patch_every_head(patch_every_head)
 # </details>
 # <details><summary>Hint 3: almost code</summary>
 #
-# For each `layer, head` keep the third number of your `three_runs`. (It runs recipient and donor
-# anew each time. You may keep the donor's cache instead, then mind that each hook uses its own
-# head.)
+# For each `layer, head` keep the third number of your `three_runs`. It runs recipient and donor anew
+# each time; who wants to be quicker keeps the donor's cache.
 #
 # </details>
 #

@@ -128,29 +128,30 @@ def test_a_training_folder_is_read_with_scores_and_grades(folder_layout):
     assert data.splade == {"q1": {"d2": 7.0}}
 
 
-REEF = (
-    "Coral reefs are quite white in warm seas. Algae leave the coral when heat lasts for weeks. "
-    "Without them the animal starves and divers find pale skeletons along the shore."
-)
+def test_a_pseudo_query_is_words_of_one_sentence_of_its_passage():
+    passage = "Reefs turn quite white in warm seas. Algae leave the coral. It starves."
+    made = training.pseudo_queries([passage] * 9, 9, np.random.default_rng(0))
+    assert all(query in passage.replace(".", "") for query, _, _ in made)
+    assert {passage in rest for _, _, rest in made} == {True, False}  # cut out half of the time
 
 
-def pseudo_queries(form):
-    return training.pseudo_queries([REEF] * 36, 36, np.random.default_rng(0))[form::3]
+def test_snippets_are_pieces_of_passages_at_sentences():
+    passage = "One two three four five six seven eight. Nine ten eleven twelve thirteen. Too short."
+    (piece,) = training.snippets([passage], 5, np.random.default_rng(0))
+    assert piece == passage.removesuffix(" Too short.")
 
 
-def test_a_cloze_query_is_words_of_one_sentence_which_is_cut_out_half_of_the_time():
-    made = pseudo_queries(0)
-    assert all(query in REEF for query, _, _ in made)
-    assert {REEF == rest for _, _, rest in made} == {True, False}
-
-
-def test_a_definition_query_asks_for_the_subject_of_the_passage():
-    assert {query for query, _, _ in pseudo_queries(1)} == {"what are coral reefs"}
-
-
-def test_a_keyword_query_holds_words_of_the_passage():
-    words = set(REEF.lower().replace(".", "").split())
-    assert all(len(words & set(query.split())) >= 2 for query, _, _ in pseudo_queries(2))
+def test_training_goes_on_from_an_adapter_with_lists_of_snippets(tmp_path):
+    first = [*SLICE, "--out", str(tmp_path / "a"), "--steps", "2"]
+    assert training.main(first) == 0
+    more = ["--start", str(tmp_path / "a" / "last.safetensors"), "--snippets", "40"]
+    mix = ["--mix", "0", "0", "0", "1"]
+    assert training.main([*SLICE, "--out", str(tmp_path / "b"), "--steps", "1", *more, *mix]) == 0
+    before, after = (
+        crossencoder.read_adapter(tmp_path / name / "last.safetensors")[0] for name in "ab"
+    )
+    changes = [float((after[name] - before[name]).abs().max()) for name in before]
+    assert 0 < max(changes) < 0.01
 
 
 def test_a_dataset_without_qrels_is_refused_with_a_hint():

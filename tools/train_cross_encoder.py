@@ -26,10 +26,8 @@ import gzip
 import json
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +38,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoTokenizer, BertForSequenceClassification, BertModel
 
-from mechir_edu.crossencoder import base_model
+from mechir_edu.crossencoder import base_model, read_adapter
 from mechir_edu.loading import embedded_folder
-from mechir_edu.terms import surface_terms, terms
 
 # ---------------------------------------------------------------------------------- 1. data
 
@@ -116,74 +113,50 @@ def normalised(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
-PRONOUNS = ("this", "it", "there", "that", "they", "he", "she", "we", "you", "i", "these", "here")
-QUESTIONS = ("what is {}", "what are {}", "how does {} work", "define {}", "why {}", "how to {}")
-
-
 def pseudo_queries(
     passages: Sequence[str], n: int, rng: np.random.Generator
 ) -> list[tuple[str, int, str]]:
-    """Make queries from passages, in three forms by turns.
+    """Make queries from passages: a few words of one sentence (the inverse cloze task).
 
-    * A few words of one sentence (the inverse cloze task). Half of the time the sentence is cut
-      out of the passage, so that words alone do not give the answer away (Lee et al., "Latent
-      Retrieval for Weakly Supervised Open Domain Question Answering", ACL 2019).
-    * What the passage's first sentence is about: "what is X" of "X is ...".
-    * Two to four of its words, as keywords or behind a question word.
-
-    Their use is in the pool: it holds many passages on the same topic, so that, unlike for a query
-    of any other topic, the candidates differ in how well they answer.
+    Half of the time the sentence is cut out of the passage, so that words alone do not give the
+    answer away (Lee et al., "Latent Retrieval for Weakly Supervised Open Domain Question
+    Answering", ACL 2019).
 
     Returns
     -------
     list of (query, index of its passage, text of that passage to learn from)
     """
     made: list[tuple[str, int, str]] = []
-    df = Counter(stem for text in passages for stem in set(terms(text)))
-    forms = (_cloze, _definition, partial(_keywords, df=df))
     for index in rng.permutation(len(passages)):
         if len(made) == n:
             break
-        query = forms[len(made) % len(forms)](passages[index], rng)
-        if query is not None:
-            made.append((query[0], int(index), query[1]))
+        sentences = re.split(r"(?<=[.!?])\s+", passages[index])
+        which = int(rng.integers(len(sentences)))
+        words = re.findall(r"[\w'-]+", sentences[which])
+        if len(words) < 4 or len(sentences) < 3:
+            continue
+        size = int(rng.integers(3, 9))
+        start = 0 if rng.random() < 0.5 else int(rng.integers(max(1, len(words) - size)))
+        rest = [s for i, s in enumerate(sentences) if i != which or rng.random() < 0.5]
+        made.append((" ".join(words[start : start + size]), int(index), " ".join(rest)))
     return made
 
 
-def _cloze(passage: str, rng: np.random.Generator) -> tuple[str, str] | None:
-    sentences = re.split(r"(?<=[.!?])\s+", passage)
-    which = int(rng.integers(len(sentences)))
-    words = re.findall(r"[\w'-]+", sentences[which])
-    if len(words) < 4 or len(sentences) < 3:
-        return None
-    size = int(rng.integers(3, 9))
-    start = 0 if rng.random() < 0.5 else int(rng.integers(max(1, len(words) - size)))
-    rest = [s for i, s in enumerate(sentences) if i != which or rng.random() < 0.5]
-    return " ".join(words[start : start + size]), " ".join(rest)
+def snippets(passages: Sequence[str], n: int, rng: np.random.Generator) -> list[str]:
+    """Cut passages into pieces of 12 to 30 words, at sentences, and draw n of them.
 
-
-def _definition(passage: str, rng: np.random.Generator) -> tuple[str, str] | None:
-    found = re.match(
-        r"(?:the |an? )?([\w'-]+(?: [\w'-]+){0,4}) (is|are|was|were|can) ", passage, re.I
-    )
-    if found is None or not terms(found[1]) or found[1].lower() in PRONOUNS:
-        return None
-    verb = found[2].lower().replace("can", "is")
-    return f"what {verb} {found[1].lower()}", passage
-
-
-def _keywords(passage: str, rng: np.random.Generator, df: Counter) -> tuple[str, str] | None:
-    found = {stem: word.lower() for stem, word in surface_terms(passage)}
-    if len(found) < 8:
-        return None
-    tf = Counter(terms(passage))
-    # What is frequent here and rare elsewhere is what a passage is looked up by.
-    weight = np.array([(tf[stem] / df[stem] ** 0.5) for stem in found])
-    kept = rng.choice(len(found), int(rng.integers(2, 5)), replace=False, p=weight / weight.sum())
-    query = " ".join(list(found.values())[i] for i in np.sort(kept))
-    if rng.random() < 0.4:
-        query = QUESTIONS[int(rng.integers(len(QUESTIONS)))].format(query)
-    return query, passage
+    Two short texts are compared in a third of the time that a query and a passage take, and
+    MiniLM, which was trained on sentences, knows most about them.
+    """
+    pieces: list[str] = []
+    for passage in passages:
+        words: list[str] = []
+        for sentence in re.split(r"(?<=[.!?])\s+", passage):
+            words += sentence.split()
+            if len(words) >= 12:
+                pieces.append(" ".join(words[:30]))
+                words = []
+    return [pieces[i] for i in np.sort(rng.permutation(len(pieces))[:n])]
 
 
 # --------------------------------------------------------------------------------- 2. lists
@@ -200,7 +173,8 @@ class RankedList:
     teacher : float32 [candidate], the logits to learn.
     grade : float32 [candidate], relevance grade; NaN where not judged.
     bm25 : bool [candidate], in BM25's top 100, which is what is re-ranked for early stopping.
-    kind : "judged" (has grades or first-stage scores), "extra" or "pseudo".
+    kind : "judged" (has grades or first-stage scores), "extra", "pseudo" or "snippet" (then the
+        candidates are pieces of passages).
     replaced : passage texts that differ from the pool's, by index.
     """
 
@@ -215,9 +189,10 @@ class RankedList:
 
 @dataclass(frozen=True)
 class Lists:
-    """Everything that training reads: the passages, and ranked lists by their use."""
+    """Everything that training reads: passages, pieces of them, and ranked lists by their use."""
 
     passages: list[str]
+    pieces: list[str]
     held_out: list[RankedList]
     train: dict[str, list[RankedList]]
     about: dict
@@ -252,7 +227,6 @@ def make_lists(data: Data, options: argparse.Namespace) -> Lists:
         for q, encoded in zip(ids, encode_queries([data.queries[q] for q in ids]), strict=True)
     ]
     weights = teachers.fit_weights(*zip(*teacher_targets(known[: len(train_ids)]), strict=True))
-    weights[teachers.FEATURES.index("cosine")] += options.cosine
     judged = [judged_list(data.queries[q], k, weights) for q, k in zip(ids, known, strict=True)]
     rng = np.random.default_rng([options.seed, 2])
     extra_texts, n_dropped = extra_queries(data, options.forbidden, options.queries, rng)
@@ -262,8 +236,6 @@ def make_lists(data: Data, options: argparse.Namespace) -> Lists:
         "extra": [
             unjudged_list(text, q, pool, weights)
             for text, q in zip(extra_texts, encode_queries(extra_texts), strict=True)
-            # Where nothing in the pool is close, the order of the candidates teaches little.
-            if (pool.encoded.pooled @ q.pooled).max() >= options.closest
         ],
         "pseudo": [
             unjudged_list(text, q, pool, weights, source=source, replaced=replaced)
@@ -281,7 +253,35 @@ def make_lists(data: Data, options: argparse.Namespace) -> Lists:
         **{f"{kind}_lists": len(lists) for kind, lists in train.items()},
         "passages": len(texts),
     }
-    return Lists(texts, judged[len(train_ids) :], train, about)
+    pieces, train["snippet"] = snippet_lists(
+        texts, [*(data.queries[q] for q in train_ids), *extra_texts], model, tokenizer, options
+    )
+    return Lists(texts, pieces, judged[len(train_ids) :], train, about)
+
+
+def snippet_lists(
+    passages: Sequence[str], queries: Sequence[str], model, tokenizer, options: argparse.Namespace
+) -> tuple[list[str], list[RankedList]]:
+    """Rank pieces of passages for queries by MiniLM's cosine alone: the pieces, and the lists.
+
+    Candidates are the nearest pieces and those that share most words, which are often about
+    something else: what the words say and what the cosine says come apart.
+    """
+    if not options.snippets:
+        return [], []
+    pieces = snippets(passages, options.snippets, np.random.default_rng([options.seed, 4]))
+    pool = teachers.make_pool(pieces, teachers.encode(pieces, model, tokenizer, max_length=48))
+    made = []
+    for text, query in zip(
+        queries, teachers.encode_queries(queries, pool, model, tokenizer), strict=True
+    ):
+        docs = teachers.retrieve(query, pool, n_bm25=60, n_cosine=200)
+        teacher = options.sharpness * (pool.encoded.pooled[docs] @ query.pooled)
+        order = np.argsort(-teacher, kind="stable")
+        unknown = np.full(len(docs), np.nan, np.float32)
+        every = np.ones(len(docs), bool)
+        made.append(RankedList(text, docs[order], teacher[order], unknown, every, "snippet"))
+    return pieces, made
 
 
 def extra_queries(
@@ -470,6 +470,16 @@ def merge_all(model: nn.Module) -> None:
             module.merge()
 
 
+@torch.no_grad()
+def start_from(model: nn.Module, path: Path) -> None:
+    """Put an adapter's tensors where training goes on from them."""
+    tensors, _ = read_adapter(path)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.copy_(tensors[name])
+    merge_all(model)
+
+
 def adapter_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Collect what was trained, float16, under the names that `crossencoder.merge` expects."""
     return {
@@ -494,7 +504,9 @@ def draw_batch(lists: Lists, step: int, options: argparse.Namespace) -> list[tup
     batch = []
     for kind in rng.choice(kinds, options.lists_per_step, p=share / share.sum()):
         ranked = lists.train[kind][rng.integers(len(lists.train[kind]))]
-        batch.append(draw_list(ranked, lists.passages, options.list_size, rng))
+        is_short = kind == "snippet"
+        texts = lists.pieces if is_short else lists.passages
+        batch.append(draw_list(ranked, texts, options.list_size * (1 + is_short), rng))
     return batch
 
 
@@ -627,6 +639,8 @@ def train(lists: Lists, options: argparse.Namespace) -> Progress:
     model = build_student(options.rank, options.scale, options.device)
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
     tokenizer.model_max_length = 512
+    if options.start:
+        start_from(model, options.start)
     optimizer = make_optimizer(model, options)
     progress = restore(model, optimizer, options.out)
     losses, started, before = [], time.time(), progress.seconds
@@ -696,27 +710,34 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     add("--data", required=True, help="a training folder, or an ir_datasets id with qrels")
     add("--out", type=Path, required=True, help="folder for checkpoints and the adapter")
     add("--seed", type=int, default=0)
-    add("--steps", type=int, default=5000)
+    add("--steps", type=int, default=6000)
     add("--queries", type=int, default=7000, help="extra unjudged queries to use at most")
+    add("--snippets", type=int, default=0, help="pieces of passages to rank by cosine, in all")
+    add("--sharpness", type=float, default=20.0, help="logits for a cosine of 1, for snippets")
+    add("--start", type=Path, help="adapter to start from, of the same rank and scale")
     add(
-        "--closest", type=float, default=0.5, help="cosine that an extra query's best passage needs"
+        "--mix",
+        type=float,
+        nargs=4,
+        default=[0.3, 0.55, 0.15, 0.0],
+        metavar="SHARE",
+        help="shares of judged, extra, pseudo and snippet lists",
     )
-    add("--pseudo", type=int, default=9000, help="pseudo-queries to make from passages")
-    add("--cosine", type=float, default=0.3, help="added to the fitted weight of the cosine")
+    add("--pseudo", type=int, default=3000, help="pseudo-queries to make from passages")
     add("--held-out", type=int, default=20, help="queries held out for early stopping")
     add("--forbidden", nargs="*", default=[], help="ir_datasets ids whose queries are test queries")
     add("--lists-per-step", type=int, default=4)
     add("--list-size", type=int, default=8)
     add("--rank", type=int, default=24)
     add("--scale", type=float, default=2.0, help="factor of the low-rank change")
-    add("--lr", type=float, default=8e-4)
+    add("--lr", type=float, default=6e-4)
     add("--warmup", type=int, default=150, help="steps")
-    add("--decay", type=float, default=0.5, help="share of the steps over which lr falls to 0")
+    add("--decay", type=float, default=0.3, help="share of the steps over which lr falls to 0")
     add("--eval-every", type=int, default=500)
     add("--log-every", type=int, default=50)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments)
-    options.mix = {"judged": 0.35, "extra": 0.1, "pseudo": 0.55}
+    options.mix = dict(zip(("judged", "extra", "pseudo", "snippet"), options.mix, strict=True))
     return options
 
 

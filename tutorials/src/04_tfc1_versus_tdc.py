@@ -145,8 +145,8 @@ pd.concat(tops).round(3)
 #
 # In the bi-encoder small shares, the larger ones in the last layer. In the cross-encoder a leading
 # head with a share that no head of the bi-encoder reaches: only a cross-encoder can *compare* words
-# of query and passage (01 showed where such a head looks). Within a ranker the two axioms give
-# similar maps. The tables have the numbers; mind how wide the intervals are.
+# of query and passage (01 showed where such a head looks). The largest head need not have a dot: a
+# smaller share that all queries have in common is surer than a large one that a few of them make.
 #
 # </details>
 #
@@ -244,8 +244,10 @@ pd.DataFrame({(name, g): of_grade(name, found) for (g, name), found in by_grade.
 #
 # <details><summary>What we see</summary>
 #
-# The same heads lead in most grades; their shares wander. With a dozen pairs to a grade that is what
-# noise looks like. To claim that grades differ one would test the difference.
+# In the bi-encoder another head leads in nearly every grade, and the intervals would hold most of
+# the map. With a dozen pairs to a grade that is what noise looks like. What does show is the outcome:
+# the bi-encoder's score change tends to grow from grade 3 to grade 0. To claim that grades use
+# different heads one would have to test the difference.
 #
 # </details>
 #
@@ -350,11 +352,10 @@ pd.concat({how: me.plots.top_heads(found) for how, found in measures.items()}).r
 #
 # <details><summary>What we see</summary>
 #
-# On the embedded collection, whose scores nearly all rise, the two agree in the main, and one pair
-# in dozens already supplies a good part of a cell. A pair whose score hardly moved has a ratio of any
-# size, and the more such pairs, the more the map is about them: on 64 pairs of TREC DL this
-# bi-encoder's maps from two halves of the pairs correlated at 0.78 to 0.87 by ratio of means, at
-# -0.17 to 0.71 by mean of ratios.
+# (b). Heads trade places, and a single pair supplies much of the largest cell. A pair whose score
+# hardly moved has a ratio of any size, and the mean of ratios gives it the same say as all others.
+# On 64 pairs of TREC DL, this bi-encoder's maps from two halves of the pairs correlated at 0.78 to
+# 0.87 by ratio of means, at -0.17 to 0.71 by mean of ratios.
 #
 # </details>
 #

@@ -27,6 +27,8 @@
 # and gives the many queries that this notebook wishes it had.
 
 # %% tags=["parameters"]
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -164,10 +166,10 @@ me.checks.check_matched_contrast(matched_contrast)
 # %% [markdown]
 # ## Settle the footnote
 #
-# The MechIR paper found that its bi-encoder *lost* score when a query term was appended, and left open
-# whether that is a bias against the end of a document. The four edits give three different answers:
-# a penalty for any word (the neutral rows are negative), a penalty for matching (the contrast is
-# negative at both places), or a place where matches count less (the contrast differs by place).
+# The MechIR paper saw its bi-encoder penalise appended query terms, and a footnote leaves open whether that
+# is about matching or about position. The four edits tell three explanations apart: a penalty for any
+# word (the neutral rows are below zero), a penalty for matching (the contrast is below zero at both
+# places), or a place where matches count less (the contrast differs by place).
 
 # %%
 at_end, at_start = (pairs["TFC1", place] for place in ("end", "start"))
@@ -181,11 +183,12 @@ for place in ("end", "start"):
     say(f"Any word at the {place}", estimate)
 
 # %% [markdown]
-# Read the lines as sentences. For both embedded rankers, with these data: a match is worth more
+# Read the lines as sentences. For the embedded bi-encoder, with these data: a match is worth more
 # at the start than at the end, but its contrast is above zero at both places, so nothing here is
 # punished for matching; and a neutral word's cost is small beside the match. Position *scales* what a
 # match is worth. It does not turn its sign. Whether the paper's own bi-encoder differs is a question
-# to its weights: put its hub id into the form, and the same cells answer it.
+# to its weights: put its hub id into the form, and the same cells answer it. So they do for the
+# cross-encoder: `cat`.
 #
 # ## Take the control off the map of heads
 #
@@ -301,9 +304,9 @@ me.plots.top_heads(moved.recovery("mean_of_ratios")).round(3)
 #
 # A map has dozens of cells. With a 5 % test for each, one in twenty stands out although nothing is
 # there. **False-discovery control** raises the bar so that few of the heads we *name* are wrong. To see
-# it work we need data in which nothing is there. Exchanging donor and recipient turns the sign of an
-# effect; if we do it for a random half of the queries, no head has an effect on average, and all else
-# (sizes, heads that go together) stays as it is.
+# it work we need data in which nothing is there. If it made no difference which run is the donor, effects
+# would be as often of one sign as of the other. So we turn the signs for a random half of the queries:
+# now no head has an effect on average, and all else (sizes, heads that go together) stays as it is.
 #
 # ## Exercise 2: build that null
 #
@@ -449,17 +452,15 @@ print(f"The same with the half that moved most: r = {r_selected:.2f}.")
 
 # %%
 published = ""  # @param {type:"string"}
-from pathlib import Path
-
-for path in sorted(Path(published).glob("*_head_all.npy")) if published else []:
+for path in sorted(Path(published).glob("*_patch_head_all.npy")) if published else []:
     grades = [np.load(str(path).replace("_all", f"_rel_{grade}")).ravel() for grade in range(4)]
     r = np.corrcoef(grades)[np.triu_indices(4, 1)]
-    largest = np.abs(np.load(path)).max()
-    print(f"{path.name[:48]}: largest {largest:.2f}, grades agree {r.min():+.2f} to {r.max():+.2f}")
+    name, largest = path.name[-42:-19], np.abs(grades).max()
+    print(f"{name}: largest {largest:.2f}, grades agree by {r.min():+.2f} to {r.max():+.2f}")
 for path in sorted(Path(published).glob("*.tsv.gz")) if published else []:
-    table = pd.read_csv(path, sep="\t")
-    largest = table.groupby("relevance")["qid"].agg(lambda q: q.value_counts(normalize=True).max())
-    print(f"{path.name[:48]}: one query supplies up to {largest.max():.0%} of a grade")
+    by_grade = pd.read_csv(path, sep="\t").groupby("relevance")["qid"]
+    largest = by_grade.agg(lambda query: query.value_counts(normalize=True).max()).max()
+    print(f"{path.name[-30:-7]}: one query supplies up to {largest:.0%} of a grade")
 
 # %% [markdown]
 # ## What you saw

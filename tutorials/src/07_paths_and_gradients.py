@@ -242,8 +242,8 @@ for place in np.argsort(-np.abs(heard.value[0]))[:3]:
     print(f"{sender} to {above[place]}: {heard.value[0, place]:+.4f} {span}")
 
 # %% [markdown]
-# **Could this be an artefact?** A single path is a small thing, and there are many: no interval here is
-# corrected for having looked at all of them but `q` (`heard.q`). And "by itself" leaves open what the
+# **Could this be an artefact?** A single path is a small thing, and there are many. The intervals are not
+# corrected for having looked at all of them; `heard.q` is. And "by itself" leaves open what the
 # MLPs between do. By default they repeat what they said (`mlps="frozen"`); they may also answer:
 
 # %%

@@ -78,7 +78,7 @@ learn = {query_id for query_id, chosen in zip(query_ids, is_learn, strict=True) 
 print(f"{len(learn)} queries to learn from, {len(query_ids) - len(learn)} to test on.")
 
 # %%
-options = {"query_ids": query_ids, "progress": False}
+options = {"query_ids": query_ids, "measures": ["nDCG@10"], "progress": False}
 plain = me.evaluate(ranker, collection, **options)
 plain.summary().round(3)
 
@@ -86,8 +86,6 @@ plain.summary().round(3)
 # The interval is over queries: it says how much the mean would differ with other queries of this kind.
 # It is wide, and yet small effects can be seen below, because we will compare *the same* queries before
 # and after. One hard query pulls both sides down alike.
-#
-# RR(rel=2)@10, the second row, is one over the rank of the first passage of grade 2 or better.
 #
 # ## Choose heads
 #
@@ -162,8 +160,7 @@ me.checks.check_random_heads(random_heads)
 # from anything the next layer has seen, so damage is overstated; replacing z by the head's own **mean**
 # takes away only what differs between texts.
 #
-# **Predict.** Without its term-matching heads, does nDCG@10 (a) collapse, (b) lose a few hundredths,
-# (c) rise?
+# The heads to compare with are drawn as in the exercise.
 
 # %%
 rng, others = np.random.default_rng(0), []
@@ -192,6 +189,10 @@ compared = {}
 for name, change in tried.items():
     after = me.evaluate(ranker, collection, intervention=change, **options)
     compared[name] = Comparison(plain, after)
+
+# %% [markdown]
+# **Predict.** Without its term-matching heads, does nDCG@10 (a) collapse, (b) lose a few hundredths,
+# (c) rise?
 
 # %% tags=["figure"] alt="Change of nDCG at ten for each intervention, with paired intervals over queries; zero is no change."
 found = {name: one.difference("nDCG@10") for name, one in compared.items()}
@@ -222,8 +223,10 @@ for name, one in found.items():
 # </details>
 #
 # **Could this be an artefact?** Of the collection: nine candidates a query make ranking easy, and leave
-# little to lose. Of power: the interval says which losses we could not have seen. Of the kind of
-# knockout: compare the first two rows.
+# little to lose; try DL19. Of power: the interval says which losses we could not have seen, and "not
+# significant" is not "no effect". Of the kind of knockout: compare the first two rows, and if zeros hurt
+# where the mean does not, it is the strange activation that hurts and not the missing information. Of
+# the number of comparisons: five intervals of 95 %, so one in four such figures has a bar that misses.
 #
 # ## Exercise 2: choose without peeking
 #
@@ -373,7 +376,9 @@ print(f"nDCG@10 of the failed query: {repaired[~is_rest][0]:+.4f}.")
 print(f"On the {price.n_queries} others: {price.value:+.4f} [{price.low:+.4f}, {price.high:+.4f}].")
 
 # %% [markdown]
-# **Read.** Lines that go up are passages that gained ranks; dark ones should.
+# **Read.** A line is a passage, the darker the more relevant. Lines that go up are passages that gained
+# ranks; dark ones should. The number on the right is the change of the score: often all of them fall,
+# because silencing anything takes something from every passage.
 #
 # <details><summary>What we see</summary>
 #

@@ -104,10 +104,11 @@ print(f"{len(ranker.hook_dict)} hook points, for example {list(ranker.hook_dict)
 print(f"weights {ranker.checksum[:12]}..., at most {ranker.max_length} tokens")
 
 # %%
+Path("my-model").mkdir(exist_ok=True)  # a folder without a model
 try:
-    me.Dot("my-model")  # a name that is neither a folder nor at the hub
-except (FileNotFoundError, OSError) as error:
-    print(type(error).__name__, "-", str(error)[:90])
+    me.Dot("my-model")
+except (FileNotFoundError, ValueError) as error:
+    print(f"{type(error).__name__}: {error}")
 
 # %% [markdown]
 # Before you explain a ranker, ask whether it ranks: nobody needs an explanation of a broken one. The table
@@ -116,7 +117,8 @@ except (FileNotFoundError, OSError) as error:
 
 # %%
 queries = list(collection.queries)[: me.tutorial.pick(18, 6)]
-quality = me.evaluate(ranker, collection, query_ids=queries, progress=False)
+options = {"query_ids": queries, "measures": ["nDCG@10"], "progress": False}
+quality = me.evaluate(ranker, collection, **options)
 assert (quality.values["nDCG@10"] <= 1).all()
 quality.summary().round(3)
 

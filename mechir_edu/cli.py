@@ -1,7 +1,8 @@
-"""The command line: ``mechir-edu demo | patch | study``.
+"""The command line: ``mechir-edu demo | patch | study | prefetch | check``.
 
 Only composes; every command's work stands in a module of its own, imported when it is asked for,
-so that ``--help`` is quick. Exit codes: 0 done, 2 bad arguments or input, 130 interrupted.
+so that ``--help`` is quick. Exit codes: 0 done, 1 something is missing (``check``, ``prefetch``),
+2 bad arguments or input, 130 interrupted.
 """
 
 import argparse
@@ -10,9 +11,21 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from mechir_edu import demo_command, patch_command, study_command
+from mechir_edu import (
+    check_command,
+    demo_command,
+    patch_command,
+    prefetch_command,
+    study_command,
+)
 
-COMMANDS = {"demo": demo_command, "patch": patch_command, "study": study_command}
+COMMANDS = {
+    "demo": demo_command,
+    "patch": patch_command,
+    "study": study_command,
+    "prefetch": prefetch_command,
+    "check": check_command,
+}
 BAD_INPUT = (ValueError, OSError, ImportError)
 
 

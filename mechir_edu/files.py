@@ -5,6 +5,7 @@ columns, ``query_id iteration doc_id relevance``. Each may be gzipped (``.gz``).
 """
 
 import gzip
+import hashlib
 import json
 import os
 import uuid
@@ -71,6 +72,12 @@ def write_whole(path: Path, content: bytes) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lines(path: str | Path) -> Iterator[tuple[str, str]]:

@@ -24,6 +24,7 @@ from transformers import (
 from transformers.utils import logging
 
 from mechir_edu.adapters import FAMILIES
+from mechir_edu.files import sha256
 
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first that is there is taken
@@ -31,12 +32,6 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 # Everything but the encoder's weights; sentence-transformers keeps Dense modules in "2_Dense".
 SMALL_FILES = ["*.json", "*.txt", "*.model", "[0-9]_*/*.safetensors", "[0-9]_*/*.bin"]
 SECONDS_TO_ANSWER = 5
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_sha256(path: Path, expected: str) -> None:
@@ -78,6 +73,8 @@ def embedded_folder() -> Path:
 def model_folder(name: str) -> Path:
     """Local folder of a checkpoint: itself, the embedded one, or a hub id's snapshot.
 
+    A hub id may name a commit, tag or branch, ``OWNER/NAME@COMMIT``; else it is the newest.
+
     Raises
     ------
     FileNotFoundError
@@ -96,22 +93,27 @@ def model_folder(name: str) -> Path:
 
 
 def _hub_folder(name: str) -> Path:
+    hub_id, _, revision = name.partition("@")
+    chosen = {"revision": revision} if revision else {}
     # Asked first and with a time limit: on a network that is up but dead a download never ends.
     try:
-        model_info(name, timeout=SECONDS_TO_ANSWER)
+        model_info(hub_id, timeout=SECONDS_TO_ANSWER, **chosen)
     except Exception as error:  # the hub's client also raises what its HTTP library does
         return _cached_folder(name, error)
-    folder = Path(snapshot_download(name, allow_patterns=SMALL_FILES))
+    folder = Path(snapshot_download(hub_id, allow_patterns=SMALL_FILES, **chosen))
     require_encoder(folder)  # before gigabytes of a generative model are on their way
     for pattern in WEIGHTS:
         if not weight_files(folder):
-            snapshot_download(name, allow_patterns=[pattern])
+            snapshot_download(hub_id, allow_patterns=[pattern], **chosen)
     return folder
 
 
 def _cached_folder(name: str, problem: Exception) -> Path:
+    hub_id, _, revision = name.partition("@")
+    chosen = {"revision": revision} if revision else {}
+    cached = {"allow_patterns": SMALL_FILES, "local_files_only": True}
     try:
-        return Path(snapshot_download(name, allow_patterns=SMALL_FILES, local_files_only=True))
+        return Path(snapshot_download(hub_id, **cached, **chosen))
     except Exception:
         raise FileNotFoundError(
             f"no model {name!r}: it is not a folder here, and the hub could not give it "

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 import validate_statistics as validation  # noqa: E402
 from null_studies import count_findings, draw_null, measure_null  # noqa: E402
 from other_intervals import compare, pairs_independent  # noqa: E402
+from real_scores import examine  # noqa: E402
 from simulate import (  # noqa: E402
     QUESTIONS,
     Coverage,
@@ -28,6 +29,8 @@ from simulate import (  # noqa: E402
 from mechir_edu import stats  # noqa: E402
 from mechir_edu.clusters import query_sums  # noqa: E402
 from mechir_edu.collection import Judged  # noqa: E402
+from mechir_edu.perturb import Pair  # noqa: E402
+from mechir_edu.results import PatchingResult  # noqa: E402
 
 DESIGNS = read_designs()
 TINY = Design("tiny", np.array([[2, 1], [1, 3], [2, 2], [4, 1], [1, 1]]))
@@ -137,3 +140,30 @@ def test_the_report_names_every_question_and_method(tmp_path, monkeypatch):
     validation.main(["report", "--runs", "4", "--null-runs", "2"])
     written = (tmp_path / "validation.md").read_text()
     assert all(name in written for name in [*QUESTIONS, *validation.METHODS])
+
+
+def test_queries_of_a_run_stand_for_all_queries(rng):
+    found = examine(run_of(DESIGNS["DL19"], rng), n=30)
+    assert found.change.held > 0.8
+    assert found.recovery.held > 0.8
+    assert found.null.corrected < found.null.uncorrected
+
+
+def run_of(design, rng):
+    """A result with six heads, on pairs like the design's."""
+    pairs = tuple(Pair(f"q{q}", str(i), "", "", "", "TFC1", 1) for i, q in enumerate(design.query))
+    donor = draw_changes(design, rng, 1, validation.SHAPES["normal"], mean=1.0)[0]
+    noise = draw_changes(design, rng, 6, validation.SHAPES["normal"])
+    return PatchingResult(
+        scores=(0.1 * donor + noise).reshape(2, 3, -1),
+        axes=("layer", "head", "pair"),
+        recipient=np.zeros(len(pairs)),
+        donor=donor,
+        direction="perturbed_to_baseline",
+        pairs=pairs,
+        skipped=(),
+        site="head",
+        method="exact",
+        filler="a",
+        provenance={"ranker": "made up"},
+    )

@@ -3,12 +3,13 @@
 ::
 
     python tools/validate_statistics.py sizes     # cluster sizes of TREC DL, needs ir_datasets
-    python tools/validate_statistics.py report    # some minutes on one core
+    python tools/validate_statistics.py report --results RUN ...    # some minutes on one core
 
 ``sizes`` draws the samples that a study draws and writes how many pairs of each grade each query
 has: numbers, not data. ``report`` measures on them how often 95 % intervals hold the truth
 (:mod:`simulate`), how other intervals would have done (:mod:`other_intervals`), and how often
-studies without an effect show a head (:mod:`null_studies`).
+studies without an effect show a head (:mod:`null_studies`); and the same on the scores of finished
+runs (:mod:`real_scores`), each a file or folder that `PatchingResult.load` reads.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from null_studies import EXCHANGES, N_HEADS, Null, measure_null
 from other_intervals import METHODS, compare
+from real_scores import examine
 from simulate import (
     QUESTIONS,
     SHAPES,
@@ -35,6 +37,7 @@ from simulate import (
 from mechir_edu.collection import load_collection
 from mechir_edu.demo_summary import markdown_table
 from mechir_edu.files import write_whole
+from mechir_edu.results import PatchingResult
 
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "study" / "validation.md"
 DL19, DL20 = (f"msmarco-passage/trec-dl-{year}/judged" for year in (2019, 2020))
@@ -63,7 +66,7 @@ def hard_designs(designs: dict[str, Design]) -> list[Design]:
     ]  # fmt: skip
 
 
-def write_report(n: int, n_null: int, seed: int) -> None:
+def write_report(n: int, n_null: int, seed: int, results: Iterable[Path] = ()) -> None:
     """Measure everything and write the report."""
     started = time.monotonic()
     designs = read_designs()
@@ -75,6 +78,7 @@ def write_report(n: int, n_null: int, seed: int) -> None:
         "## Where the intervals do not hold\n\n" + tell_limits(designs, n, seed),
         "## Intervals that were not taken\n\n" + tell_methods(designs["DL19"], n, seed),
         "## Heads that are not there\n\n" + tell_null(designs.values(), n_null, seed),
+        *tell_real(results, n_null, seed),
         f"Made by `python tools/validate_statistics.py report --runs {n} --null-runs {n_null} "
         f"--seed {seed}` in {(time.monotonic() - started) / 60:.0f} minutes on one core.",
     ]
@@ -190,6 +194,29 @@ def tell_null(designs: Iterable[Design], n: int, seed: int) -> str:
     return text + markdown_table(head, rows)
 
 
+def tell_real(results: Iterable[Path], n: int, seed: int) -> list[str]:
+    """Draw studies from the queries of finished runs."""
+    rows = []
+    for result in map(PatchingResult.load, results):
+        found, pair = examine(result, n=n, seed=seed), result.pairs[0]
+        size = f"{len(result.pairs)} pairs of {len(set(result.query_ids))} queries"
+        source = f"{result.provenance['ranker']}, {pair.axiom}, {result.method}, {size}"
+        skews = f"{found.change_skewness:+.1f} / {found.effect_skewness:.1f}"
+        null = f"{found.null.corrected:.1%}"
+        rows.append([source, skews, show(found.change), show(found.recovery), null])
+    if not rows:
+        return []
+    text = (
+        "## The same on real scores\n\nThe queries of a run on TREC DL stand for all queries, and "
+        f"{n:,} studies are drawn from them (`tools/real_scores.py`): real queries, as unlike as "
+        "they are. Skewness is that of the queries' means, of the score change and (median of the "
+        "heads, without sign) of the effects. In the last column donor and recipient are exchanged "
+        "by query.\n\n"
+    )
+    head = ["run", "skewness", "mean score change", "recovery, all heads", "any q < 0.05"]
+    return [text + markdown_table(head, rows)]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -197,15 +224,16 @@ def main(arguments: list[str] | None = None) -> None:
     sizes = commands.add_parser("sizes", help="write the cluster sizes of TREC DL")
     sizes.add_argument("--pairs", type=int, default=1000)
     report = commands.add_parser("report", help="simulate, and write the report")
-    report.add_argument("--runs", type=int, default=20_000, help="data sets for each cell")
-    report.add_argument("--null-runs", type=int, default=10_000, help="studies for each row")
+    report.add_argument("--runs", type=int, default=10_000, help="data sets for each cell")
+    report.add_argument("--null-runs", type=int, default=2_000, help="studies for each row")
+    report.add_argument("--results", type=Path, nargs="*", default=[], help="finished runs")
     for command in (sizes, report):
         command.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     if args.command == "sizes":
         write_sizes(args.pairs, args.seed)
     else:
-        write_report(args.runs, args.null_runs, args.seed)
+        write_report(args.runs, args.null_runs, args.seed, args.results)
 
 
 if __name__ == "__main__":

@@ -229,6 +229,7 @@ def test_setup_installs_on_colab_and_keeps_colabs_own_versions(colab, tmp_path):
         "torch",
         "numpy",
         "transformers",
+        "huggingface_hub",
         "ipywidgets",
     ]
 

@@ -25,7 +25,7 @@ if "google.colab" in sys.modules and importlib.util.find_spec("mechir_edu") is N
     if not repository:
         raise RuntimeError("Type the OWNER/NAME of a MechIR-Edu repository above, and run again.")
     # What Colab brings stays as it is: a changed torch or ipywidgets would ask for a restart.
-    theirs = ("torch", "numpy", "transformers", "ipywidgets")
+    theirs = ("torch", "numpy", "transformers", "huggingface_hub", "ipywidgets")
     kept = [f"{{name}}=={{metadata.version(name)}}" for name in theirs]
     pathlib.Path("kept.txt").write_text("\\n".join(kept))
     wanted = f"mechir-edu[offline] @ https://github.com/{{repository}}/archive/{{ref}}.zip"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -9,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from mechir_edu import cli
+
 ROOT = Path(__file__).resolve().parents[1]
+each_page = pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
 PIN = re.compile(r"^\s+- ([\w.-]+)==([\w.]+)$", re.MULTILINE)
 
 
@@ -58,10 +64,23 @@ def test_the_readmes_example_runs(tmp_path):
     assert (tmp_path / "heads.png").stat().st_size > 10_000
 
 
-def test_links_of_the_readme_lead_somewhere():
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", (ROOT / "README.md").read_text())
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+@each_page
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@each_page
+def test_anchors_are_headings(page):
+    for file, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", page.read_text()):
+        headings = re.findall(r"^#+ (.*)$", (page.parent / file).read_text(), re.MULTILINE)
+        assert anchor in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@each_page
+def test_commands_that_are_shown_are_understood(page):
+    for command in re.findall(r"^(?:\S*/)?mechir-edu (.+)$", page.read_text(), re.MULTILINE):
+        cli.parser().parse_args(shlex.split(command, comments=True))
 
 
 def test_every_exported_name_is_itself_once_everything_is_imported():

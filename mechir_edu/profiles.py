@@ -80,12 +80,91 @@ def split_half_reliability(
     of the splits keeps. Each half has half the queries: the whole map is more reliable than this.
     """
     queries = np.unique(query_ids)
-    rng = np.random.default_rng(seed)
-    is_first = rng.permuted(np.tile(np.arange(len(queries)) % 2, (n_splits, 1)), axis=1)
+    is_first = _random_halves(len(queries), n_splits, seed)
     halves = [_maps(effect, query_ids, queries, half) for half in (is_first, 1 - is_first)]
     tail = (1 - interval) / 2
     low, value, high = np.quantile(_rank_correlation(*halves), [tail, 0.5, 1 - tail])
     return Correlation(float(value), float(low), float(high), halves[0].shape[1], len(queries))
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How much less two maps agree with each other than each with itself, see `profile_gap`.
+
+    ``value`` is ``within - across`` with its interval; 0 where both rank the cells alike.
+    """
+
+    value: float
+    low: float
+    high: float
+    within: float
+    across: float
+    n_cells: int
+    n_queries: int
+
+
+def profile_gap(
+    first: Float[np.ndarray, "*cell pair"],
+    second: Float[np.ndarray, "*cell pair"],
+    *,
+    query_ids: QueryIds,
+    interval: float = 0.95,
+    n_splits: int = 20,
+    n_boot: int = 500,
+    seed: int = 0,
+) -> Gap:
+    """Do two edits of the same documents work through other cells? A test against their ceiling.
+
+    Noise alone keeps two maps from agreeing, and documents that both share make them agree. So
+    the queries are split in two halves at random: ``across`` is Spearman's correlation of one
+    edit's map in one half with the other edit's in the other half, ``within`` that of each edit's
+    map with itself (of both, the geometric mean). Were the maps alike, the two would be equal.
+
+    Parameters
+    ----------
+    first, second : effects over the same cells, of two edits of the same documents.
+    query_ids : the query of each pair, for both.
+    interval : normal, with the spread over resampled queries; a query's copies stay in one half.
+    n_splits : random splits that each estimate is the mean of.
+    n_boot, seed : as in :func:`mechir_edu.stats.recovery`.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than eight queries, or maps as `profile_correlation` refuses them.
+    """
+    queries = np.unique(query_ids)
+    if len(queries) < 8:
+        raise ValueError(f"needed 8 queries to split them in halves, got {len(queries)}")
+    draws = np.vstack([np.ones(len(queries)), resample_queries(len(queries), n_boot, seed)])
+    weights = np.repeat(draws, n_splits, axis=0)
+    is_first = _random_halves(len(queries), len(weights), seed)
+    sides = [
+        [_maps(effect, query_ids, queries, weights * half) for half in (is_first, 1 - is_first)]
+        for effect in (first, second)
+    ]
+    within, across = _agreement(sides, n_splits)
+    reach = norm.ppf(0.5 + interval / 2) * np.nanstd((within - across)[1:])
+    value, n_cells = within[0] - across[0], sides[0][0].shape[1]
+    fields = map(float, (value, value - reach, value + reach, within[0], across[0]))
+    return Gap(*fields, n_cells, len(queries))
+
+
+def _random_halves(n_queries: int, n_splits: int, seed: int) -> np.ndarray:
+    """1 where a query is of the first half, [split, query]."""
+    rng = np.random.default_rng(seed)
+    return rng.permuted(np.tile(np.arange(n_queries) % 2, (n_splits, 1)), axis=1)
+
+
+def _agreement(sides: list[list[np.ndarray]], n_splits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Agreement within and across two edits, [boot], each the mean over its splits."""
+
+    def mean_of(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.nanmean(_rank_correlation(one, other).reshape(-1, n_splits), axis=1)
+
+    (a, b), (c, d) = sides
+    itself = mean_of(a, b).clip(min=0) * mean_of(c, d).clip(min=0)
+    return np.sqrt(itself), (mean_of(a, d) + mean_of(c, b)) / 2
 
 
 def _maps(
@@ -99,7 +178,9 @@ def _maps(
             "a ranking needs three cells at least, and effects that differ, got "
             f"{sums.size // len(queries)} cells; compare whole grids of patched cells"
         )
-    return (weights @ sums.reshape(-1, len(queries)).T) / (weights @ counts)[:, None]
+    # A resample may leave a half of the queries empty: then it has no map.
+    with np.errstate(invalid="ignore"):
+        return (weights @ sums.reshape(-1, len(queries)).T) / (weights @ counts)[:, None]
 
 
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:

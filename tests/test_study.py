@@ -241,7 +241,7 @@ def test_another_direction_finds_the_planted_heads_too(findings):
 
 def about(value):
     """An estimate whose interval leaves out zero, or not, where the value is zero."""
-    return Estimate(value, value - 0.5, value + 0.5, 0.01, 10, 5)
+    return Estimate(float(value), value - 0.5, value + 0.5, 0.01, 10, 5)
 
 
 @pytest.mark.parametrize(

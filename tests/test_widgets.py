@@ -24,7 +24,7 @@ PANELS = ["pair", "heads", "attention", "patch", "intervention"]
 
 def png(panel):
     file = io.BytesIO()
-    panel.figure().savefig(file, format="png", bbox_inches="tight")
+    panel.figure().savefig(file, format="png", dpi=50)
     return file.getvalue()
 
 
@@ -54,13 +54,13 @@ def collection():
 
 @pytest.fixture(scope="module")
 def pairs(collection):
-    return me.make_pairs(collection, "TFC1", n=8)
+    return me.make_pairs(collection, "TFC1", n=4)
 
 
 @pytest.fixture(scope="module")
 def results(ranker, collection, pairs):
-    mixed = [*pairs, *me.make_pairs(collection, "TDC", n=8, seed=1)]
-    few = me.make_pairs(collection, "TFC1-control", n=8, grades=[3, 0])
+    mixed = [*pairs, *me.make_pairs(collection, "TDC", n=4, seed=1)]
+    few = me.make_pairs(collection, "TFC1-control", n=4, grades=[3, 0])
     return {
         name: me.patch(ranker, some, progress=False)
         for name, some in (("planted", mixed), ("control", few))
@@ -131,7 +131,8 @@ def test_no_figure_is_left_open(make, name):
     plt.close("all")
     panel = make(name)
     for control in list(panel.controls.values())[:2]:
-        control.value = settings(control)[0]
+        for value in settings(control)[:1]:
+            control.value = value
     assert plt.get_fignums() == []
 
 
@@ -331,9 +332,10 @@ def test_what_was_patched_once_is_not_patched_again(make, monkeypatch):
     assert panel.message == ""
 
 
-def test_silencing_the_planted_aggregator_reorders_a_ranking_and_factor_1_does_not(make, ranker):
+def test_turning_the_planted_aggregator_round_turns_a_ranking_round(make, ranker):
     panel = make("intervention")
     panel.controls["layer"].value, panel.controls["head"].value = max(ranker.planted_heads)
+    panel.controls["factor"].value = -1.0
     assert "passages change their rank" in panel.words
     panel.controls["factor"].value = 1.0
     assert "no passage" in panel.words

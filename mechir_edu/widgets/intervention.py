@@ -123,6 +123,8 @@ def _in_words(before: _Ranking, after: np.ndarray) -> str:
         f"{second[i]}"
         for i in moved[np.argsort(second[moved])][:5]
     ]
+    n_tied = len(after) - len(np.unique(after))
+    ties = f" {n_tied} scores equal another one; ties keep their order." if n_tied else ""
     if not moves:
-        return f"no passage of {len(first)} changes its rank."
-    return f"{len(moved)} of {len(first)} passages change their rank: {'; '.join(moves)}."
+        return f"no passage of {len(first)} changes its rank.{ties}"
+    return f"{len(moved)} of {len(first)} passages change their rank: {'; '.join(moves)}.{ties}"

@@ -97,11 +97,12 @@ class _Edits:
 
 
 def _controls(edits: _Edits) -> dict[str, ipywidgets.Widget]:
+    documents = pair_options(edits.pairs)
     names = [("as in the pair", _DRAWN), ("your own", _OWN), *((name, name) for name in AXIOMS)]
     layout = ipywidgets.Layout(**_BOX)
     text = ipywidgets.Textarea(edits.pairs[0].perturbed, continuous_update=False, layout=layout)
     controls = {
-        "document": dropdown("document", pair_options(edits.pairs), "query and passage"),
+        "document": dropdown("document", documents, "query and passage"),
         "edit": dropdown("edit", names, "what is done to the document"),
         "text": labelled(text, "text", "the edited document; read when you leave this field"),
     }

@@ -11,8 +11,10 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from packaging.requirements import Requirement
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 ROOM = 1.5  # GB that a notebook may take
 NEEDED, WISHED = "MISSING", "absent"
@@ -39,6 +41,12 @@ def run(args: argparse.Namespace) -> int:
 
 def packages() -> Iterator[tuple[str, str]]:
     """Give (state, sentence) for each package that is required; the notebooks' own at last."""
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:  # the report is made for environments in which something is missing
+        everything = 'pip install "mechir-edu[offline,tutorials]"'
+        yield NEEDED, f"nothing of what the package needs is installed; {everything}"
+        return
     stated = [Requirement(line) for line in metadata.requires("mechir-edu") or ()]
     for extra, otherwise in (("", NEEDED), ("offline", NEEDED), ("tutorials", WISHED)):
         for requirement in stated:
@@ -50,7 +58,7 @@ def packages() -> Iterator[tuple[str, str]]:
                 )
 
 
-def _package(requirement: Requirement, otherwise: str) -> tuple[str, str]:
+def _package(requirement: "Requirement", otherwise: str) -> tuple[str, str]:
     wanted = f"{requirement.name}{requirement.specifier}"
     try:
         version = metadata.version(requirement.name)

@@ -59,9 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     # Two tokenizer threads and a fork make Hugging Face print a warning that nobody can act on.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    command = import_module(COMMANDS[args.command].RUNNER)
     try:
-        return command.run(args)
+        return import_module(COMMANDS[args.command].RUNNER).run(args)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

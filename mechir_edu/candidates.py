@@ -15,10 +15,10 @@ import ir_measures
 
 from mechir_edu.collection import Collection
 
-Run = Mapping[str, Mapping[str, float]]
+Run = Mapping[str, Mapping[str, float | int]]
 
 
-def rank(docs: Mapping[str, float]) -> list[str]:
+def rank(docs: Mapping[str, float | int]) -> list[str]:
     """Put the passages of one query in order, best first.
 
     Examples

@@ -106,7 +106,7 @@ class Scale:
     """
 
     heads: Iterable[Head]
-    factor: float
+    factor: float | int
     side: Side = "both"
 
     def __post_init__(self) -> None:
@@ -137,7 +137,7 @@ class Steer:
 
     heads: Sequence[Head]
     direction: np.ndarray = field(repr=False)
-    strength: float = 1.0
+    strength: float | int = 1.0
     side: Side = "both"
 
     def __post_init__(self) -> None:
@@ -178,7 +178,7 @@ class SteerResidual:
 
     layer: int
     direction: np.ndarray = field(repr=False)
-    strength: float = 1.0
+    strength: float | int = 1.0
     side: Side = "both"
 
     def __post_init__(self) -> None:
@@ -232,7 +232,7 @@ def _check_side(side: Side) -> None:
         raise ValueError(f"side must be one of {', '.join(SIDES)}, got {side!r}")
 
 
-def _check_finite(name: str, value: float) -> None:
+def _check_finite(name: str, value: float | int) -> None:
     if not isfinite(value):
         raise ValueError(f"{name} must be a finite number, got {value}")
 

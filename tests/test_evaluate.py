@@ -35,6 +35,11 @@ def planted():
 
 
 @pytest.fixture(scope="module")
+def minilm():
+    return me.Dot("embedded")
+
+
+@pytest.fixture(scope="module")
 def few(collection):
     return list(collection.queries)[:4]
 
@@ -71,10 +76,19 @@ def test_an_intervention_that_changes_nothing_makes_no_difference(planted, colle
         assert (found.value, found.low, found.high) == (0, 0, 0)
 
 
+def with_strangers(collection, queries):
+    """A run in which the passages judged for a query stand among those of the next one."""
+    following = zip(queries, [*queries[1:], queries[0]], strict=True)
+    judged = collection.qrels
+    return {q: dict.fromkeys([*judged[q], *judged[other]], 0.0) for q, other in following}
+
+
 def test_knocking_out_the_planted_circuit_ruins_the_ranking(planted, collection):
-    effect = compared(planted, collection, me.Knockout(planted.planted_heads))
+    run = with_strangers(collection, list(collection.queries)[:12])
+    knockout = me.Knockout(planted.planted_heads)
+    effect = compared(planted, collection, knockout, run=run, query_ids=run)
     assert effect.difference().high < 0
-    assert effect.summary().loc[0, "n_queries"] == len(collection.queries)
+    assert effect.summary().loc[0, "n_queries"] == 12
 
 
 def test_ranking_by_the_judgments_is_perfect_and_their_opposite_is_not(collection):
@@ -84,22 +98,25 @@ def test_ranking_by_the_judgments_is_perfect_and_their_opposite_is_not(collectio
     assert Comparison(worst, best).difference().low > 0.9
 
 
-def test_a_bi_encoder_that_remembers_passages_ranks_as_it_scores(collection, few):
-    ranker = me.Dot("embedded")
-    pool = choose(collection, "pool", few[:2])
-    scored, skipped = rerank(ranker, collection, pool, progress=False)
-    texts = collection.texts(pool[few[1]])
-    expected = ranker.score(collection.queries[few[1]], list(texts.values()))
+def test_a_bi_encoder_that_remembers_passages_ranks_as_it_scores(minilm, collection, few):
+    run = with_strangers(collection, few[:2])
+    scored, skipped = rerank(minilm, collection, run, progress=False)
+    texts = collection.texts(run[few[1]])
+    expected = minilm.score(collection.queries[few[1]], list(texts.values()))
     np.testing.assert_allclose(list(scored[few[1]].values()), expected, atol=1e-5)
     assert skipped == []
 
 
-def test_minilm_answers_most_queries_of_the_pool_and_steering_it_wild_does_not(collection, few):
-    ranker = me.Dot("embedded")
+def test_minilm_puts_good_passages_first_until_it_is_steered_wildly(minilm, collection, few):
     wild = me.SteerResidual(3, np.where(np.arange(384) % 2, 1.0, -1.0), 30.0)
-    effect = compared(ranker, collection, wild, query_ids=few)
+    effect = compared(minilm, collection, wild, query_ids=few)
     assert effect.before.mean("RR(rel=2)@10").value > 0.7
     assert effect.difference("nDCG@10").value < 0
+
+
+def test_the_pool_is_what_was_judged_for_any_query(collection, few):
+    found = choose(collection, "pool", few[:1])
+    assert len(found[few[0]]) == 324
 
 
 def test_values_are_those_of_ir_measures_and_grade_one_is_not_relevant(collection, few):
@@ -226,7 +243,7 @@ def test_different_queries_cannot_be_compared(collection, few):
 
 
 def test_the_evaluation_tool_reports_what_the_package_measures(planted, collection, tmp_path):
-    run = {q: {doc: float(i) for i, doc in enumerate(d)} for q, d in collection.qrels.items()}
+    run = with_strangers(collection, list(collection.queries)[:2])
     lines = (f"{q} Q0 {d} 0 {score} tag\n" for q, docs in run.items() for d, score in docs.items())
     (tmp_path / "run").write_text("".join(lines))
     arguments = ["--model", "planted", "--run", str(tmp_path / "run"), "--pairs", "0"]

@@ -126,7 +126,7 @@ def test_the_mean_of_one_side_is_over_what_that_side_reads(dot):
 
 
 def test_a_direction_is_what_the_edit_adds_to_the_mean(planted):
-    pair = swapped("fish", "coral", 0)
+    pair = swapped("fish", "algae", 0)
     names = ["blocks.1.attn.hook_z", "blocks.2.hook_resid_pre"]
     before, after = (
         planted.run_with_cache(QUERY, [text], names_filter=names)[1]

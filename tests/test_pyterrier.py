@@ -46,7 +46,7 @@ def test_scores_and_ranks_are_those_of_the_ranker(ranker, results):
     for _, group in found.groupby("qid"):
         expected = ranker.score(group["query"].iloc[0], group["text"].tolist())
         np.testing.assert_allclose(group["score"], expected, atol=1e-5)
-        assert (group["rank"] == range(len(group))).all()
+        assert list(group["rank"]) == list(range(len(group)))
         assert group["score"].is_monotonic_decreasing
     assert (found["note"] == "kept").all()
     assert len(found) == len(results)
@@ -59,7 +59,8 @@ def test_an_intervened_ranker_stands_in_a_pipeline(ranker, results):
     found = pipeline(queries)
     assert (found.groupby("qid").size() == 3).all()
     one = found.iloc[0]
-    assert one["score"] == pytest.approx(ranker.under(knockout).score(one["query"], one["text"])[0])
+    expected = ranker.under(knockout).score(one["query"], one["text"])[0]
+    assert one["score"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_an_experiment_compares_a_ranker_with_itself_under_an_intervention(ranker, results, qrels):

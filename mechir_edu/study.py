@@ -115,7 +115,7 @@ def prepare(
     made_of, folder = describe_part(ranker, each, **asked), args.out / kind
     if (there := read_manifest(folder)) is not None:
         need_same(there.made_of, made_of, folder)
-    plan = plan_part(ranker, collection, folder, made_of, block=args.block)
+    plan = plan_part(ranker, collection, folder, made_of, method=args.method)
     if there is None:
         store(folder / MANIFEST, plan.run.manifest.to_bytes())
     return plan
@@ -150,6 +150,7 @@ def _do_round(plan: Plan, block: int, which: str, progress: Progress) -> None:
             step.pairs,
             step.folder,
             progress=progress,
+            method=plan.method,
             direction=step.condition.direction,
             filler=step.condition.filler,
         )
@@ -175,6 +176,6 @@ def plan_cost(plan: Plan, n_left: int) -> str:
         return f"{text}; all done."
     pairs = next(plan.steps(0)).pairs[:N_TIMED]
     started = time.monotonic()
-    patch(ranker, pairs, progress=False)
+    patch(ranker, pairs, method=plan.method, progress=False)
     each = (time.monotonic() - started) / len(pairs)
     return f"{text}; {n_left} left, {each:.2g} s each: about {spell(n_left * each)}."

@@ -9,8 +9,8 @@ from pathlib import Path
 RUNNER = "mechir_edu.study"
 DESCRIPTION = (
     "Add a query term (TFC1: a random one, TDC: the most discriminative one) or a neutral word to "
-    "judged passages, at the end and at the start, and patch every attention head of both rankers, "
-    "exactly. Then test what can be concluded and write report.md, heads.csv and figures. The work "
+    "judged passages, at the end and at the start, and patch every attention head of both "
+    "rankers. Then test what can be concluded and write report.md, heads.csv and figures. The work "
     "goes in rounds over blocks of pairs, each block even over grades, so that a report can be "
     "made at any time (--report-only). A run that was stopped goes on where it was: give the same "
     "command again. Two processes may work in one folder, one with --rankers dot and one with "
@@ -46,6 +46,12 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bi", default="embedded", metavar="MODEL", help="the bi-encoder (dot)")
     parser.add_argument(
         "--cross", default="embedded", metavar="MODEL", help="the cross-encoder (cat)"
+    )
+    parser.add_argument(
+        "--method",
+        choices=("exact", "gradient"),
+        default="exact",
+        help="gradient estimates every head's effect, some 25 times faster; the report says so",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
 

@@ -52,7 +52,7 @@ def _differing(found: AxiomComparison) -> str:
     named = [
         f"{name_heads([at])} by {value[tuple(at)]:+.2f} [{found.difference.low[tuple(at)]:+.2f}, "
         f"{found.difference.high[tuple(at)]:+.2f}]"
-        for at in places[order]
+        for at in places[order].tolist()
     ]
     return (
         f"{len(places)} of {value.size} heads have another share of the change under TDC after "

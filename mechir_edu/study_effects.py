@@ -17,22 +17,24 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from mechir_edu.profiles import Correlation, Gap
 from mechir_edu.stats import Estimate, Recovery, corrected, mean_change, recovery
 from mechir_edu.study_plan import CONTROL_OF, PLACES, STUDIED, Condition
 from mechir_edu.study_results import Part
 
+Interval = Estimate | Correlation | Gap
 Kept = slice | np.ndarray  # of the pairs
 ALL = slice(None)
 LEVEL = 0.05
 N_BOOT = 20_000  # corrected intervals need quantiles far out
 
 
-def is_up(found: Estimate) -> bool:
+def is_up(found: Interval) -> bool:
     """Whether the interval lies above zero."""
     return bool(found.low > 0)
 
 
-def is_down(found: Estimate) -> bool:
+def is_down(found: Interval) -> bool:
     """Whether the interval lies below zero."""
     return bool(found.high < 0)
 

@@ -27,8 +27,6 @@ from mechir_edu.study_effects import (
 from mechir_edu.study_plan import MAIN, OF_AXIOMS, PLACES, STUDIED, Condition
 from mechir_edu.study_results import Part
 
-_N_OF_PENALTY = 6  # intervals in `Penalty`
-
 
 @dataclass(frozen=True)
 class Penalty:
@@ -42,6 +40,7 @@ class Penalty:
     match : query term minus neutral word, both at the end.
     position : neutral word at the end minus the same one at the start.
     match_by_position : `match` minus the same at the start.
+    by_grade : `raw` for each grade, highest first.
     """
 
     raw: Estimate
@@ -50,6 +49,7 @@ class Penalty:
     match: Estimate
     position: Estimate
     match_by_position: Estimate
+    by_grade: Mapping[int, Estimate]
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +112,12 @@ def find_penalty(part: Part) -> Penalty:
         "position": control - control_first,
         "match_by_position": match - match_first,
     }
-    interval = 1 - LEVEL / _N_OF_PENALTY
-    loses = sign_agreement(term, -1, query_ids=part.query_ids, interval=interval)
-    means = {name: mean_of(part, values, _N_OF_PENALTY) for name, values in five.items()}
-    return Penalty(loses=loses, **means)
+    grades = sorted(set(part.grades.tolist()), reverse=True)
+    n = len(five) + len(grades) + 1
+    loses = sign_agreement(term, -1, query_ids=part.query_ids, interval=1 - LEVEL / n)
+    by_grade = {g: mean_of(part, term, n, np.flatnonzero(part.grades == g)) for g in grades}
+    means = {name: mean_of(part, values, n) for name, values in five.items()}
+    return Penalty(loses=loses, by_grade=by_grade, **means)
 
 
 def _beyond(part: Part, axiom: str) -> np.ndarray:

@@ -34,13 +34,10 @@ Version = tuple[str, Place]  # an axiom or control, and where it adds its word
 
 @dataclass(frozen=True)
 class Condition:
-    """One edit, patched in one way.
+    """One edit (axiom and place), patched in one way.
 
-    Attributes
-    ----------
-    axiom, place : the edit.
-    filler, direction : of `mechir_edu.patch`. One direction for all: effects of two conditions
-        can be compared only where the same run receives. MechIR's, the baseline, is taken.
+    One direction for all: effects of two conditions can be compared only where the same run
+    receives. MechIR's, the baseline, is taken.
     """
 
     axiom: str
@@ -100,12 +97,14 @@ class Plan:
     run : its folder, with a manifest of what the part is made of and how pairs are cut into blocks.
     versions : for each edit its pairs, all of the same queries and documents in the same order.
     n_checks : pairs of the conditions in `CHECKS`.
+    method : of `mechir_edu.patch`.
     """
 
     ranker: "Ranker"
     run: RunFolder
     versions: Mapping[Version, tuple[Pair, ...]]
     n_checks: int
+    method: str = "exact"
 
     def steps(self, block: int) -> Iterator[Step]:
         """Work of one round; the checks come after the first."""
@@ -187,11 +186,13 @@ def describe_part(
 
 
 def plan_part(
-    ranker: "Ranker", collection: Collection, folder: Path, made_of: Mapping, *, block: int
+    ranker: "Ranker", collection: Collection, folder: Path, made_of: Mapping, *, method: str
 ) -> Plan:
     """Draw a ranker's pairs and cut them into blocks."""
     versions, skipped = draw_versions(collection, ranker, made_of["n"], made_of["seed"])
     n_pairs = len(next(iter(versions.values())))
+    block = made_of["block"]
     blocks = tuple(tuple(range(n_pairs))[at : at + block] for at in range(0, n_pairs, block))
     manifest = Manifest(made_of, blocks, tuple(skipped))
-    return Plan(ranker, RunFolder(folder, manifest), versions, min(made_of["checks"], n_pairs))
+    n_checks = min(made_of["checks"], n_pairs)
+    return Plan(ranker, RunFolder(folder, manifest), versions, n_checks, method)

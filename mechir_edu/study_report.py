@@ -25,7 +25,7 @@ Every passage was scored as it is and with one word added, at its end or its sta
 (**TFC1** a random one, **TDC** the one of highest idf) or, as each one's **control**, a neutral
 word as long and as rare that neither query nor passage holds. All edits are made to the same
 judged pairs, drawn evenly over relevance grades and queries. Then each attention head alone was
-patched, exactly: its output with the added word was put into the run of the passage with the
+patched: its output with the added word was put into the run of the passage with the
 filler "a" in that word's place. **Effect** is what this changes the score by, **recovery** its
 share of the whole change. The queries, not the pairs, are what is resampled. Intervals hold with
 95 % for all of a table together (Bonferroni); heads are named after control of false discovery
@@ -105,7 +105,8 @@ def _how_complete(part: Part) -> str:
     return (
         f"The {part.name}: **{state} {planned} planned pairs**, of "
         f"{len(set(part.query_ids))} queries of {' and '.join(made_of['queries'])} ({evenly}), "
-        f"{len(MAIN)} edits, {made_of['n_layers']} layers."
+        f"{len(MAIN)} edits, {made_of['n_layers']} layers; heads patched by the method "
+        f'"{part.main[MAIN[0]].method}".'
     )
 
 

@@ -13,6 +13,7 @@ from mechir_edu.study_words import (
     name_heads,
     one_of,
     show,
+    show_interval,
     show_share,
     strongest,
     verdict_on_axiom,
@@ -76,7 +77,9 @@ def _sentence_on_heads(one: Findings, heads: Heads) -> str:
     )
     if not (is_up(heads.beyond) or is_down(heads.beyond)):
         text += " Caution: which way that goes could not be shown, so neither could who carries it."
-    return f"{text} Caution: {heads.recovery.warning}." if heads.recovery.warning else text
+    if heads.recovery.warning:
+        text += " Caution: the whole change cannot be told from zero, so recovery is no share."
+    return text
 
 
 def _named(places: Sequence[Sequence[int]], at_most: int = 8) -> str:
@@ -98,7 +101,7 @@ def _table_of_heads(some: Sequence[Findings]) -> str:
 
 def _cells(heads: Heads, row: dict) -> list[str]:
     at = (row["layer"], row["head"])
-    recovery = f"{row['recovery']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+    recovery = show_interval(row["recovery"], row["low"], row["high"], 2)
     values = (heads.effect.value[at], heads.contrast.value[at])
     return [name_heads([at]), recovery, f"{row['q']:.2g}", *(f"{x:+.4f}" for x in values)]
 
@@ -127,8 +130,20 @@ def _sentences_on_penalty(one: Findings) -> str:
         f"score by {show(found.raw)} and lowers it for {show_share(found.loses)} of the documents; "
         f"the neutral word changes it by {show(found.control)}. So the match is worth "
         f"{show(found.match)}. The same neutral word {place} ({show(found.position)}), and the "
-        f"match is worth {match} ({show(found.match_by_position)})."
+        f"match is worth {match} ({show(found.match_by_position)}). {_by_grade(found)}"
     )
+
+
+def _by_grade(found: Penalty) -> str:
+    grades = {
+        "falls for grade": [g for g, each in found.by_grade.items() if is_down(each)],
+        "rises for grade": [g for g, each in found.by_grade.items() if is_up(each)],
+    }
+    said = [f"{what} {listed(map(str, some))}" for what, some in grades.items() if some]
+    values = ", ".join(show(each) for each in found.by_grade.values())
+    names = listed(map(str, found.by_grade))
+    verdict = listed(said) if said else "can be told from zero for no grade alone"
+    return f"With the query term appended, the score {verdict} (grades {names}: {values})."
 
 
 def conclude_penalty(found: Penalty) -> str:

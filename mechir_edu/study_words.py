@@ -6,11 +6,8 @@ import numpy as np
 
 from mechir_edu.demo_summary import with_interval
 from mechir_edu.plots.words import top_heads
-from mechir_edu.profiles import Correlation, Gap
 from mechir_edu.stats import Estimate
-from mechir_edu.study_effects import Heads, ScoreRow, is_down, is_up
-
-Interval = Estimate | Correlation | Gap
+from mechir_edu.study_effects import Heads, Interval, ScoreRow, is_down, is_up
 
 
 def show(found: Interval, digits: int = 3) -> str:
@@ -21,9 +18,14 @@ def show(found: Interval, digits: int = 3) -> str:
     >>> show(Estimate(0.1234, 0.1, 0.15, 0.001, 10, 5))
     '+0.123 [+0.100, +0.150]'
     """
-    if not np.isfinite([found.low, found.high]).all():
-        return f"{found.value:+.{digits}f} (no bounded interval)"
-    return with_interval(found.value, found.low, found.high, digits)
+    return show_interval(found.value, found.low, found.high, digits)
+
+
+def show_interval(value: float, low: float, high: float, digits: int = 3) -> str:
+    """Write a number with its interval, where that has bounds."""
+    if not np.isfinite([low, high]).all():
+        return f"{value:+.{digits}f} (no bounded interval)"
+    return with_interval(value, low, high, digits)
 
 
 def show_share(found: Estimate) -> str:
@@ -48,7 +50,7 @@ def listed(items: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def name_heads(places: np.ndarray) -> str:
+def name_heads(places: Iterable[Iterable[int]]) -> str:
     """Name heads as layer.head."""
     return ", ".join(f"{layer}.{head}" for layer, head in places)
 

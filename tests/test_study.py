@@ -193,6 +193,7 @@ def test_a_report_on_nothing_is_refused(tmp_path, capsys):
     [
         (["--n", "32"], "n 24, now 32"),
         (["--seed", "1"], "seed 0, now 1"),
+        (["--method", "gradient"], "method 'exact', now 'gradient'"),
         (["--block", "12"], "block 8, now 12"),
         (["--n", "4"], "8 pairs at least"),
         (["--rankers", "dog"], "--rankers needs dot and cat, or one of them, got 'dog'"),
@@ -275,7 +276,8 @@ def test_the_verdict_on_an_axiom_follows_the_intervals(findings, end, start, sai
 def test_the_conclusion_on_the_penalty_follows_the_intervals(raw, match, position, said):
     names = {"raw": raw, "match": match, "position": position}
     others = dict.fromkeys(("loses", "control", "match_by_position"), 0)
-    found = Penalty(**{name: about(value) for name, value in (names | others).items()})
+    means = {name: about(value) for name, value in (names | others).items()}
+    found = Penalty(**means, by_grade={3: about(raw)})
     assert said in conclude_penalty(found)
 
 

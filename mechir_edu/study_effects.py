@@ -91,17 +91,18 @@ class Heads:
     Attributes
     ----------
     condition : what was patched.
-    recovery : share of the score change.
     effect : in score units.
-    contrast : effect minus that of the control, in score units; None for a control.
-    beyond : score change minus that of the control; None for a control.
+    recovery : share of the score change; like the others, None for a control, which may change
+        no score at all.
+    contrast : effect minus that of the control, in score units.
+    beyond : score change minus that of the control.
 
     Intervals are corrected for the choice of heads (see the module).
     """
 
     condition: Condition
-    recovery: Recovery
     effect: Estimate
+    recovery: Recovery | None = None
     contrast: Estimate | None = None
     beyond: Estimate | None = None
 
@@ -130,15 +131,15 @@ def estimate_heads(part: Part, condition: Condition) -> Heads:
     """Estimate every head's recovery, effect and contrast."""
     result, effect = part.main[condition], part.effect(condition)
     found = over_heads(effect, part.query_ids)
+    if condition.axiom not in CONTROL_OF:
+        return Heads(condition, found)
     change = result.donor - result.recipient
     options = {"query_ids": part.query_ids, "n_boot": N_BOOT, "interval": found.interval}
     shares = recovery(effect, np.zeros_like(change), change, **options)
-    if condition.axiom not in CONTROL_OF:
-        return Heads(condition, shares, found)
     _, control = edit_and_control(condition.axiom, condition.place)
     contrast = over_heads(effect - part.effect(control), part.query_ids)
     beyond = mean_of(part, part.raw_change(condition) - part.raw_change(control), 1)
-    return Heads(condition, shares, found, contrast, beyond)
+    return Heads(condition, found, shares, contrast, beyond)
 
 
 def over_heads(effect: Float[np.ndarray, "layer head pair"], query_ids: np.ndarray) -> Estimate:
@@ -169,10 +170,11 @@ def heads_table(part: Part, some: list[Heads]) -> pd.DataFrame:
 def _table_of(part: Part, heads: Heads) -> pd.DataFrame:
     layer, head = np.indices(heads.effect.value.shape).reshape(2, -1)
     columns = {"layer": layer, "head": head}
-    recovered = {"recovery": "value", "low": "low", "high": "high", "p": "p", "q": "q"}
-    columns |= {name: getattr(heads.recovery, of).ravel() for name, of in recovered.items()}
+    columns |= _interval_columns(("recovery", "low", "high"), heads.recovery, layer.size)
+    columns |= {"p": heads.effect.p.ravel(), "q": corrected(heads.effect.p).ravel()}
     for name, found in (("effect", heads.effect), ("contrast", heads.contrast)):
-        columns |= _interval_columns(name, found, layer.size)
+        names = (name, f"{name}_low", f"{name}_high")
+        columns |= _interval_columns(names, found, layer.size)
     is_control = heads.contrast is None
     columns["contrast_q"] = np.nan if is_control else corrected(heads.contrast.p).ravel()
     table = pd.DataFrame(columns).assign(
@@ -186,9 +188,8 @@ def _table_of(part: Part, heads: Heads) -> pd.DataFrame:
 
 
 def _interval_columns(
-    name: str, found: Estimate | None, n_heads: int
+    names: tuple[str, str, str], found: Estimate | Recovery | None, n_heads: int
 ) -> dict[str, Float[np.ndarray, " head"]]:
-    names = (name, f"{name}_low", f"{name}_high")
     if found is None:
         return {column: np.full(n_heads, np.nan) for column in names}
     values = (found.value, found.low, found.high)

@@ -309,7 +309,8 @@ for site in ["head", "pattern", "v"]:
 # A head whose pattern alone recovers much looks somewhere new and reads there what was always there;
 # one with a large `v` looks where it always looked and finds something new. Where neither alone
 # recovers much, the two need each other: the head turns to the new term *and* the term is worth
-# reading. Beware of the word "because" for either half alone.
+# reading. Beware of the word "because" for either half alone. Where an interval ends at
+# infinity, these queries are too few to bound it on that side.
 #
 # ## Look at the attention, last
 #
@@ -334,9 +335,11 @@ before = me.pair_attention(ranker, toy, layer=layer, head=head, side="baseline")
 print(f"With the filler in its place: {before.pattern[:, before.edited].sum(axis=1).mean():.0%}.")
 
 # %% [markdown]
-# **Read.** A bright column is a token that everybody looks at. **Could this be an artefact?** `[SEP]`
-# and the last word draw attention whatever they are. That is why we printed the same share with the
-# filler in the same place: only the difference is about the term.
+# **Read.** A bright column is a token that everybody looks at. The brightest is often `[CLS]` or `[SEP]`, and
+# says nothing: it is where a head looks that has nothing to look for.
+#
+# **Could this be an artefact?** The last word may draw attention whatever it is. That is why we printed the
+# same share with the filler in its place: only the difference is about the term.
 #
 # ## Exercise 2: measure attention between roles
 #

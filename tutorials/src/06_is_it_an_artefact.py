@@ -404,8 +404,8 @@ assert (real.q >= real.p - 1e-12).all()
 # The authors of MechIR published their pairs and grids, and that is how one can learn from them. Read
 # soberly, the files show four things. The thousand pairs of each grade are those with the **largest
 # score change**, not a random sample. The grids are means of ratios. The terms of TDC were looked up
-# unstemmed in a stemmed lexicon, so about nine in ten are words that merely were not found. And the
-# cross-encoder's grids come from a model whose scoring head was wired wrongly; its four grades do not
+# unstemmed in a stemmed lexicon: about nine in ten are words that stemming changes, which were not found
+# there and so passed for rare. And the cross-encoder's grids come from a model whose scoring head was wired wrongly; its four grades do not
 # resemble each other, while the bi-encoder's do.
 #
 # Selection on the outcome is easy to try. We take the *control*, of which we know that it does almost
@@ -421,7 +421,7 @@ me.plots.plot_score_change([(name, neutral[at], ids[at]) for name, at in kept.it
 plt.show()
 
 # %% [markdown]
-# It needs no data at all: the largest of anything are larger than all of it.
+# This would be so with any data: the largest of anything are larger than all of it.
 
 # %%
 assert neutral[kept["largest rise"]].mean() >= neutral.mean()
@@ -447,8 +447,9 @@ print(f"The same with the half that moved most: r = {r_selected:.2f}.")
 # A calm grid is therefore no proof of a sound sample: it describes the pairs that were kept, and a
 # reader would take it to describe the ranker.
 #
-# The next cell reads the published grids themselves, where you have them: give the folder with the
-# `.npy` and `.tsv.gz` files. [The study](../docs/study) re-derives each of the four statements.
+# The next cell reads the published files themselves. `python tools/published.py download` in a clone fetches
+# them and checks their sums; put their folder into the form. [A page of the
+# study](../docs/study/published.md) derives each of the four statements from them.
 
 # %%
 published = ""  # @param {type:"string"}

@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from scipy.stats import t as student_t
 
 from mechir_edu.clusters import QueryIds, pairs_per_query, query_sums
-from mechir_edu.intervals import FEWEST_QUERIES, Ratio, estimate_mean
+from mechir_edu.intervals import Ratio, estimate_mean
+from mechir_edu.studentised import FEWEST_QUERIES
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ The choices, each of which the simulations in ``docs/study/validation.md`` call 
   means: the closer the divisor comes to zero the wider the interval, and ``(-inf, inf)`` where it
   cannot be told from zero.
 
-A sum of a few queries says nothing bounded about others: with fewer than `FEWEST_QUERIES` all
-intervals are ``(-inf, inf)``.
+A few queries say nothing bounded about others: with fewer than `FEWEST_QUERIES` of
+:mod:`mechir_edu.studentised` all intervals are ``(-inf, inf)``.
 """
 
 from dataclasses import dataclass
@@ -25,12 +25,15 @@ from jaxtyping import Float
 from scipy.stats import t as student_t
 
 from mechir_edu.clusters import p_values, resample_queries
-
-# With fewer queries, one of them drawn every time is too likely for any bound to hold.
-FEWEST_QUERIES = 4
-
-# Below this share of the terms it is the difference of, a variance is rounding error.
-_ROUNDING = 1e-10
+from mechir_edu.studentised import (
+    ROUNDING,
+    bounded,
+    divide,
+    left_out,
+    split_ratio,
+    tails,
+    without_rounding,
+)
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,11 @@ def estimate_mean(
     squares = draws @ (residual**2).T
     shifted = shift**2 * (draws @ weights**2)[:, None]
     variance = squares - 2 * shift * (draws @ (residual * weights).T) + shifted
-    variance = _without_rounding(variance, squares)
-    low, high = _tails(_divide(total, np.sqrt(variance)), interval)
-    error = np.sqrt((_left_out(residual, weights) ** 2).sum(axis=-1)) / abs(weights.sum())
-    bounds = _bounded(value - high * error, value - low * error, len(weights))
-    return _shaped(sums.shape[:-1], value, *bounds, p_values(cells))
+    variance = without_rounding(variance, squares)
+    low, high = tails(divide(total, np.sqrt(variance)), interval)
+    error = np.sqrt((left_out(residual, weights) ** 2).sum(axis=-1)) / abs(weights.sum())
+    ends = bounded(value - high * error, value - low * error, len(weights))
+    return _shaped(sums.shape[:-1], value, *ends, p_values(cells))
 
 
 def estimate_ratio(
@@ -114,17 +117,17 @@ def estimate_ratio(
         If `interval` is not a share.
     """
     n_queries = numerator.shape[-1]
-    value, residual, divisor = _ratio(numerator, denominator)
+    value, residual, divisor = split_ratio(numerator, denominator)
     total = divisor.sum(axis=-1)
     draws = resample_queries(n_queries, n_boot, seed)
-    statistic = _divide(draws @ residual.T, np.sqrt(draws @ (residual**2).T))
-    low, high = _tails(np.sign(total) * statistic, interval)
+    statistic = divide(draws @ residual.T, np.sqrt(draws @ (residual**2).T))
+    low, high = tails(np.sign(total) * statistic, interval)
     reach = [_invert(residual, divisor, critical) for critical in (high, -low)]
     # The jackknife's error over the plain one widens both sides alike.
     plain = (residual**2).sum(axis=-1)
-    widening = np.sqrt(_divide((_left_out(residual, divisor) ** 2).sum(axis=-1), plain))
+    widening = np.sqrt(divide((left_out(residual, divisor) ** 2).sum(axis=-1), plain))
     ends = (value - reach[0][0] * widening, value + reach[1][1] * widening)
-    ends = _bounded(*(np.where(plain > 0, end, value) for end in ends), n_queries)
+    ends = bounded(*(np.where(plain > 0, end, value) for end in ends), n_queries)
     return _shaped(numerator.shape[:-1], value, *ends, p_values(numerator))
 
 
@@ -155,63 +158,25 @@ def estimate_difference(
         If `interval` is not a share.
     """
     sides = [_influence(*side) for side in (first, second)]
-    value, influence, left_out = (one - other for one, other in zip(*sides, strict=True))
+    value, influence, without = (one - other for one, other in zip(*sides, strict=True))
     n_queries = influence.shape[-1]
     draws = resample_queries(n_queries, n_boot, seed)
     total, squares = draws @ influence.T, draws @ (influence**2).T
-    variance = _without_rounding(squares - total**2 / n_queries, squares)
-    low, high = _tails(_divide(total, np.sqrt(variance)), interval)
-    error = np.sqrt((left_out**2).sum(axis=-1))
-    p = 2 * student_t.sf(np.abs(_divide(value, error)), max(n_queries - 1, 1))
-    bounds = _bounded(value - high * error, value - low * error, n_queries)
-    return _shaped(first[0].shape[:-1], value, *bounds, p)
-
-
-def _ratio(
-    numerator: np.ndarray, denominator: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ratio [cell], what it leaves of the numerator, and the denominator, both [cell, query]."""
-    divisor = np.broadcast_to(denominator, numerator.shape)
-    cells, divisor = (part.reshape(-1, numerator.shape[-1]) for part in (numerator, divisor))
-    value = cells.sum(axis=-1) / divisor.sum(axis=-1)
-    return value, cells - value[:, None] * divisor, divisor
+    variance = without_rounding(squares - total**2 / n_queries, squares)
+    low, high = tails(divide(total, np.sqrt(variance)), interval)
+    error = np.sqrt((without**2).sum(axis=-1))
+    p = 2 * student_t.sf(np.abs(divide(value, error)), max(n_queries - 1, 1))
+    ends = bounded(value - high * error, value - low * error, n_queries)
+    return _shaped(first[0].shape[:-1], value, *ends, p)
 
 
 def _influence(
     numerator: np.ndarray, denominator: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Ratio [cell], what each query adds to it, what it takes away when left out [cell, query]."""
-    value, residual, divisor = _ratio(numerator, denominator)
+    value, residual, divisor = split_ratio(numerator, denominator)
     total = divisor.sum(axis=-1, keepdims=True)
-    return value, residual / total, _left_out(residual, divisor) / total
-
-
-def _left_out(residual: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Residual of each query from the estimate that is made without it."""
-    share = weights / weights.sum(axis=-1, keepdims=True)
-    return _divide(residual, 1 - share)
-
-
-def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Divide, where 0 / 0 is 0: nothing moved, so there is nothing to scale."""
-    with np.errstate(divide="ignore"):
-        return np.divide(above, below, out=np.zeros_like(above), where=above != 0)
-
-
-def _without_rounding(variance: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return np.where(variance > _ROUNDING * scale, variance, 0.0)
-
-
-def _tails(
-    statistic: Float[np.ndarray, "boot cell"], interval: float
-) -> tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " cell"]]:
-    """Quantiles that leave out half of ``1 - interval`` on either side; low <= 0 <= high."""
-    if not 0 < interval < 1:
-        raise ValueError(f"interval needs a share such as 0.95, got {interval}")
-    tail = (1 - interval) / 2
-    # No interpolation: a resample of one query alone has an infinite statistic.
-    low, high = np.quantile(statistic, [tail, 1 - tail], axis=0, method="inverted_cdf")
-    return np.minimum(low, 0.0), np.maximum(high, 0.0)
+    return value, residual / total, left_out(residual, divisor) / total
 
 
 def _invert(
@@ -228,18 +193,11 @@ def _invert(
     a = total - squared * (denominator**2).sum(axis=-1)
     b = squared * (residual * denominator).sum(axis=-1)
     c = squared * (residual**2).sum(axis=-1)
-    is_bounded = a > _ROUNDING * total
+    is_bounded = a > ROUNDING * total
     a = np.where(is_bounded, a, 1.0)
     root = np.sqrt(b**2 + a * c)
     below = np.where(is_bounded, (b + root) / a, np.inf)
     return below, np.where(is_bounded, (root - b) / a, np.inf)
-
-
-def _bounded(low: np.ndarray, high: np.ndarray, n_queries: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both ends where there are queries enough, and the whole line where there are not."""
-    if n_queries >= FEWEST_QUERIES:
-        return low, high
-    return np.full_like(low, -np.inf), np.full_like(high, np.inf)
 
 
 def _shaped(shape: tuple[int, ...], *fields: np.ndarray) -> Ratio:

@@ -13,13 +13,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 import validate_statistics as validation  # noqa: E402
 from null_studies import count_findings, draw_null, measure_null  # noqa: E402
-from other_intervals import compare, pairs_independent  # noqa: E402
+from other_intervals import METHODS, compare, pairs_independent  # noqa: E402
 from real_scores import examine  # noqa: E402
 from simulate import (  # noqa: E402
     QUESTIONS,
+    SHAPES,
     Coverage,
     Design,
     ask_mean,
+    count_pairs,
     cover,
     draw_changes,
     measure_coverage,
@@ -90,7 +92,7 @@ def test_intervals_that_miss_are_counted_on_their_side():
 
 def test_drawn_changes_have_the_mean_and_the_likeness_within_queries_that_they_claim(rng):
     query = DESIGNS["DL19"].query
-    change = draw_changes(DESIGNS["DL19"], rng, 400, validation.SHAPES["exponential"], mean=1.0)
+    change = draw_changes(DESIGNS["DL19"], rng, 400, SHAPES["exponential"], mean=1.0)
     first, second = change[:, query == 0][:, :2].T
     assert change.mean() == pytest.approx(1, abs=0.03)
     assert change.var() == pytest.approx(1, abs=0.05)
@@ -116,7 +118,7 @@ def test_exchanging_donor_and_recipient_leaves_heads_without_an_effect(rng):
 
 def test_pairs_are_counted_by_query_and_grade():
     judged = [Judged(query, str(i), "", "", grade) for i, (query, grade) in enumerate(GRADED)]
-    assert validation.count_pairs(judged) == [[0, 0, 1], [1, 0, 2]]
+    assert count_pairs(judged) == [[0, 0, 1], [1, 0, 2]]
 
 
 GRADED = [("a", 0), ("a", 2), ("b", 2), ("a", 2)]
@@ -124,7 +126,7 @@ GRADED = [("a", 0), ("a", 2), ("b", 2), ("a", 2)]
 
 def test_designs_have_the_sizes_of_samples_from_trec_dl(trec_dl):
     drawn = validation.load_collection(validation.DL19).sample(1000, seed=0).judged
-    assert validation.count_pairs(drawn) == DESIGNS["DL19"].counts.tolist()
+    assert count_pairs(drawn) == DESIGNS["DL19"].counts.tolist()
     assert [len(design.counts) for design in DESIGNS.values()] == [43, 54, 97]
 
 
@@ -139,7 +141,7 @@ def test_the_report_names_every_question_and_method(tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "read_designs", lambda: {"DL19": DESIGNS["DL19"]})
     validation.main(["report", "--runs", "4", "--null-runs", "2"])
     written = (tmp_path / "validation.md").read_text()
-    assert all(name in written for name in [*QUESTIONS, *validation.METHODS])
+    assert all(name in written for name in [*QUESTIONS, *METHODS])
 
 
 def test_queries_of_a_run_stand_for_all_queries(rng):
@@ -152,8 +154,8 @@ def test_queries_of_a_run_stand_for_all_queries(rng):
 def run_of(design, rng):
     """A result with six heads, on pairs like the design's."""
     pairs = tuple(Pair(f"q{q}", str(i), "", "", "", "TFC1", 1) for i, q in enumerate(design.query))
-    donor = draw_changes(design, rng, 1, validation.SHAPES["normal"], mean=1.0)[0]
-    noise = draw_changes(design, rng, 6, validation.SHAPES["normal"])
+    donor = draw_changes(design, rng, 1, SHAPES["normal"], mean=1.0)[0]
+    noise = draw_changes(design, rng, 6, SHAPES["normal"])
     return PatchingResult(
         scores=(0.1 * donor + noise).reshape(2, 3, -1),
         axes=("layer", "head", "pair"),

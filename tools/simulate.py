@@ -2,7 +2,7 @@
 
 A *design* says how many pairs of each relevance grade each query has. Score changes are drawn for
 it as ``mean + slope * grade + query effect + pair noise``. Query effects have a *shape*: normal,
-exponential (skewness 2: one query moves far, most a little) or log-normal (skewness 4.3). A pair's
+exponential (skewness 2: one query moves far, most a little) or log-normal (skewness 4.7). A pair's
 own noise is normal. Units are standard deviations of a single pair.
 
 Each *question* draws `n` data sets and asks one function of :mod:`mechir_edu.stats` about each;

@@ -15,34 +15,25 @@ runs (:mod:`real_scores`), each a file or folder that `PatchingResult.load` read
 import argparse
 import json
 import time
-from collections.abc import Iterable
-from itertools import product
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from null_studies import EXCHANGES, N_HEADS, Null, measure_null
-from other_intervals import METHODS, compare
-from real_scores import examine
-from simulate import (
-    QUESTIONS,
-    SHAPES,
-    SIZES,
-    Coverage,
-    Design,
-    count_pairs,
-    measure_coverage,
-    read_designs,
+from simulate import SIZES, count_pairs, read_designs
+from validation_tables import (
+    tell_coverage,
+    tell_designs,
+    tell_limits,
+    tell_methods,
+    tell_null,
+    tell_real,
 )
 
 from mechir_edu.collection import load_collection
-from mechir_edu.demo_summary import markdown_table
 from mechir_edu.files import write_whole
-from mechir_edu.results import PatchingResult
 
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "study" / "validation.md"
 DL19, DL20 = (f"msmarco-passage/trec-dl-{year}/judged" for year in (2019, 2020))
 SAMPLES = {"DL19": [DL19], "DL20": [DL20], "DL19 and DL20": [DL19, DL20]}
-USUAL = ("normal", "exponential")
 
 
 def write_sizes(n: int, seed: int) -> None:
@@ -54,21 +45,8 @@ def write_sizes(n: int, seed: int) -> None:
     write_whole(SIZES, json.dumps(sizes).replace("]], ", "]],\n").encode())
 
 
-def hard_designs(designs: dict[str, Design]) -> list[Design]:
-    """What lies outside the range in which the intervals are meant to hold."""
-    lopsided = designs["DL19"].counts.copy()
-    lopsided[-3:] *= 10
-    few = designs["DL19"].counts[::6]
-    return [
-        Design(f"DL19, three queries with {lopsided[-3:].sum() / lopsided.sum():.0%} of the pairs",
-               lopsided),
-        Design(f"{len(few)} queries", few),
-    ]  # fmt: skip
-
-
-def write_report(n: int, n_null: int, seed: int, results: Iterable[Path] = ()) -> None:
+def write_report(n: int, n_null: int, seed: int, results: Sequence[Path] = ()) -> None:
     """Measure everything and write the report."""
-    started = time.monotonic()
     designs = read_designs()
     parts = [*designs.values(), *(design.only(3) for design in designs.values())]
     sections = [
@@ -80,7 +58,8 @@ def write_report(n: int, n_null: int, seed: int, results: Iterable[Path] = ()) -
         "## Heads that are not there\n\n" + tell_null(designs.values(), n_null, seed),
         *tell_real(results, n_null, seed),
         f"Made by `python tools/validate_statistics.py report --runs {n} --null-runs {n_null} "
-        f"--seed {seed}` in {(time.monotonic() - started) / 60:.0f} minutes on one core.",
+        f"--seed {seed}{' --results RUN ...' if results else ''}` in "
+        f"{time.process_time() / 60:.0f} minutes of processor time.",
     ]
     write_whole(REPORT, ("\n\n".join(sections) + "\n").encode())
     print(f"Written: {REPORT.name}")
@@ -93,128 +72,6 @@ An interval of 95 % promises to hold the truth 95 times in 100. Whether it does 
 data come about, and here they come in clusters: pairs of one query share its terms, and a few
 queries can move much further than the rest. So we drew data sets whose truth we know, with the
 numbers of pairs that a study on TREC DL has, and counted."""
-
-
-def tell_designs(designs: Iterable[Design]) -> str:
-    """Describe how many pairs the queries have."""
-    rows = []
-    for design in designs:
-        sizes = design.counts.sum(axis=1)
-        effective = sizes.sum() ** 2 / (sizes**2).sum()
-        spread = f"{sizes.min()} to {sizes.max()}, median {np.median(sizes):.0f}"
-        rows.append([design.name, f"{sizes.sum()}", f"{len(sizes)}", spread, f"{effective:.0f}"])
-    text = (
-        "Seeded samples of 1,000 judged pairs, even over grades, as `Collection.sample` draws them "
-        "(`tools/cluster_sizes.json`). The last column is the number of equally large queries that "
-        "would weigh as evenly.\n\n"
-    )
-    return text + markdown_table(
-        ["design", "pairs", "queries", "pairs per query", "even queries"], rows
-    )
-
-
-def show(found: Coverage) -> str:
-    """Write a coverage with the misses on either side."""
-    mark = "" if found.is_within() else " **(!)**"
-    return f"{found.held:.1%}{mark} ({found.below:.1%} / {found.above:.1%})"
-
-
-def tell_coverage(designs: Iterable[Design], n: int, seed: int) -> str:
-    """Measure every question under every design."""
-    rows, all_found = [], []
-    for design, (name, ask) in product(designs, QUESTIONS.items()):
-        if name == "grade trend" and design.counts.shape[1] == 1:
-            continue
-        found = [measure_coverage(ask, design, shape, n=n, seed=seed) for shape in USUAL]
-        all_found += found
-        rows.append([design.name, name, *map(show, found)])
-    within = sum(one.is_within() for one in all_found)
-    lowest, highest = (f(one.held for one in all_found) for f in (min, max))
-    text = (
-        f"{n:,} data sets for each cell; a coverage of 95 % is then measured to within "
-        f"{all_found[0].error:.2%} (two standard errors). In brackets: intervals that lay wholly "
-        "below the truth, and wholly above it. Exponential query effects have a skewness of 2. A "
-        "*weak change* is a mean score change of about "
-        f"0.4 standard deviations of a pair. A contrast with a control is a mean of differences, "
-        f"so the first row is also about contrasts.\n\n**{within} of {len(all_found)} cells are "
-        f"between 94 % and 96 %, give or take that error; the lowest is {lowest:.1%}, the highest "
-        f"{highest:.1%}.** Cells outside are marked (!).\n\n"
-    )
-    return text + markdown_table(["design", "question", *USUAL], rows)
-
-
-def tell_limits(designs: dict[str, Design], n: int, seed: int) -> str:
-    """Measure where queries are very unlike, very few, or dominated by some."""
-    names = ("mean score change", "recovery")
-    cells = [(designs["DL19"], "log-normal"), (designs["DL19"].only(3), "log-normal")]
-    cells += list(product(hard_designs(designs), USUAL))
-    rows = [
-        [design.name, shape]
-        + [show(measure_coverage(QUESTIONS[name], design, shape, n=n, seed=seed)) for name in names]
-        for design, shape in cells
-    ]
-    skewness = float(SHAPES["log-normal"].stats("s"))
-    text = (
-        f"Log-normal query effects have a skewness of {skewness:.1f}: a query in twenty moves "
-        "further than all others. No interval that we know holds 95 % of the time there, since "
-        "most samples do not contain such a query. Nor does one where a few queries own most of "
-        "the pairs; draw pairs evenly over queries, as `make_pairs` does.\n\n"
-    )
-    return text + markdown_table(["design", "query effects", *names], rows)
-
-
-def tell_methods(design: Design, n: int, seed: int) -> str:
-    """Compare with other ways to make an interval for a mean."""
-    cells = list(product((design, design.only(3)), SHAPES))
-    found = [compare(one, shape, n=n, seed=seed) for one, shape in cells]
-    rows = [[method, *(f"{column[method].held:.1%}" for column in found)] for method in METHODS]
-    text = (
-        "The mean score change again, by other methods on the same data sets. The last row is "
-        "`mechir_edu.intervals`.\n\n"
-    )
-    return text + markdown_table(["interval", *(f"{d.name}, {s}" for d, s in cells)], rows)
-
-
-def tell_null(designs: Iterable[Design], n: int, seed: int) -> str:
-    """Measure how often a study without effects shows a head."""
-    rows: list[list[str]] = []
-    worst = Null(0.0, 0.0, n)
-    for design, exchange, shape in product(designs, EXCHANGES, USUAL):
-        found = measure_null(design, shape, exchange, n=n, seed=seed)
-        worst = max(worst, found, key=lambda one: one.corrected)
-        rates = (f"{found.corrected:.1%}", f"{found.uncorrected:.0%}")
-        rows.append([design.name, f"by {exchange}", shape, *rates])
-    text = (
-        f"{n:,} studies of {N_HEADS} heads for each row, donor and recipient exchanged at random "
-        "(`tools/null_studies.py` says how). A rate of 5 % is measured to within "
-        f"{worst.error:.1%}. **At most {worst.corrected:.1%} of the studies showed any head with "
-        "q < 0.05.** The last column is what uncorrected p values would have shown.\n\n"
-    )
-    head = ["design", "exchanged", "query effects", "any q < 0.05", "any p < 0.05"]
-    return text + markdown_table(head, rows)
-
-
-def tell_real(results: Iterable[Path], n: int, seed: int) -> list[str]:
-    """Draw studies from the queries of finished runs."""
-    rows = []
-    for result in map(PatchingResult.load, results):
-        found, pair = examine(result, n=n, seed=seed), result.pairs[0]
-        size = f"{len(result.pairs)} pairs of {len(set(result.query_ids))} queries"
-        source = f"{result.provenance['ranker']}, {pair.axiom}, {result.method}, {size}"
-        skews = f"{found.change_skewness:+.1f} / {found.effect_skewness:.1f}"
-        null = f"{found.null.corrected:.1%}"
-        rows.append([source, skews, show(found.change), show(found.recovery), null])
-    if not rows:
-        return []
-    text = (
-        "## The same on real scores\n\nThe queries of a run on TREC DL stand for all queries, and "
-        f"{n:,} studies are drawn from them (`tools/real_scores.py`): real queries, as unlike as "
-        "they are. Skewness is that of the queries' means, of the score change and (median of the "
-        "heads, without sign) of the effects. In the last column donor and recipient are exchanged "
-        "by query.\n\n"
-    )
-    head = ["run", "skewness", "mean score change", "recovery, all heads", "any q < 0.05"]
-    return [text + markdown_table(head, rows)]
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,9 +9,10 @@ A map of the package, in the order in which data flows::
     rankers      models with hooks                      Dot, Cat
     patching     what each component carries            patch
     paths        what one head tells another            path_patch
-    interventions  what becomes of a ranking            Knockout, evaluate, compare
     results      scores after every patch               PatchingResult
     stats        recovery, with its uncertainty         recovery
+    interventions changes made for every text           Knockout, Scale, Steer
+    reranking    what that does to rankings             evaluate, compare
     plots        pictures                               plots.plot_heads
     widgets      the same as panels in a notebook       widgets.explore_heads
 
@@ -35,8 +36,8 @@ _HOME = {
     "PathResult": "paths",
     "Role": "aligned",
     "Scale": "interventions",
-    "Steer": "interventions",
-    "SteerResidual": "interventions",
+    "Steer": "steering",
+    "SteerResidual": "steering",
     "ablate": "ablation",
     "align": "alignment",
     "compare": "reranking",

@@ -2,7 +2,7 @@
 
 A *direction* is what one steers in. Pairs are aligned token for token, so the mean over all tokens
 of the perturbed versions minus that of the baselines is what the edit adds at an average position.
-Adding it once everywhere (`mechir_edu.interventions.Steer` with strength 1) tells a ranker on
+Adding it once everywhere (`mechir_edu.steering.Steer` with strength 1) tells a ranker on
 average what the edit would have told it: for TFC1, "there is one more query term here".
 """
 
@@ -52,17 +52,14 @@ def head_mean(
 
 def _read(ranker: "Ranker", judged: Sequence[Judged], side: str) -> Iterator[Inputs]:
     """What a ranker reads of some queries and passages, in batches."""
-    columns = zip(*dict.fromkeys((one.query, one.text) for one in judged), strict=True)
-    queries, texts = map(list, columns)
+    rows = [(one.query, one.text) for one in judged]
     if ranker.kind == "dot":
-        before, read = (
-            (ranker.prompts[0], queries) if side == "query" else (ranker.prompts[1], texts)
-        )
-        queries, texts = None, [before + text for text in dict.fromkeys(read)]
-    for start in range(0, len(texts), BATCH_SIZE):
-        some = slice(start, start + BATCH_SIZE)
-        given = (texts[some],) if queries is None else (queries[some], texts[some])
-        yield ranker.model_inputs(**ranker.tokenize(*given))
+        column = ("query", "document").index(side)
+        rows = [(ranker.prompts[column] + row[column],) for row in rows]
+    rows = list(dict.fromkeys(rows))
+    for start in range(0, len(rows), BATCH_SIZE):
+        columns = zip(*rows[start : start + BATCH_SIZE], strict=True)
+        yield ranker.model_inputs(**ranker.tokenize(*map(list, columns)))
 
 
 def head_direction(

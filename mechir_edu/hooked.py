@@ -20,8 +20,7 @@ from mechir_edu.proof import prove, run_reference
 from mechir_edu.readout import Hidden, Mask
 
 if TYPE_CHECKING:
-    from mechir_edu.intervened import Intervened
-    from mechir_edu.interventions import Intervention
+    from mechir_edu.intervened import Intervened, Intervention
     from mechir_edu.pyterrier import Reranker
     from mechir_edu.results import PatchingResult
 
@@ -245,7 +244,7 @@ class Ranker:
     def under(self, intervention: "Intervention") -> "Intervened":
         """The same ranker, to score with heads knocked out, scaled or steered.
 
-        See `mechir_edu.interventions`. This ranker itself stays as it is.
+        See `mechir_edu.interventions` and `mechir_edu.steering`. This ranker itself stays as it is.
         """
         from mechir_edu.intervened import intervene
 

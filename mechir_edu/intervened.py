@@ -13,14 +13,16 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from mechir_edu.interventions import Hooks, Intervention, Side, SteerResidual
+from mechir_edu.interventions import Hooks, Knockout, Scale, Side
 from mechir_edu.sites import make_sweep
+from mechir_edu.steering import Steer, SteerResidual
 
 if TYPE_CHECKING:
     from mechir_edu.hooked import Ranker
     from mechir_edu.pyterrier import Reranker
 
 BATCH_SIZE = 32
+Intervention = Knockout | Scale | Steer | SteerResidual
 
 
 @dataclass(frozen=True, eq=False)

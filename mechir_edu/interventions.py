@@ -9,8 +9,8 @@ makes the same change whatever is read, so that one can ask what the change does
 ============================  ==================================================================
 `Knockout`                    a head says nothing, or the same everywhere (its mean)
 `Scale`                       a head says the same, louder or softer; 0 is a knockout, 1 nothing
-`Steer`                       a direction is added to what a head says
-`SteerResidual`               a direction is added to the residual stream
+`steering.Steer`              a direction is added to what a head says
+`steering.SteerResidual`      a direction is added to the residual stream
 ============================  ==================================================================
 
 What a head *says* is its z, [d_head] at each position: the attended values, before W_O. Every
@@ -22,9 +22,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,7 +72,7 @@ class Knockout:
     side: Side = "both"
 
     def __post_init__(self) -> None:
-        _tidy(self)
+        tidy(self)
         object.__setattr__(self, "over", tuple(self.over))
         if self.to not in ("zero", "mean"):
             raise ValueError(f'to must be "zero" or "mean", got {self.to!r}')
@@ -92,7 +91,7 @@ class Knockout:
         def replace(z: Tensor, at: list[int]) -> Tensor:
             return torch.zeros_like(z) if says is None else says[at].expand_as(z)
 
-        return _head_hooks(self.heads, replace)
+        return head_hooks(self.heads, replace)
 
 
 @dataclass(frozen=True)
@@ -110,98 +109,16 @@ class Scale:
     side: Side = "both"
 
     def __post_init__(self) -> None:
-        _tidy(self)
-        _check_finite("factor", self.factor)
+        tidy(self)
+        check_finite("factor", self.factor)
 
     def hooks(self, ranker: "Ranker", side: Side) -> Hooks:
         """Hook functions by hook point, for what is read on one side."""
-        return _head_hooks(self.heads, lambda z, at: z * self.factor)
+        return head_hooks(self.heads, lambda z, at: z * self.factor)
 
 
-@dataclass(frozen=True, eq=False)
-class Steer:
-    """Heads to whose z a direction is added, ``strength`` times, at every position.
-
-    Attributes
-    ----------
-    heads, side : as for `Knockout`.
-    direction : [head, d_head] in the order of ``heads``, or [d_head] for a single head; for
-        instance what an edit adds on average, `mechir_edu.directions.head_direction`.
-    strength : any finite number; 0 changes nothing, below 0 pushes the other way.
-
-    Raises
-    ------
-    ValueError
-        For a direction that does not fit the heads, or is not finite.
-    """
-
-    heads: Sequence[Head]
-    direction: np.ndarray = field(repr=False)
-    strength: float | int = 1.0
-    side: Side = "both"
-
-    def __post_init__(self) -> None:
-        _tidy(self)
-        _check_finite("strength", self.strength)
-        direction = np.atleast_2d(_finite_array(self.direction))
-        if direction.ndim != 2 or len(direction) != len(self.heads):
-            raise ValueError(
-                f"direction needs the shape [head, d_head] with {len(self.heads)} rows, one for "
-                f"each of heads, got {np.shape(self.direction)}"
-            )
-        object.__setattr__(self, "direction", direction)
-
-    def hooks(self, ranker: "Ranker", side: Side) -> Hooks:
-        """Hook functions by hook point, for what is read on one side."""
-        d_head = ranker.hf_model.config.hidden_size // ranker.n_heads
-        added = _as_tensor(self.direction, d_head, ranker) * self.strength
-        return _head_hooks(self.heads, lambda z, at: z + added[at])
-
-
-@dataclass(frozen=True, eq=False)
-class SteerResidual:
-    """A direction added to the residual stream, ``strength`` times, at every position.
-
-    Attributes
-    ----------
-    layer : it is added to ``resid_pre`` of this layer, the stream that the block before hands on;
-        in a post-LN encoder that is behind the block's LayerNorm.
-    direction : [d_model]; for instance `mechir_edu.directions.residual_direction`.
-    strength, side : as for `Steer`.
-
-    Raises
-    ------
-    ValueError
-        For a direction that is not a finite vector; for a layer or a width that the ranker lacks
-        when it is applied.
-    """
-
-    layer: int
-    direction: np.ndarray = field(repr=False)
-    strength: float | int = 1.0
-    side: Side = "both"
-
-    def __post_init__(self) -> None:
-        _check_side(self.side)
-        _check_finite("strength", self.strength)
-        if np.ndim(self.direction) != 1:
-            raise ValueError(f"direction needs the shape [d_model], got {np.shape(self.direction)}")
-        object.__setattr__(self, "direction", _finite_array(self.direction))
-
-    def hooks(self, ranker: "Ranker", side: Side) -> Hooks:
-        """Hook functions by hook point, for what is read on one side."""
-        if not 0 <= self.layer < ranker.n_layers:
-            raise ValueError(f"no layer {self.layer}: layers are 0-{ranker.n_layers - 1}")
-        d_model = ranker.hf_model.config.hidden_size
-        added = _as_tensor(self.direction, d_model, ranker) * self.strength
-        return [(hook_name("resid_pre", self.layer), lambda resid, hook: resid + added)]
-
-
-Intervention = Knockout | Scale | Steer | SteerResidual
-
-
-def _head_hooks(heads: Sequence[Head], change: Change) -> Hooks:
-    """One hook for each layer that has a head to change."""
+def head_hooks(heads: Sequence[Head], change: Change) -> Hooks:
+    """Make one hook function for each layer that has a head to change."""
     places = defaultdict(list)
     for place, (layer, _) in enumerate(heads):
         places[layer].append(place)
@@ -220,33 +137,20 @@ def _edit(heads: list[int], at: list[int], change: Change) -> "Hook":
     return edit
 
 
-def _tidy(intervention: Intervention) -> None:
+def tidy(intervention: Any) -> None:
     """Make heads plain and immutable, and check the side."""
     heads = tuple((int(layer), int(head)) for layer, head in intervention.heads)
     object.__setattr__(intervention, "heads", heads)
-    _check_side(intervention.side)
+    check_side(intervention.side)
 
 
-def _check_side(side: Side) -> None:
+def check_side(side: Side) -> None:
+    """Refuse what is not a side."""
     if side not in SIDES:
         raise ValueError(f"side must be one of {', '.join(SIDES)}, got {side!r}")
 
 
-def _check_finite(name: str, value: float | int) -> None:
+def check_finite(name: str, value: float | int) -> None:
+    """Refuse a number that is NaN or infinite."""
     if not isfinite(value):
         raise ValueError(f"{name} must be a finite number, got {value}")
-
-
-def _finite_array(direction: np.ndarray) -> np.ndarray:
-    direction = np.asarray(direction, dtype=np.float32)
-    if not np.isfinite(direction).all():
-        raise ValueError("direction must be finite, got NaN or infinity in it")
-    return direction
-
-
-def _as_tensor(direction: np.ndarray, width: int, ranker: "Ranker") -> Tensor:
-    if direction.shape[-1] != width:
-        raise ValueError(
-            f"a direction for {ranker.name} has {width} dimensions here, got {direction.shape[-1]}"
-        )
-    return torch.from_numpy(direction).to(ranker.device)

@@ -20,7 +20,7 @@ from mechir_edu.evaluation import MEASURES, Comparison, Evaluation, evaluate_run
 
 if TYPE_CHECKING:
     from mechir_edu.hooked import Ranker
-    from mechir_edu.interventions import Intervention
+    from mechir_edu.intervened import Intervention
 
 
 @runtime_checkable

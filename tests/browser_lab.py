@@ -105,10 +105,12 @@ def run_all(page, address):
     """Open a notebook and run all its cells; returns when the last one is done."""
     page.goto(address)
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first.wait_for()
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first.wait_for(
+        state="attached"
+    )
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.wait_for_function(FINISHED)
+    page.wait_for_function(FINISHED, polling=1000)
 
 
 def error_outputs(page):

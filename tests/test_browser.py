@@ -42,7 +42,9 @@ def notebooks(tmp_path_factory):
     for file in TUTORIALS:
         shutil.copyfile(file, folder / file.name)
     cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, *PANELS.values())]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "panels.ipynb")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(notebook, folder / "panels.ipynb")
     return folder
 
 

@@ -42,22 +42,18 @@ def plot_ranking(
         )
     if ax is None:
         _, ax = plt.subplots(figsize=(8.4, 1.0 + 0.3 * len(labels)), layout="constrained")
-    first, second = ranks(before), ranks(after)
+    first, second = ranks(before).tolist(), ranks(after).tolist()
     for i, colour in enumerate(_colours(relevance, len(labels))):
-        moved = first[i] != second[i]
-        ax.plot([0, 1], [first[i], second[i]], "o-", color=colour, linewidth=3 if moved else 1.5)
         grade = "" if relevance is None else f" ({relevance[i]})"
-        label = _shorten(labels[i])
-        style = {"va": "center", "fontsize": 8.5, "color": DARK, "parse_math": False}
-        ax.text(-0.04, first[i], f"{label}{grade}  {first[i]}.", ha="right", **style)
-        ax.text(
-            1.04, second[i], f"{second[i]}.  {after[i] - before[i]:+.3f}".replace("-", "−"), **style
-        )
-    ax.set(xlim=(-1.6, 1.5), ylim=(len(labels) + 0.6, 0.2))
+        # Adding zero turns -0.000 into 0.000.
+        change = f"{round(float(after[i] - before[i]), 3) + 0.0:+.3f}".replace("-", "−")
+        names = (f"{_shorten(labels[i])}{grade}  {first[i]}.", f"{second[i]}.  {change}")
+        _draw_passage(ax, (first[i], second[i]), names, colour)
+    ax.set(xlim=(-1.6, 1.5), ylim=(len(labels) + 0.6, -0.1))
     ax.set_axis_off()
     first_column = "rank before" if relevance is None else "passage (grade), rank before"
-    ax.text(-0.04, 0.2, first_column, ha="right", fontsize=9)
-    ax.text(1.04, 0.2, "rank after, change of the score", fontsize=9)
+    ax.text(-0.04, 0.25, first_column, ha="right", fontsize=9)
+    ax.text(1.04, 0.25, "rank after, change of the score", fontsize=9)
     return ax
 
 
@@ -67,6 +63,16 @@ def ranks(scores: np.ndarray) -> np.ndarray:
     places = np.empty(len(order), dtype=int)
     places[order] = np.arange(1, len(order) + 1)
     return places
+
+
+def _draw_passage(
+    ax: Axes, places: tuple[int, int], names: tuple[str, str], colour: object
+) -> None:
+    moved = places[0] != places[1]
+    ax.plot([0, 1], places, "o-", color=colour, linewidth=3 if moved else 1.5)
+    style = {"va": "center", "fontsize": 8.5, "color": DARK, "parse_math": False}
+    ax.text(-0.04, places[0], names[0], ha="right", **style)
+    ax.text(1.04, places[1], names[1], **style)
 
 
 def _colours(relevance: Sequence[int] | None, n: int) -> list:

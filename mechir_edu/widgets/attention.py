@@ -65,6 +65,6 @@ def _in_words(found: PairAttention) -> str:
     rows = found.pattern[found.edited] if found.edited.any() else found.pattern
     who = "edited tokens look" if found.edited.any() else "tokens look"
     mean = rows.mean(axis=0)
-    best = mean.argsort()[::-1][:3]
+    best = [i for i in mean.argsort()[::-1][:3] if mean[i] >= 0.01]
     targets = [f"{found.tokens[i]} at position {i} ({mean[i]:.0%})" for i in best]
     return f"On average the {who} most at {', '.join(targets)}."

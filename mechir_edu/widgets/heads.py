@@ -62,7 +62,7 @@ def explore_heads(results: Mapping[str, PatchingResult] | PatchingResult) -> Pan
 
 def _draw(part: PatchingResult, recovery: Recovery, layer: int, head: int) -> Drawing:
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(11, 4), width_ratios=(3, 2), gridspec_kw={"wspace": 0.25}
+        1, 2, figsize=(11.5, 4), width_ratios=(3, 2), gridspec_kw={"wspace": 0.42}
     )
     plots.plot_heads(recovery, ax=left)
     outline = {"facecolor": "none", "edgecolor": "black", "linewidth": 2}

@@ -147,7 +147,9 @@ class Panel:
             clear_output(wait=True)
             plt.show()
         plt.close(drawing.figure)
-        self._words.value = f'<div style="max-width: 60em">{escape(drawing.words)}</div>'
+        self._words.value = (
+            f'<div style="max-width: 60em; line-height: 1.4">{escape(drawing.words)}</div>'
+        )
         self._say(drawing.hint)
 
     @contextmanager

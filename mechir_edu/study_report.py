@@ -20,6 +20,10 @@ from mechir_edu.study_plan import MAIN
 from mechir_edu.study_results import Part, read_parts
 from mechir_edu.study_sections import on_heads, on_penalty, on_scores
 
+_ESTIMATED = """Heads were **not patched one by one**: their effects are estimates by one gradient
+(attribution patching), a linear approximation. Score changes are exact. An effect of the largest
+heads may be off by a fifth, beyond what its interval says;
+`tools/gradient_against_exact.py` compares both on some of the pairs (`docs/study/gradient.md`)."""
 _METHOD = """\
 Every passage was scored as it is and with one word added, at its end or its start: a query term
 (**TFC1** a random one, **TDC** the one of highest idf) or, as each one's **control**, a neutral
@@ -88,6 +92,8 @@ def compose(some: Sequence[Findings], figures: dict[str, str]) -> str:
         "\n".join(f"- {_how_complete(one.part)}" for one in some),
         _METHOD,
     ]
+    if any(one.part.main[MAIN[0]].method == "gradient" for one in some):
+        parts += [_ESTIMATED]
     after = {on_scores: figures["changes"], on_heads: figures["heads"]}
     for number, (heading, answer) in enumerate(_HEADINGS, start=1):
         parts += [f"## {number}. {heading}", *answer(some)]

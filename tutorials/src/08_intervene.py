@@ -219,7 +219,7 @@ for name, one in found.items():
 # Six heads of seventy-two carry a large share of TFC1's score change, and yet the embedded bi-encoder ranks
 # about as well without them; nor do they differ clearly from six others. What a head does to a score need
 # not be what a ranking rests on: what lifts all candidates alike changes no order, and other heads hold
-# the rest. Making them *louder* is what comes nearest to harm: lookalikes profit from words, too.
+# the rest. Making them *louder* is what comes nearest to harm. Why, this figure cannot say.
 #
 # </details>
 #

@@ -24,11 +24,10 @@ SETTINGS = {
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false"},
 }
-FINISHED = """() => {
-    const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
-        .filter(p => p.closest('.jp-Cell').querySelector('.cm-content')?.innerText.trim());
-    return prompts.length > 0 && prompts.every(p => /\\[\\d+\\]/.test(p.innerText));
-}"""
+PROMPTS = """[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+    .filter(p => p.closest('.jp-Cell').querySelector('.cm-content')?.innerText.trim())
+    .map(p => p.innerText)"""
+FINISHED = f"(prompts => prompts.length && prompts.every(p => /\\d/.test(p)))({PROMPTS})"
 
 
 @contextmanager
@@ -97,6 +96,10 @@ def browser_page():
         page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
         try:
             yield page, complaints
+        except BaseException:
+            ARTEFACTS.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=ARTEFACTS / "failure.png")
+            raise
         finally:
             browser.close()
 
@@ -105,12 +108,15 @@ def run_all(page, address):
     """Open a notebook and run all its cells; returns when the last one is done."""
     page.goto(address)
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
-    page.locator(".jp-Notebook-ExecutionIndicator[data-status='idle']").first.wait_for(
-        state="attached"
-    )
+    # The status bar's word: the notebook's own indicator says idle before there is a kernel.
+    page.get_by_text("| Idle", exact=False).first.wait_for()
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    page.wait_for_function(FINISHED, polling=1000)
+    end = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(FINISHED):
+        if time.monotonic() > end:
+            raise RuntimeError(f"cells are not done: {page.evaluate(PROMPTS)}")
+        page.wait_for_timeout(500)
 
 
 def error_outputs(page):
@@ -141,7 +147,7 @@ class LivePanel:
     def message(self):
         return " ".join(self.element.locator("[role='alert']").all_inner_texts())
 
-    def waits_for_new_picture(self, old, seconds=20):
+    def waits_for_new_picture(self, old, seconds=8):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.picture() not in ("", old):
@@ -167,7 +173,8 @@ class LivePanel:
     def move(self, control):
         """Move a control by keyboard until a new picture appears; says whether one did."""
         old = self.picture()
-        for key in ("next", "next", "back", "back"):
+        # Some neighbours look alike (an axiom, and the pair that was made by it).
+        for key in ("next", "next", "next", "next", "back", "back"):
             self.press(control, key)
             if self.button.count():
                 self.reach(self.button)
@@ -185,11 +192,15 @@ class LivePanel:
         elif control.locator("button").count():
             self.reach(control.locator("button:not(.mod-active)").first)
             self.page.keyboard.press("Enter")
+        elif control.locator("select").count():
+            self.reach(control.locator("select"))
+            # JupyterLab takes the arrow keys for itself unless the list is open.
+            for step in ("Space", "ArrowUp" if key == "back" else "ArrowDown", "Enter"):
+                self.page.keyboard.press(step)
+                self.page.wait_for_timeout(500)
         else:
-            self.reach(control.locator("select, .noUi-handle").first)
-            is_list = control.locator("select").count()
-            keys = ("ArrowDown", "ArrowUp") if is_list else ("ArrowRight", "ArrowLeft")
-            self.page.keyboard.press(keys[key == "back"])
+            self.reach(control.locator(".noUi-handle"))
+            self.page.keyboard.press("ArrowLeft" if key == "back" else "ArrowRight")
 
 
 def panels(page):

@@ -10,8 +10,11 @@
 
 A panel is shown by being the last expression of a cell. It has ``controls``, a dictionary of
 ipywidgets controls, and ``figure()``, the picture that it shows; so it can be used without a
-browser too. All five work with ipywidgets 7.7.1 (Colab) and 8. The panels need the extra
-``tutorials``; the package does not.
+browser too. By keyboard: Tab goes from control to control, arrow keys move a slider, and the space
+bar opens a list (in JupyterLab the arrow keys alone would go from cell to cell).
+
+All five work with ipywidgets 7.7.1 (Colab) and 8. They need the extra ``tutorials``; the package
+does not.
 """
 
 from importlib import import_module

@@ -50,9 +50,10 @@ def notebooks(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def address(notebooks, tmp_path_factory):
-    with lab.jupyterlab(notebooks, tmp_path_factory.mktemp("jupyter")) as address:
+@pytest.fixture
+def address(notebooks, tmp_path):
+    # A server for each test, so that no notebook is still open and no kernel keeps its memory.
+    with lab.jupyterlab(notebooks, tmp_path) as address:
         yield address
 
 
@@ -91,6 +92,7 @@ def test_a_tutorial_runs_untouched_and_its_panels_follow_the_keyboard(address, b
     lab.run_all(page, address.format(tutorial.name))
     assert lab.error_outputs(page) == []
     found = lab.panels(page)
+    assert found
     for number, panel in enumerate(found):
         assert panel.waits_for_new_picture("", seconds=60)
         assert use_by_keyboard(panel, f"{tutorial.stem}-panel-{number}") == []

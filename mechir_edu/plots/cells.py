@@ -43,7 +43,8 @@ def plot_cells(
         _, ax = plt.subplots(figsize=(6.5, 1.5 + 0.32 * len(names)), layout="constrained")
     marked = recovery.significant()
     places = np.arange(len(names))
-    if np.isfinite(recovery.low).all() and np.isfinite(recovery.high).all():
+    has_intervals = bool(np.isfinite([recovery.low, recovery.high]).all())
+    if has_intervals:
         ax.hlines(places, recovery.low, recovery.high, color=DARK, linewidth=2)
     colours = np.where(marked, DARK, "white")
     ax.scatter(recovery.value, places, color=colours, edgecolor=DARK, s=34, zorder=3)
@@ -51,7 +52,13 @@ def plot_cells(
     ax.set_yticks(places, names)
     ax.set_ylim(-0.6, len(names) - 0.4)
     ax.set_ylabel(axis)
-    label = RECOVERY_LABEL.replace("\n", "; ")
-    full = [note.replace("•", "full dots:") for note in notes_of(recovery)]
-    ax.set_xlabel("\n".join([label, f"bars: {100 * recovery.interval:g} % intervals", *full]))
+    ax.set_xlabel(_label(recovery, has_intervals))
     return ax
+
+
+def _label(recovery: Recovery, has_intervals: bool) -> str:
+    lines = [RECOVERY_LABEL.replace("\n", "; ")]
+    if has_intervals:
+        lines.append(f"bars: {100 * recovery.interval:g} % intervals")
+    lines += [note.replace("•", "full dots:") for note in notes_of(recovery)]
+    return "\n".join(lines)

@@ -62,7 +62,8 @@ def describe_head(recovery: Recovery, layer: int, head: int) -> str:
     span = f"{100 * recovery.interval:g} % interval {low:.2f} to {high:.2f}"
     if not np.isfinite(low):
         span = "no bounded interval"
-    text = f"layer {layer}, head {head}: recovery {value:.2f} ({span})"
+    # Adding zero turns -0.00 into 0.00.
+    text = f"layer {layer}, head {head}: recovery {round(float(value), 2) + 0.0:.2f} ({span})"
     return text.replace("-", "−")
 
 

@@ -23,6 +23,9 @@ from notebooks.table import outdated
 
 NO_NETWORK = Path(__file__).parent / "no_network"
 BINDER_BYTES = 1.5e9  # of the 2 GB that a session on Binder has
+# Now and then a message between kernel and client is lost and both wait for good, whatever the cell
+# (seen with ipykernel 6 and 7, jupyter_client 8.10, pyzmq 27.3; compare ipykernel's issue 1554).
+LOST, ATTEMPTS = "timed out while it was being executed", 3
 each_notebook = pytest.mark.parametrize("name", list(contents()))
 each_copy = pytest.mark.parametrize("which", list(COPIES))
 
@@ -58,7 +61,7 @@ def offline(folder, **env):
 def run_notebook(path, folder, **env):
     """Run a copy of a notebook by nbmake; gives exit code, what was said, peak memory in bytes."""
     shutil.copy(path, folder)
-    options = ["--nbmake", "--nbmake-timeout=300", "-c", os.devnull, f"--rootdir={folder}"]
+    options = ["--nbmake", "--nbmake-timeout=100", "-c", os.devnull, f"--rootdir={folder}"]
     options += ["-p", "no:cacheprovider", "-p", "no:xdist"]
     with open(folder / "said", "w+") as said:
         command = [sys.executable, "-m", "pytest", *options, folder / path.name]
@@ -75,7 +78,10 @@ def run_notebook(path, folder, **env):
 
 def check_run(name, which, folder, **env):
     strict = {"MECHIR_EDU_STRICT": "1"} if which == "solutions" else {}
-    code, said, peak = run_notebook(notebook_path(name, which), folder, **strict, **env)
+    for _ in range(ATTEMPTS):
+        code, said, peak = run_notebook(notebook_path(name, which), folder, **strict, **env)
+        if LOST not in said:
+            break
     assert code == 0, said
     assert not (folder / "attempts").exists(), (folder / "attempts").read_text()
     assert 50e6 < peak < BINDER_BYTES

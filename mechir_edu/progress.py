@@ -63,7 +63,7 @@ def spell(seconds: float) -> str:
 
     Examples
     --------
-    >>> spell(72), spell(3000)
+    >>> spell(72.0), spell(3000.0)
     ('72 s', '50 min')
     """
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

@@ -306,7 +306,7 @@ def test_a_memory_budget_bounds_the_tokens_of_a_pass(ranker):
 
 
 def test_a_budget_too_small_for_one_sequence_is_refused(ranker, pairs):
-    with pytest.raises(ValueError, match="needed 10 MB at least, for one sequence of 512 tokens"):
+    with pytest.raises(ValueError, match=r"needed \d+ MB at least, for one sequence of 512 tokens"):
         patch(ranker, pairs, memory=parse_bytes("1MB"))
 
 

@@ -11,7 +11,7 @@ folder (`mechir_edu.runs`), report what is complete (`mechir_edu.study_report`).
       dot/TFC1-end/00003/       block 3 of a condition, a run folder
       dot/checks/TFC1-end-pad/  the first pairs with another filler, a run folder
       cat/...
-      report/                   report.md, heads.csv, figures
+      report/                   report.md (two pages), details.md, heads.csv, figures
 """
 
 import argparse
@@ -36,7 +36,7 @@ from mechir_edu.run_folder import (
 from mechir_edu.runs import KINDS, load_ranker, patch_into_folder
 from mechir_edu.scoring import score_pairs
 from mechir_edu.study_plan import MAIN, Plan, Step, describe_part, plan_part
-from mechir_edu.study_report import write_report
+from mechir_edu.study_report import FILES, write_report
 
 FEWEST_PAIRS = 8
 N_TIMED = 4  # pairs that are patched beforehand, to say how long all will take
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return 130
     folder = args.report or args.out / "report"
     print(write_report(args.out, folder))
-    print(f"Written to {folder}: report.md, heads.csv, changes.png, heads.png")
+    print(f"Written to {folder}: {', '.join(FILES)}")
     return 0
 
 

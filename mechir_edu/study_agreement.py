@@ -14,7 +14,7 @@ from mechir_edu.profiles import (
 )
 from mechir_edu.stats import Estimate, corrected, match_pairs, mean_change, recovery_difference
 from mechir_edu.study_effects import LEVEL, N_BOOT, coverage, stands
-from mechir_edu.study_plan import CHECKS, STUDIED, Condition
+from mechir_edu.study_plan import CHECKS, PLACES, STUDIED, Condition
 from mechir_edu.study_results import Part
 
 FEWEST_QUERIES = 8  # on either side of a comparison of maps
@@ -51,7 +51,7 @@ def compare_axioms(part: Part, place: str) -> AxiomComparison | None:
         return None
     effects = [part.effect(one)[..., keep] for one in (first, second)]
     ranks = profile_correlation(*effects, first_queries=query_ids, second_queries=query_ids)
-    gap = profile_gap(*effects, query_ids=query_ids)
+    gap = profile_gap(*effects, query_ids=query_ids, interval=1 - LEVEL / len(PLACES))
     sides = [
         (effect, part.change(one)[keep])
         for effect, one in zip(effects, (first, second), strict=True)

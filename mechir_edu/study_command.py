@@ -10,11 +10,11 @@ RUNNER = "mechir_edu.study"
 DESCRIPTION = (
     "Add a query term (TFC1: a random one, TDC: the most discriminative one) or a neutral word to "
     "judged passages, at the end and at the start, and patch every attention head of both "
-    "rankers. Then test what can be concluded and write report.md, heads.csv and figures. The work "
-    "goes in rounds over blocks of pairs, each block even over grades, so that a report can be "
-    "made at any time (--report-only). A run that was stopped goes on where it was: give the same "
-    "command again. Two processes may work in one folder, one with --rankers dot and one with "
-    "--rankers cat."
+    "rankers. Then test what can be concluded and write report.md (two pages), details.md, "
+    "heads.csv and figures. The work goes in rounds over blocks of pairs, each block even over "
+    "grades, so that a report can be made at any time (--report-only). A run that was stopped "
+    "goes on where it was: give the same command again. Two processes may work in one folder, one "
+    "with --rankers dot and one with --rankers cat."
 )
 COLLECTIONS = ("msmarco-passage/trec-dl-2019/judged", "msmarco-passage/trec-dl-2020/judged")
 

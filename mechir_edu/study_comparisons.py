@@ -1,152 +1,137 @@
-"""Write the report's answers that compare maps of heads, and what could not be concluded."""
+"""Write the answers that compare maps of heads, and what could not be concluded.
 
-from collections.abc import Iterator, Mapping, Sequence
+Every answer has two lengths: short, for report.md, of the edit at the end of the document; and
+``full``, for details.md.
+"""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from mechir_edu.demo_summary import markdown_table
-from mechir_edu.profiles import Correlation
 from mechir_edu.study_agreement import AxiomComparison, Replication
-from mechir_edu.study_effects import is_down, is_up
+from mechir_edu.study_effects import is_up
 from mechir_edu.study_findings import Findings
-from mechir_edu.study_plan import PLACES, STUDIED, Condition
-from mechir_edu.study_words import name_heads, one_of, show
+from mechir_edu.study_plan import CHECKS, PLACES, STUDIED, Condition
+from mechir_edu.study_sections import reported_places
+from mechir_edu.study_words import (
+    at_both_ends,
+    listed,
+    name_heads,
+    say_of_each,
+    show,
+    verdict_on_maps,
+    verdict_on_transfer,
+)
 
-TOO_FEW = "could not be tested, for there are too few queries"
+END = PLACES[0]
 
 
-def on_axioms(some: Sequence[Findings]) -> list[str]:
+def on_axioms(some: Sequence[Findings], *, full: bool) -> list[str]:
     """Answer whether TDC works through other heads than TFC1."""
+    verdict = say_of_each(some, lambda one: f"**{at_both_ends(verdict_on_maps, one)}**")
     lines = [
-        f"- {one.part.name}, at the {place}: {_compare(found)}"
+        f"- {one.part.name}, {place}: {_compare(found, 3 if full else 1)}"
         for one in some
-        for place, found in one.axioms.items()
+        for place in reported_places(full)
+        if (found := one.axioms[place]) is not None
     ]
-    return ["\n".join(lines)]
-
-
-def _compare(found: AxiomComparison | None) -> str:
-    if found is None:
-        return f"{TOO_FEW}."
-    verdict = one_of(
-        found.gap,
-        "**TDC ranks the heads otherwise than TFC1**",
-        "the two axioms rank the heads alike (they agree even better than each with itself)",
-        "that TDC ranks the heads otherwise than TFC1 could not be shown",
+    how = (
+        "Rank correlation of the heads between random halves of the queries, over documents to "
+        "which the two add different words:"
     )
+    return [verdict, how, "\n".join(lines)] if lines else [verdict]
+
+
+def _compare(found: AxiomComparison, n_named: int) -> str:
     return (
-        f"{verdict}. Each map agrees with itself across halves of the queries at a rank "
-        f"correlation of {found.gap.within:.2f}, with the other at {found.gap.across:.2f}; the "
-        f"difference is {show(found.gap)}. {_differing(found)} ({found.n_pairs} of {found.n_all} "
-        f"documents, where the two add different words; over these the maps correlate at "
-        f"{show(found.ranks, 2)}.)"
+        f"{found.gap.within:.2f} within an axiom, {found.gap.across:.2f} between the two; "
+        f"difference {show(found.gap)} ({found.n_pairs} of {found.n_all} documents). "
+        f"{_differing(found, n_named)}"
     )
 
 
-def _differing(found: AxiomComparison) -> str:
+def _differing(found: AxiomComparison, n_named: int) -> str:
     places = np.argwhere(found.differs)
+    text = f"Heads with another recovery under TDC: {len(places)} of {found.differs.size}"
     if not len(places):
-        return "No head's share of the change differs after correction."
+        return f"{text}."
     value = found.difference.value
-    order = np.argsort(-np.abs(value[found.differs]), kind="stable")[:3]
+    order = np.argsort(-np.abs(value[found.differs]), kind="stable")[:n_named]
     named = [
         f"{name_heads([at])} by {value[tuple(at)]:+.2f} [{found.difference.low[tuple(at)]:+.2f}, "
         f"{found.difference.high[tuple(at)]:+.2f}]"
         for at in places[order].tolist()
     ]
-    return (
-        f"{len(places)} of {value.size} heads have another share of the change under TDC after "
-        f"correction, most of all {'; '.join(named)}."
-    )
+    return f"{text}, most of all {', '.join(named)}."
 
 
-def on_transfer(some: Sequence[Findings]) -> list[str]:
+def on_transfer(some: Sequence[Findings], *, full: bool) -> list[str]:
     """Answer whether the maps hold in the second collection, for other fillers and directions."""
-    lines = [
-        f"- {one.part.name}, {condition.axiom} at the {condition.place}: {_transfer(found)}"
-        for one in some
+    verdict = say_of_each(some, lambda one: f"**{at_both_ends(verdict_on_transfer, one)}**")
+    compared = [one for one in some if None not in one.replications.values()]
+    lines = "\n".join(map(_transfers if full else _transfer_at_the_end, compared))
+    parts = [verdict, *([lines] if compared else []), on_checks(some)]
+    return [*parts, _table_of_checks(some)] if full else parts
+
+
+def _transfers(one: Findings) -> str:
+    return "\n".join(
+        f"- {one.part.name}, {condition.axiom}, {condition.place}: {_transfer(found)}"
         for condition, found in one.replications.items()
-        if found is not None
-    ]
-    none = "There were not two collections with enough queries to compare."
-    return ["\n".join(lines) or none, *_checks(some)]
+    )
 
 
 def _transfer(found: Replication) -> str:
-    verdict = one_of(
-        found.ranks,
-        "the ranking of the heads carries over",
-        "the ranking of the heads is turned round",
-        "that the ranking of the heads carries over could not be shown",
-    )
     return (
-        f"{verdict}, rank correlation {show(found.ranks, 2)}; random halves of all queries agree "
-        f"at {found.halves.value:.2f}. Of {found.n_first} heads that stand in the first "
-        f"collection, {found.n_again} move the score the same way in the second and "
-        f"{found.n_reversed} the other way."
+        f"rank correlation {show(found.ranks, 2)}; random halves of all queries agree at "
+        f"{found.halves.value:.2f}. Of {found.n_first} heads that move the score in the first "
+        f"collection, {found.n_again} move it the same way in the second and {found.n_reversed} "
+        "the other way."
     )
 
 
-def _checks(some: Sequence[Findings]) -> Iterator[str]:
-    rows = [[one.part.name, axiom, *_row(one.checks, axiom)] for one in some for axiom in STUDIED]
-    if not any(one.checks for one in some):
-        yield "Other fillers and the other direction were not run."
-        return
-    n_pairs = max(len(result.pairs) for one in some for result in one.part.checks.values())
-    found = [check for one in some for check in one.checks.values()]
-    n_above = sum(check.low > 0 for check in found)
-    yield (
-        f"On up to {n_pairs} of the pairs the same was done with other fillers in the baseline, "
-        "and in the other direction. Rank correlation with the default's map: "
-        f"{n_above} of {len(found)} stand above zero; the lowest is "
-        f"{show(min(found, key=lambda check: check.value), 2)}."
+def _transfer_at_the_end(one: Findings) -> str:
+    found = {axiom: one.replications[Condition(axiom, END)] for axiom in STUDIED}
+    ranks = listed(f"{show(each.ranks, 2)} ({axiom})" for axiom, each in found.items())
+    halves = listed(f"{each.halves.value:.2f}" for each in found.values())
+    return (
+        f"- {one.part.name}, {END}: rank correlation {ranks}; random halves of all queries reach "
+        f"{halves}."
     )
-    yield markdown_table(["ranker", "axiom", *_COLUMNS], rows)
 
 
-_COLUMNS = ('filler "mask"', 'filler "pad"', 'filler "neutral"', "other direction")
+def on_checks(some: Sequence[Findings]) -> str:
+    """Say in a sentence whether the maps hold for other fillers and the other direction."""
+    found = [(each, one, check) for one in some for check, each in one.checks.items()]
+    if not found:
+        return "Other fillers and the other direction were not run, or on too few queries."
+    n_pairs = max(len(one.part.checks[check].pairs) for _, one, check in found)
+    lowest, one, check = min(found, key=lambda item: item[0].value)
+    n_above = sum(is_up(each) for each, *_ in found)
+    return (
+        f"Of {len(found)} rankings with another filler or direction (up to {n_pairs} pairs), "
+        f"{n_above} correlate with these; the lowest at {show(lowest, 2)} ({one.part.name}, "
+        f"{check.axiom}, {describe_check(check)})."
+    )
 
 
-def _row(checks: Mapping[Condition, Correlation], axiom: str) -> list[str]:
-    mine = {
-        one.name.removeprefix(f"{axiom}-{one.place}-"): found
-        for one, found in checks.items()
-        if one.axiom == axiom
-    }
-    names = ("mask", "pad", "neutral", "baseline_to_perturbed")
-    return [show(mine[name], 2) if name in mine else "-" for name in names]
+def describe_check(check: Condition) -> str:
+    """What a condition of `CHECKS` does otherwise."""
+    is_other_filler = check.filler != Condition(check.axiom, check.place).filler
+    return f'filler "{check.filler}"' if is_other_filler else "other direction"
 
 
-def on_open_questions(some: Sequence[Findings]) -> list[str]:
-    """Say what could not be concluded, and how large an effect this study would have found."""
-    lines = [f"- {one.part.name}: {text}." for one in some for text in (*_open(one), *_power(one))]
-    return ["\n".join(lines)]
-
-
-def _open(one: Findings) -> Iterator[str]:
-    for row in one.scores:
-        if not (is_up(row.beyond) or is_down(row.beyond)):
-            yield f"whether {row.axiom} at the {row.place} does more than its control"
-    for (axiom, place), found in one.grades.items():
-        grades = [str(g) for g, each in found.items() if not (is_up(each) or is_down(each))]
-        if grades:
-            yield f"the same for {axiom} at the {place} within grade {', '.join(grades)} alone"
-    for place, found in one.axioms.items():
-        if found is None or found.gap.low <= 0 <= found.gap.high:
-            yield f"whether TDC at the {place} ranks the heads otherwise than TFC1"
-    for condition, found in one.replications.items():
-        if found is not None and found.ranks.low <= 0:
-            yield f"whether the heads of {condition.axiom} at the {condition.place} carry over"
-
-
-def _power(one: Findings) -> Iterator[str]:
-    for axiom in STUDIED:
-        change = abs(one.heads[Condition(axiom, PLACES[0])].recovery.denominator.value)
-        smallest, of_head = one.detectable[axiom], one.detectable_head[axiom]
-        if np.isfinite([smallest, of_head]).all():
-            yield (
-                f"with {axiom} at the end, {one.part.n_pairs} pairs show (with a power of 80 %) a "
-                f"mean of {smallest:.2g} beyond the control, and at a typical head an effect of "
-                f"{of_head:.2g}, which is a recovery of {of_head / change:.2g}; smaller ones may "
-                "have been missed"
-            )
+def _table_of_checks(some: Sequence[Findings]) -> str:
+    header = ["rank correlation", *dict.fromkeys(map(describe_check, CHECKS))]
+    rows = [
+        [f"{one.part.name}, {axiom}, {END}"]
+        + [
+            show(one.checks[check], 2) if check in one.checks else "-"
+            for check in CHECKS
+            if check.axiom == axiom
+        ]
+        for one in some
+        for axiom in STUDIED
+    ]
+    return markdown_table(header, rows)

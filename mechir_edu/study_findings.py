@@ -1,6 +1,6 @@
 """Everything that the report says about one ranker, estimated once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,18 +35,18 @@ class Penalty:
     Attributes
     ----------
     raw : query term at the end, against the untouched document.
-    loses : share of documents whose score it lowers.
     control : neutral word at the end, against the untouched document.
     match : query term minus neutral word, both at the end.
+    loses : share of documents whose score the query term lowers.
     position : neutral word at the end minus the same one at the start.
     match_by_position : `match` minus the same at the start.
     by_grade : `raw` for each grade, highest first.
     """
 
     raw: Estimate
-    loses: Estimate
     control: Estimate
     match: Estimate
+    loses: Estimate
     position: Estimate
     match_by_position: Estimate
     by_grade: Mapping[int, Estimate]
@@ -85,12 +85,13 @@ class Findings:
 
 def find(part: Part) -> Findings:
     """Estimate all that is to be said about a ranker."""
+    scores = score_rows(part)
     return Findings(
         part=part,
-        scores=tuple(score_rows(part)),
+        scores=tuple(scores),
         grades={(a, place): by_grade(part, a, place) for a in STUDIED for place in PLACES},
         heads={one: estimate_heads(part, one) for one in MAIN},
-        penalty=find_penalty(part),
+        penalty=find_penalty(part, scores),
         axioms={place: compare_axioms(part, place) for place in PLACES},
         replications={one: replicate(part, one, len(OF_AXIOMS)) for one in OF_AXIOMS},
         checks=compare_checks(part),
@@ -99,25 +100,26 @@ def find(part: Part) -> Findings:
     )
 
 
-def find_penalty(part: Part) -> Penalty:
-    """Take apart what an appended query term does to the score."""
+def find_penalty(part: Part, scores: Sequence[ScoreRow]) -> Penalty:
+    """Take apart what an appended query term does to the score, beginning with its score row."""
+    (row,) = (row for row in scores if (row.axiom, row.place) == ("TFC1", PLACES[0]))
     (term, control), (term_first, control_first) = (
         [part.raw_change(one) for one in edit_and_control("TFC1", place)] for place in PLACES
     )
-    match, match_first = term - control, term_first - control_first
-    five = {
-        "raw": term,
-        "control": control,
-        "match": match,
-        "position": control - control_first,
-        "match_by_position": match - match_first,
-    }
     grades = sorted(set(part.grades.tolist()), reverse=True)
-    n = len(five) + len(grades) + 1
-    loses = sign_agreement(term, -1, query_ids=part.query_ids, interval=1 - LEVEL / n)
-    by_grade = {g: mean_of(part, term, n, np.flatnonzero(part.grades == g)) for g in grades}
-    means = {name: mean_of(part, values, n) for name, values in five.items()}
-    return Penalty(loses=loses, by_grade=by_grade, **means)
+    n = 6 + len(grades)  # with the row's three, whose own correction is at least as strict
+    places = {
+        "position": control - control_first,
+        "match_by_position": (term - control) - (term_first - control_first),
+    }
+    return Penalty(
+        raw=row.raw,
+        control=row.control,
+        match=row.beyond,
+        loses=sign_agreement(term, -1, query_ids=part.query_ids, interval=1 - LEVEL / n),
+        by_grade={g: mean_of(part, term, n, np.flatnonzero(part.grades == g)) for g in grades},
+        **{name: mean_of(part, values, n) for name, values in places.items()},
+    )
 
 
 def _beyond(part: Part, axiom: str) -> np.ndarray:

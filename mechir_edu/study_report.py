@@ -1,4 +1,4 @@
-"""Write the study's report: two pages in plain words, every number from the results.
+"""Write the study's report, two pages in plain words, and its details; all from the results.
 
 Sentences are chosen by what the intervals allow; "could not be shown" is one of the choices.
 """
@@ -12,42 +12,43 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mechir_edu.files import write_whole
-from mechir_edu.study_comparisons import on_axioms, on_open_questions, on_transfer
+from mechir_edu.study_answers import AXIOMS_IN_SHORT, answer_in_short, is_estimated, is_unfinished
+from mechir_edu.study_comparisons import on_axioms, on_transfer
 from mechir_edu.study_effects import heads_table
 from mechir_edu.study_figures import draw_changes, draw_heads
 from mechir_edu.study_findings import Findings, find
+from mechir_edu.study_limits import on_open_questions
 from mechir_edu.study_plan import MAIN
 from mechir_edu.study_results import Part, read_parts
 from mechir_edu.study_sections import on_heads, on_penalty, on_scores
+from mechir_edu.study_words import say_of_each
 
-_ESTIMATED = """Heads were **not patched one by one**: their effects are estimates by one gradient
-(attribution patching), a linear approximation. Score changes are exact. An effect of the largest
-heads may be off by a fifth, beyond what its interval says;
-`tools/gradient_against_exact.py` compares both on some of the pairs (`docs/study/gradient.md`)."""
-_METHOD = """\
-Every passage was scored as it is and with one word added, at its end or its start: a query term
-(**TFC1** a random one, **TDC** the one of highest idf) or, as each one's **control**, a neutral
-word as long and as rare that neither query nor passage holds. All edits are made to the same
-judged pairs, drawn evenly over relevance grades and queries. Then each attention head alone was
-patched: its output with the added word was put into the run of the passage with the
-filler "a" in that word's place. **Effect** is what this changes the score by, **recovery** its
-share of the whole change. The queries, not the pairs, are what is resampled. Intervals hold with
-95 % for all of a table together (Bonferroni); heads are named after control of false discovery
-over the map (Benjamini-Yekutieli, q < 0.05), with intervals corrected for having been chosen.
-Recoveries of two rankers can be compared, scores and effects cannot."""
-
-_HEADINGS = (
+FILES = ("report.md", "details.md", "heads.csv", "changes.png", "heads.png")
+QUESTIONS = (
     ("Does each ranker obey TFC1 and TDC, and by how much more than the control?", on_scores),
     ("Which heads carry it?", on_heads),
     ("Is the penalty for an appended term term matching or position?", on_penalty),
     ("Does TDC use other heads than TFC1?", on_axioms),
     ("Does it hold in the other collection, across fillers and directions?", on_transfer),
-    ("What could not be concluded", on_open_questions),
+    ("What could not be concluded?", on_open_questions),
 )
+_METHOD = """\
+One word was added to judged passages (even over relevance grades and queries), at the end or the
+start: a query term (TFC1 a random one, TDC the one of highest idf) or, as a **control**, a neutral
+word as long and as rare that neither query nor passage holds. Then each attention head alone was
+patched: its output with the added word was put into the run with the filler "a" in that word's
+place. Its **recovery** is the share of the word's score change that this brings about; only
+recoveries can be compared between rankers. Intervals resample queries; a ranker's intervals of one
+kind hold together with 95 % (Bonferroni). Heads are counted after control of false discovery
+(Benjamini-Yekutieli, q < 0.05), their intervals corrected for that choice."""
+_ESTIMATED = """\
+Heads were **not patched one by one**: one gradient estimates all effects (attribution patching), a
+linear approximation. The largest may be off by a fifth, beyond their intervals
+(`docs/study/gradient.md`). Score changes are exact."""
 
 
 def write_report(study: Path, folder: Path) -> str:
-    """Report what is complete of a study; writes report.md, heads.csv and the figures.
+    """Report what is complete of a study; writes `FILES`.
 
     Parameters
     ----------
@@ -69,13 +70,17 @@ def write_report(study: Path, folder: Path) -> str:
     content = pd.concat(tables).to_csv(index=False, float_format="%.6g")
     write_whole(folder / "heads.csv", content.encode())
     figures = {}
-    for name, draw in (("changes", draw_changes), ("heads", draw_heads)):
+    for answer, name, draw in (
+        (on_scores, "changes.png", draw_changes),
+        (on_heads, "heads.png", draw_heads),
+    ):
         figure, alt = draw(some)
-        write_whole(folder / f"{name}.png", as_png(figure))
-        figures[name] = f"![{alt}]({name}.png)"
-    text = compose(some, figures)
-    write_whole(folder / "report.md", text.encode())
-    return text
+        write_whole(folder / name, as_png(figure))
+        figures[answer] = f"![{alt}]({name})"
+    report = compose_report(some, figures)
+    write_whole(folder / "report.md", report.encode())
+    write_whole(folder / "details.md", compose_details(some).encode())
+    return report
 
 
 def as_png(figure: Figure) -> bytes:
@@ -85,44 +90,55 @@ def as_png(figure: Figure) -> bytes:
     return image.getvalue()
 
 
-def compose(some: Sequence[Findings], figures: dict[str, str]) -> str:
-    """Put the report together."""
-    parts = [
-        "# Which heads carry term matching? TFC1 and TDC, tested",
-        "\n".join(f"- {_how_complete(one.part)}" for one in some),
-        _METHOD,
+def compose_report(some: Sequence[Findings], figures: dict) -> str:
+    """Put the two pages together; ``figures`` go behind the answers that they belong to."""
+    parts = ["# Which heads carry term matching? TFC1 and TDC, tested", answer_in_short(some)]
+    for number, (question, answer) in enumerate(QUESTIONS, start=1):
+        parts += [f"## {number}. {question}", *answer(some, full=False)]
+        parts += [figures[answer]] if answer in figures else []
+    parts += _how_it_was_made(some)
+    parts += [
+        "Every edit, grade and version: [details.md](details.md); every head: "
+        "[heads.csv](heads.csv)."
     ]
-    if any(one.part.main[MAIN[0]].method == "gradient" for one in some):
-        parts += [_ESTIMATED]
-    after = {on_scores: figures["changes"], on_heads: figures["heads"]}
-    for number, (heading, answer) in enumerate(_HEADINGS, start=1):
-        parts += [f"## {number}. {heading}", *answer(some)]
-        parts += [after[answer]] if answer in after else []
-    parts += ["## How it was made", "\n".join(_made(one.part) for one in some)]
-    parts += ["Every head under every edit, with its interval: `heads.csv`."]
     return "\n\n".join(parts) + "\n"
 
 
-def _how_complete(part: Part) -> str:
-    made_of, planned = part.manifest.made_of, part.manifest.n_pairs
-    grades = Counter(part.grades.tolist())
-    evenly = ", ".join(f"{n} of grade {grade}" for grade, n in sorted(grades.items())[::-1])
-    state = "all" if part.n_pairs == planned else f"{part.n_pairs} of"
+def compose_details(some: Sequence[Findings]) -> str:
+    """Put the details together: every answer in full, and what the results were made with."""
+    link = "In two pages, with figures: [report.md](report.md)."
+    parts = ["# The study in full", f"{AXIOMS_IN_SHORT} {link}"]
+    for number, (question, answer) in enumerate(QUESTIONS, start=1):
+        parts += [f"## {number}. {question}", *answer(some, full=True)]
+    parts += [*_how_it_was_made(some), "\n".join(_made(one.part) for one in some)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _how_it_was_made(some: Sequence[Findings]) -> list[str]:
+    estimated = [_ESTIMATED] if any(map(is_estimated, some)) else []
+    used = say_of_each(some, _what_was_used)
+    return ["## How it was made", _METHOD, *estimated, used]
+
+
+def _what_was_used(one: Findings) -> str:
+    part, planned = one.part, one.part.manifest.n_pairs
+    state = f"{part.n_pairs} of" if is_unfinished(one) else "all"
+    reasons = Counter(skip.reason for skip in part.manifest.skipped)
+    skipped = ", ".join(f"{reason} ({n})" for reason, n in reasons.most_common()) or "nothing"
     return (
-        f"The {part.name}: **{state} {planned} planned pairs**, of "
-        f"{len(set(part.query_ids))} queries of {' and '.join(made_of['queries'])} ({evenly}), "
-        f"{len(MAIN)} edits, {made_of['n_layers']} layers; heads patched by the method "
-        f'"{part.main[MAIN[0]].method}".'
+        f"was given **{state} {planned} planned pairs**, of {len(set(part.query_ids))} queries of "
+        f"{' and '.join(part.collections)}. Met and not used: {skipped}"
     )
 
 
 def _made(part: Part) -> str:
     made_of = part.manifest.made_of
-    reasons = Counter(skip.reason for skip in part.manifest.skipped)
-    skipped = ", ".join(f"{reason} ({n})" for reason, n in reasons.most_common()) or "nothing"
     versions = ", ".join(f"{name} {version}" for name, version in made_of["versions"].items())
+    grades = sorted(Counter(part.grades.tolist()).items(), reverse=True)
+    counts = ", ".join(f"{n} pairs of grade {grade}" for grade, n in grades)
     return (
-        f"- The {part.name}: seed {made_of['seed']}, n = {made_of['n']}, blocks of "
+        f"- The {part.name}: {made_of['n_layers']} layers; method {part.main[MAIN[0]].method!r}, "
+        f"{len(MAIN)} edits; {counts}; seed {made_of['seed']}, n = {made_of['n']}, blocks of "
         f"{made_of['block']}, {made_of['checks']} pairs for the checks; weights SHA-256 "
-        f"`{made_of['checksum'] or 'constructed'}`; {versions}. Met and not used: {skipped}."
+        f"`{made_of['checksum'] or 'constructed'}`; {versions}."
     )

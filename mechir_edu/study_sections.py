@@ -1,168 +1,180 @@
-"""Write the report's answers about scores and heads; each sentence is chosen by its interval."""
+"""Write the answers about scores and heads; each sentence is chosen by its interval.
 
-from collections.abc import Sequence
+Every answer has two lengths: short, for report.md, of the edit at the end of the document; and
+``full``, for details.md.
+"""
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from mechir_edu.demo_summary import markdown_table
-from mechir_edu.study_effects import Heads, ScoreRow, is_down, is_up
-from mechir_edu.study_findings import Findings, Penalty
-from mechir_edu.study_plan import OF_AXIOMS, PLACES, STUDIED
+from mechir_edu.study_effects import Heads, is_down, is_up
+from mechir_edu.study_findings import Findings
+from mechir_edu.study_plan import PLACES, STUDIED, Condition
 from mechir_edu.study_words import (
     listed,
     name_heads,
     one_of,
+    say_of_each,
     show,
     show_interval,
     show_share,
     strongest,
-    verdict_on_axiom,
+    verdict_on_axioms,
+    verdict_on_penalty,
 )
 
 
-def on_scores(some: Sequence[Findings]) -> list[str]:
+def on_scores(some: Sequence[Findings], *, full: bool) -> list[str]:
     """Answer whether each ranker obeys each axiom, and by how much more than its control."""
-    lines = [
-        f"- The {one.part.name} **{verdict_on_axiom(axiom, rows)}**. {_beyond(rows)}"
-        for one in some
-        for axiom in STUDIED
-        for rows in [[row for row in one.scores if row.axiom == axiom]]
-    ]
-    return ["\n".join(lines), _table_of_scores(some), _table_of_grades(some)]
+    every = sorted({g for one in some for found in one.grades.values() for g in found})[::-1]
+    verdict = say_of_each(some, lambda one: f"**{verdict_on_axioms(one.scores)}**")
+    return [verdict, _table_of_scores(some, reported_places(full), every if full else [])]
 
 
-def _beyond(rows: Sequence[ScoreRow]) -> str:
-    said = listed(f"{show(row.beyond)} at the {row.place}" for row in rows)
-    return f"Beyond its control, the query term is worth {said}."
+def reported_places(full: bool) -> tuple[str, ...]:
+    """Places that are reported: all of them, or the main one."""
+    return PLACES if full else PLACES[:1]
 
 
-def _table_of_scores(some: Sequence[Findings]) -> str:
-    header = ["ranker", "edit", "query term", "neutral word", "beyond the control"]
-    rows = [
-        [one.part.name, f"{row.axiom}, {row.place}", *map(show, (row.raw, row.control, row.beyond))]
-        for one in some
-        for row in one.scores
-    ]
+def _table_of_scores(some: Sequence[Findings], places: Sequence[str], grades: Sequence[int]) -> str:
+    header = ["score change", "query term", "neutral word", "match"]
+    header += [f"match, grade {grade}" for grade in grades]
+    rows = []
+    for one in some:
+        for row in (row for row in one.scores if row.place in places):
+            by_grade = one.grades[row.axiom, row.place]
+            of_grades = (show(by_grade[g]) if g in by_grade else "-" for g in grades)
+            three = map(show, (row.raw, row.control, row.beyond))
+            rows.append([_edit(one, row.axiom, row.place), *three, *of_grades])
     return markdown_table(header, rows)
 
 
-def _table_of_grades(some: Sequence[Findings]) -> str:
-    grades = sorted({grade for one in some for found in one.grades.values() for grade in found})
-    header = ["beyond the control", *(f"grade {grade}" for grade in reversed(grades))]
-    rows = [
-        [f"{one.part.name}, {axiom}, {place}", *map(show, found.values())]
-        for one in some
-        for (axiom, place), found in one.grades.items()
-        if place == PLACES[0]
-    ]
-    return markdown_table(header, rows)
+def _edit(one: Findings, axiom: str, place: str) -> str:
+    return f"{one.part.name}, {axiom}, {place}"
 
 
-def on_heads(some: Sequence[Findings]) -> list[str]:
+def on_heads(some: Sequence[Findings], *, full: bool) -> list[str]:
     """Answer which heads carry the change."""
-    lines = [
-        _sentence_on_heads(one, one.heads[condition]) for one in some for condition in OF_AXIOMS
-    ]
-    return ["\n".join(lines), _table_of_heads(some)]
-
-
-def _sentence_on_heads(one: Findings, heads: Heads) -> str:
-    n_heads, n_moving = heads.moves.size, int(heads.moves.sum())
-    carries, opposes = (np.argwhere(some).tolist() for some in (heads.carries, heads.opposes))
-    text = (
-        f"- {one.part.name}, {heads.condition.axiom} at the {heads.condition.place}: "
-        f"{n_moving} of {n_heads} heads move the score; {len(carries)} carry what the query term "
-        f"does beyond its control{_named(carries)}, {len(opposes)} work against it"
-        f"{_named(opposes)}."
+    definition = (
+        "A head *carries* the match if its patch moves the score the way the match does, by more "
+        "than under the control; it *opposes* it if the other way."
     )
+    conditions = [Condition(axiom, place) for place in reported_places(full) for axiom in STUDIED]
+    cautions = [text for one in some for each in conditions for text in _cautions(one, each)]
+    parts = [definition, _table_of_counts(some, conditions), *cautions]
+    return [*parts, _table_of_heads(some, conditions)] if full else parts
+
+
+def _cautions(one: Findings, condition: Condition) -> Iterator[str]:
+    heads, edit = one.heads[condition], _edit(one, condition.axiom, condition.place)
     if not (is_up(heads.beyond) or is_down(heads.beyond)):
-        text += " Caution: which way that goes could not be shown, so neither could who carries it."
+        yield f"Caution ({edit}): which way the match goes was not shown, nor who carries it."
     if heads.recovery.warning:
-        text += " Caution: the whole change cannot be told from zero, so recovery is no share."
-    return text
+        yield f"Caution ({edit}): the change cannot be told from zero, so recovery is no share."
 
 
-def _named(places: Sequence[Sequence[int]], at_most: int = 8) -> str:
-    """Name some heads, where they are few enough to be read."""
-    return f" ({name_heads(places)})" if 0 < len(places) <= at_most else ""
-
-
-def _table_of_heads(some: Sequence[Findings]) -> str:
-    header = ["ranker", "edit", "layer.head", "recovery", "q", "effect", "effect − control's"]
+def _table_of_counts(some: Sequence[Findings], conditions: Sequence[Condition]) -> str:
+    header = ["heads that", "move the score", "carry the match", "also at the other end"]
+    header += ["oppose it", "recover most", "second"]
     rows = [
-        [one.part.name, f"{condition.axiom}, {condition.place}", *_cells(one.heads[condition], row)]
+        [_edit(one, each.axiom, each.place), *_counts(one, each), *_recoveries(one.heads[each])]
         for one in some
-        for condition in OF_AXIOMS
-        if condition.place == PLACES[0]
-        for row in strongest(one.heads[condition])
+        for each in conditions
     ]
     return markdown_table(header, rows)
 
 
-def _cells(heads: Heads, row: dict) -> list[str]:
-    at = (row["layer"], row["head"])
+def _counts(one: Findings, condition: Condition) -> list[str]:
+    heads = one.heads[condition]
+    (elsewhere,) = set(PLACES) - {condition.place}
+    also = heads.carries & one.heads[Condition(condition.axiom, elsewhere)].carries
+    moves = f"{int(heads.moves.sum())} of {heads.moves.size}"
+    return [moves, _count(heads.carries), f"{int(also.sum())}", _count(heads.opposes)]
+
+
+def _count(chosen: np.ndarray, at_most: int = 4) -> str:
+    """Count heads, and name them where they are few enough to be read."""
+    places = np.argwhere(chosen).tolist()
+    return f"{len(places)}" + f" ({name_heads(places)})" * (0 < len(places) <= at_most)
+
+
+def _recoveries(heads: Heads) -> list[str]:
+    return [": ".join(_name_and_recovery(row)) for row in strongest(heads, 2)]
+
+
+def _table_of_heads(some: Sequence[Findings], conditions: Sequence[Condition]) -> str:
+    header = [
+        "strongest heads",
+        "layer.head",
+        "recovery",
+        "q",
+        "effect on the score",
+        "minus control's",
+    ]
+    rows = [
+        [
+            _edit(one, each.axiom, each.place),
+            *_name_and_recovery(row),
+            *_effects(one.heads[each], row),
+        ]
+        for one in some
+        for each in conditions
+        for row in strongest(one.heads[each])
+    ]
+    return markdown_table(header, rows)
+
+
+def _name_and_recovery(row: dict) -> tuple[str, str]:
     recovery = show_interval(row["recovery"], row["low"], row["high"], 2)
+    return name_heads([(row["layer"], row["head"])]), recovery
+
+
+def _effects(heads: Heads, row: dict) -> list[str]:
+    at = (row["layer"], row["head"])
     values = (heads.effect.value[at], heads.contrast.value[at])
-    return [name_heads([at]), recovery, f"{row['q']:.2g}", *(f"{x:+.4f}" for x in values)]
+    return [f"{row['q']:.2g}", *(f"{x:+.4f}" for x in values)]
 
 
-def on_penalty(some: Sequence[Findings]) -> list[str]:
+def on_penalty(some: Sequence[Findings], *, full: bool) -> list[str]:
     """Answer whether the price of an appended term is about the match or about its place."""
-    return ["\n".join(_sentences_on_penalty(one) for one in some)]
+    verdict = say_of_each(some, lambda one: f"**{verdict_on_penalty(one.penalty)}**")
+    lines = [
+        f"- The {one.part.name}: {_take_apart(one)}{f' {_by_grade(one)}' * full}" for one in some
+    ]
+    return [verdict, "\n".join(lines)]
 
 
-def _sentences_on_penalty(one: Findings) -> str:
+def _take_apart(one: Findings) -> str:
     found = one.penalty
     place = one_of(
         found.position,
-        "scores higher at the end than at the start",
-        "scores lower at the end than at the start",
-        "scores at the end as at the start, as far as could be shown",
+        "higher at the end than at the start",
+        "lower at the end than at the start",
+        "as high at the end as at the start, as far as could be shown",
     )
     match = one_of(
         found.match_by_position,
-        "more at the end than at the start",
-        "less at the end than at the start",
-        "no more and no less at the end than at the start, as far as could be shown",
+        "more at the end",
+        "less at the end",
+        "no more and no less at the end, as far as could be shown",
     )
     return (
-        f"- **{one.part.name}.** {conclude_penalty(found)} Appended, the query term changes the "
-        f"score by {show(found.raw)} and lowers it for {show_share(found.loses)} of the documents; "
-        f"the neutral word changes it by {show(found.control)}. So the match is worth "
-        f"{show(found.match)}. The same neutral word {place} ({show(found.position)}), and the "
-        f"match is worth {match} ({show(found.match_by_position)}). {_by_grade(found)}"
+        f"appended, TFC1's term lowers the score of {show_share(found.loses)} of the documents. "
+        f"With the same neutral word they score {place} ({show(found.position)}); the match is "
+        f"worth {match} ({show(found.match_by_position)})."
     )
 
 
-def _by_grade(found: Penalty) -> str:
+def _by_grade(one: Findings) -> str:
+    found = one.penalty.by_grade
     grades = {
-        "falls for grade": [g for g, each in found.by_grade.items() if is_down(each)],
-        "rises for grade": [g for g, each in found.by_grade.items() if is_up(each)],
+        "falls for grade": [str(grade) for grade, each in found.items() if is_down(each)],
+        "rises for grade": [str(grade) for grade, each in found.items() if is_up(each)],
     }
-    said = [f"{what} {listed(map(str, some))}" for what, some in grades.items() if some]
-    values = ", ".join(show(each) for each in found.by_grade.values())
-    names = listed(map(str, found.by_grade))
+    said = [f"{what} {listed(some)}" for what, some in grades.items() if some]
     verdict = listed(said) if said else "can be told from zero for no grade alone"
-    return f"With the query term appended, the score {verdict} (grades {names}: {values})."
-
-
-def conclude_penalty(found: Penalty) -> str:
-    """Say what an appended term's penalty is about, if there is one."""
-    if is_up(found.raw):
-        cost = " What any added word costs is outweighed by the match." * is_down(found.control)
-        return f"An appended query term is rewarded on average: there is no penalty.{cost}"
-    if not is_down(found.raw):
-        return "Whether an appended query term is penalised could not be concluded."
-    about_place = one_of(
-        found.position,
-        "and it is milder at the end, so the last place is not what is penalised",
-        "and it is harder at the end: position is part of it",
-        "and no part of position could be shown",
-    )
-    about_match = one_of(
-        found.match,
-        "is the price of any added word and not of the match, which softens it",
-        "falls on the match itself, for a neutral word costs less",
-        "is no other than a neutral word's, as far as could be shown",
-    )
-    return f"There is a penalty; it {about_match}, {about_place}."
+    values = ", ".join(show(each) for each in found.values())
+    names = listed(map(str, found))
+    return f"With that term appended, the score {verdict} (grades {names}: {values})."

@@ -2,28 +2,33 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
 
-from mechir_edu import planted, study, study_report
+from mechir_edu import planted, study
 from mechir_edu.cli import main
 from mechir_edu.profiles import profile_gap
 from mechir_edu.stats import Estimate
 from mechir_edu.study_agreement import replicate
+from mechir_edu.study_answers import answer_in_short
 from mechir_edu.study_findings import Penalty, find
-from mechir_edu.study_plan import CHECKS, MAIN, Condition
+from mechir_edu.study_limits import on_open_questions, open_questions
+from mechir_edu.study_plan import CHECKS, MAIN, OF_AXIOMS, Condition
+from mechir_edu.study_report import FILES, QUESTIONS, compose_report, write_report
 from mechir_edu.study_results import read_part
-from mechir_edu.study_sections import conclude_penalty
-from mechir_edu.study_words import verdict_on_axiom
+from mechir_edu.study_sections import on_heads, on_scores
+from mechir_edu.study_words import say_of_each, verdict_on_axioms, verdict_on_penalty
 
 PLANTED = ["--collections", "embedded", "--rankers", "cat", "--cross", "planted", "--block", "8"]
 SIZE = ["--n", "24", "--checks", "16"]
@@ -64,6 +69,11 @@ def findings(part):
 @pytest.fixture(scope="module")
 def report(whole):
     return (whole / "report" / "report.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def details(whole):
+    return (whole / "report" / "details.md").read_text()
 
 
 @pytest.fixture
@@ -121,16 +131,81 @@ def test_the_planted_heads_and_no_others_carry_tfc1(findings):
     assert not found.opposes.any()
 
 
-def test_the_report_says_that_the_planted_ranker_obeys_tfc1(report):
-    assert "**obeys TFC1 at both places**" in report
-    assert "3 carry what the query term does beyond its control (0.0, 1.0, 3.1)" in report
-    assert "there is no penalty" in report
+def test_the_report_opens_with_the_answers(report):
+    opening = " ".join(report.split("## 1.")[0].split())
+    assert "obeys TFC1 and TDC at both ends of a document" in opening
+    assert "3 (TFC1)" in opening
+    assert "there is no penalty" in opening
+
+
+def test_the_report_names_the_planted_heads_and_what_was_used(report):
+    assert "| 3 (0.0, 1.0, 3.1) |" in report
     assert "all 24 planned pairs" in report
 
 
-def test_the_report_is_two_pages_without_a_number_that_is_none(report):
-    assert len(report.split()) < 2500
-    assert not {"nan", "None", "inf"} & set(report.replace("[", " ").replace(",", " ").split())
+def words(text):
+    """Count words and numbers, those of tables too, but not the texts of images."""
+    lines = [line for line in text.splitlines() if not line.startswith("![")]
+    return len(re.findall(r"\S*\w\S*", "\n".join(lines)))
+
+
+@pytest.mark.parametrize("method", ["exact", "gradient"])
+def test_the_report_on_two_rankers_is_two_pages(findings, part, method):
+    kinds = [replace(part, kind=kind) for kind in ("dot", "cat")]
+    two = [replace(findings, part=one) for one in kinds]
+    figures = dict.fromkeys((on_scores, on_heads), "![what it shows](figure.png)")
+    assert words(compose_report(two, figures)) < 1100
+
+
+def test_the_published_report_is_two_pages():
+    report = Path(__file__).parents[1] / "docs" / "study" / "report.md"
+    assert words(report.read_text()) < 1100
+
+
+def test_every_question_has_its_section_in_the_report_and_in_the_details(report, details):
+    for number, (question, _) in enumerate(QUESTIONS, start=1):
+        assert f"## {number}. {question}\n\n" in report
+        assert f"## {number}. {question}\n\n" in details
+    assert "## How it was made" in report
+    assert "## How it was made" in details
+
+
+def test_the_details_have_every_edit_every_grade_and_what_it_was_made_with(details):
+    for condition in OF_AXIOMS:
+        assert f"`planted`, {condition.axiom}, {condition.place} | " in details
+    assert "match, grade 3 | match, grade 2 | match, grade 1 | match, grade 0" in details
+    assert re.search(r"seed 0, n = 24, .*weights SHA-256 .*torch \d", details)
+
+
+def test_no_number_of_the_texts_is_none(report, details):
+    for text in (report, details):
+        assert not {"nan", "None", "inf"} & set(re.findall(r"[\w.]+", text))
+
+
+def test_the_report_says_that_heads_were_estimated(findings, part):
+    first = replace(part.main[MAIN[0]], method="gradient")
+    estimated = replace(findings, part=replace(part, main={**part.main, MAIN[0]: first}))
+    figures = dict.fromkeys((on_scores, on_heads), "")
+    assert "estimates by gradient" in answer_in_short([estimated])
+    assert "**not patched one by one**" in compose_report([estimated], figures)
+    assert "gradient" not in compose_report([findings], figures)
+
+
+def test_what_is_true_of_each_ranker_is_said_once(findings, part):
+    two = [replace(findings, part=replace(part, kind=kind)) for kind in ("dot", "cat")]
+    assert say_of_each(two, lambda one: "obeys") == "Each ranker obeys."
+    assert say_of_each(two, lambda one: f"is a {one.part.kind}") == (
+        "The bi-encoder `planted` is a dot; the cross-encoder `planted` is a cat."
+    )
+
+
+def test_what_no_interval_decides_is_named_as_open(findings):
+    rows = tuple(replace(row, beyond=about(0)) for row in findings.scores)
+    undecided = replace(findings, scores=rows)
+    (said, _) = on_open_questions([undecided], full=False)
+    assert "whether TFC1's term is worth more than its control at the end" in said
+    assert len(list(open_questions(undecided, "start"))) >= 2
+    assert "questions open" in answer_in_short([undecided])
 
 
 def test_each_figure_of_the_report_has_a_text_that_says_what_it_shows(whole, report):
@@ -180,7 +255,9 @@ def test_a_killed_study_ends_with_the_same_bits(whole, tmp_path):
 
 def test_a_report_takes_the_blocks_that_all_conditions_have(partial):
     assert run(partial, "--report-only", "--report", str(partial / "here")) == 0
-    assert "**8 of 24 planned pairs**" in (partial / "here" / "report.md").read_text()
+    text = (partial / "here" / "report.md").read_text()
+    assert "**8 of 24 planned pairs**" in text
+    assert "**The study is unfinished**" in text
 
 
 def test_a_report_on_nothing_is_refused(tmp_path, capsys):
@@ -232,7 +309,7 @@ def test_a_mechanism_carries_over_to_the_other_half_of_the_queries(part):
 
 
 def test_one_collection_has_nothing_to_be_compared_with(report):
-    assert "There were not two collections" in report
+    assert "could not be compared between two collections" in report
 
 
 def test_another_direction_finds_the_planted_heads_too(findings):
@@ -248,26 +325,26 @@ def about(value):
 @pytest.mark.parametrize(
     ("end", "start", "said"),
     [
-        (1, 1, "obeys TFC1 at both places"),
-        (1, 0, "obeys TFC1 at the end of a document; at the start it could not be shown"),
-        (-1, 1, "obeys TFC1 at the start of a document; at the end it goes against it"),
+        (1, 1, "obeys TFC1 and TDC at both ends"),
+        (1, 0, "obeys TFC1 at the end of a document (at the start it could not be shown"),
+        (-1, 1, "obeys TFC1 at the start of a document (at the end it goes against it"),
         (0, -1, "goes against TFC1 at the start"),
-        (0, 0, "could not be shown to obey TFC1, nor to go against it"),
+        (0, 0, "could not be shown to obey TFC1, nor to go against it, and obeys TDC at both"),
     ],
 )
 def test_the_verdict_on_an_axiom_follows_the_intervals(findings, end, start, said):
+    values = {("TFC1", "end"): end, ("TFC1", "start"): start}
     rows = [
-        replace(row, beyond=about(value))
-        for row, value in zip(findings.scores[:2], (end, start), strict=True)
+        replace(row, beyond=about(values.get((row.axiom, row.place), 1))) for row in findings.scores
     ]
-    assert verdict_on_axiom("TFC1", rows).startswith(said)
+    assert verdict_on_axioms(rows).startswith(said)
 
 
 @pytest.mark.parametrize(
     ("raw", "match", "position", "said"),
     [
         (1, 1, 0, "there is no penalty"),
-        (0, 1, 1, "could not be concluded"),
+        (0, 1, 1, "could not be shown to penalise an appended query term, nor to reward it"),
         (-1, 1, -1, "any added word and not of the match, which softens it, and it is harder"),
         (-1, -1, 1, "falls on the match itself, for a neutral word costs less, and it is milder"),
         (-1, 0, 0, "no other than a neutral word's, as far as could be shown, and no part"),
@@ -278,7 +355,7 @@ def test_the_conclusion_on_the_penalty_follows_the_intervals(raw, match, positio
     others = dict.fromkeys(("loses", "control", "match_by_position"), 0)
     means = {name: about(value) for name, value in (names | others).items()}
     found = Penalty(**means, by_grade={3: about(raw)})
-    assert said in conclude_penalty(found)
+    assert said in verdict_on_penalty(found)
 
 
 def two_maps(spread, seed=0):
@@ -303,4 +380,5 @@ def test_a_gap_needs_queries_to_split():
 
 
 def test_the_report_is_the_same_when_made_again(whole, report, tmp_path):
-    assert study_report.write_report(whole, tmp_path) == report
+    assert write_report(whole, tmp_path) == report
+    assert {path.name for path in tmp_path.iterdir()} == set(FILES)

@@ -1,0 +1,161 @@
+r"""Knock out the heads that carry term matching, and see what a searcher loses.
+
+The heads that the study found to carry most of TFC1's score change (`heads.csv`) say what they
+always say (their mean) instead of what they say of this text, and BM25's passages are re-ranked.
+As a comparison, as many other heads of the same layers are knocked out, drawn at random. The
+table in `docs/study/retrieval.md` comes from::
+
+    python tools/knock_out.py --heads docs/study/heads.csv --report docs/study/retrieval.md \
+        --dataset msmarco-passage/trec-dl-2019/judged --run DL19/bm25.run \
+        --dataset msmarco-passage/trec-dl-2020/judged --run DL20/bm25.run
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mechir_edu.candidates import Run, read_run
+from mechir_edu.collection import Collection, load_collection
+from mechir_edu.demo_summary import markdown_table, with_interval
+from mechir_edu.evaluation import Comparison, Evaluation
+from mechir_edu.files import write_whole
+from mechir_edu.interventions import Head, Knockout
+from mechir_edu.rankers import Cat, Dot, Ranker
+from mechir_edu.reranking import evaluate
+
+KINDS = {"dot": ("bi-encoder", Dot), "cat": ("cross-encoder", Cat)}
+N_TEXTS = 64  # judged passages that a head's mean is taken over
+TEXT = """# What a searcher loses without the heads that carry term matching
+
+The {k} heads that carry most of TFC1's score change at the end (`heads.csv`) were knocked out
+together: each says its mean over {n} judged passages instead of what it says of the text. BM25's
+first passages for each query were then re-ranked and compared with the ranking of the whole ranker
+(nDCG@10 and RR@10 by ir_measures, a passage of grade 2 or 3 counting as relevant for RR). As a
+comparison, {k} other heads of the same layers, drawn at random (seed {seed}), were knocked out.
+Brackets are paired intervals of 95 % over queries, each for itself.
+
+{table}
+
+The heads were chosen by what they do to scores of the same queries, not by what they do to
+rankings. One draw of other heads shows what losing some heads of these layers can do, not what it
+does on average. A mean is gentler than zeros, and heads that stay may take over.
+
+Made by `tools/knock_out.py`.
+"""
+
+
+def leading_heads(table: pd.DataFrame, kind: str, k: int) -> list[Head]:
+    """The k heads of largest recovery for TFC1 at the end, largest first."""
+    rows = table[(table.kind == kind) & (table.axiom == "TFC1") & (table.place == "end")]
+    if len(rows) < k:
+        raise ValueError(
+            f"needed {k} heads or more of kind {kind!r} for TFC1 at the end, got {len(rows)}; "
+            "give the heads.csv that `mechir-edu study` writes"
+        )
+    best = rows.sort_values("recovery", ascending=False).head(k)
+    return [(int(layer), int(head)) for layer, head in zip(best.layer, best["head"], strict=True)]
+
+
+def other_heads(heads: Sequence[Head], n_heads: int, rng: np.random.Generator) -> list[Head]:
+    """As many heads of the same layers, none of them in ``heads``."""
+    drawn: list[Head] = []
+    for layer in sorted({layer for layer, _ in heads}):
+        free = [head for head in range(n_heads) if (layer, head) not in heads]
+        wanted = n_heads - len(free)
+        drawn += [(layer, int(head)) for head in rng.choice(free, wanted, replace=False)]
+    return drawn
+
+
+def compare_knockouts(
+    ranker: Ranker, sets: dict[str, list[Head]], collection: Collection, run: Run, seed: int
+) -> dict[str, Comparison]:
+    """Evaluate the ranker once as it is, and once without each set of heads."""
+    usual = tuple(collection.sample(N_TEXTS, seed=seed).judged)
+    measures = ("nDCG@10", "RR(rel=2)@10")
+
+    def without(heads: list[Head] | None) -> Evaluation:
+        change = None if heads is None else Knockout(heads, to="mean", over=usual)
+        return evaluate(ranker, collection, run=run, intervention=change, measures=measures)
+
+    plain = without(None)
+    return {name: Comparison(plain, without(heads)) for name, heads in sets.items()}
+
+
+def rows_of(who: str, dataset: str, name: str, heads: list[Head], found: Comparison) -> list[str]:
+    """Lay out one comparison: a row of the table."""
+    ndcg, rr = (found.difference(measure) for measure in found.before.values)
+    before = found.before.values["nDCG@10"].mean()
+    named = ", ".join(f"{layer}.{head}" for layer, head in heads)
+    return [
+        who,
+        dataset,
+        f"{name}: {named}",
+        f"{before:.3f}",
+        with_interval(ndcg.value, ndcg.low, ndcg.high),
+        f"{ndcg.p:.2g}",
+        with_interval(rr.value, rr.low, rr.high),
+    ]
+
+
+def measure(options: argparse.Namespace) -> list[list[str]]:
+    """Knock out heads of each ranker on each dataset: rows of the table."""
+    table, rows = pd.read_csv(options.heads), []
+    for kind in options.rankers.split(","):
+        who, build = KINDS[kind]
+        ranker = build(getattr(options, kind))
+        heads = leading_heads(table, kind, options.k)
+        others = other_heads(heads, ranker.n_heads, np.random.default_rng(options.seed))
+        sets = {"leading": heads, "others": others}
+        for dataset, path in zip(options.dataset, options.run, strict=True):
+            collection = load_collection(dataset)
+            found = compare_knockouts(ranker, sets, collection, read_run(path), options.seed)
+            for name, comparison in found.items():
+                rows.append(rows_of(who, dataset, name, sets[name], comparison))
+                print(*rows[-1], sep=" | ", flush=True)
+    return rows
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--heads", type=Path, required=True, help="heads.csv of a study")
+    add("--report", type=Path, required=True, help="Markdown file to write")
+    add(
+        "--dataset", action="append", required=True, help='ir_datasets id or "embedded"; repeatable'
+    )
+    add("--run", action="append", type=Path, required=True, help="TREC run to re-rank, per dataset")
+    add("--rankers", default="dot,cat", help="dot, cat, or dot,cat")
+    add("--dot", default="embedded", help="the bi-encoder")
+    add("--cat", default="embedded", help="the cross-encoder")
+    add("--k", type=int, default=6, help="heads to knock out together")
+    add("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    if len(options.run) != len(options.dataset):
+        parser.error(f"needed one --run for each of {len(options.dataset)} --dataset")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and write the report."""
+    options = parse_arguments(arguments)
+    header = [
+        "ranker",
+        "dataset",
+        "heads knocked out",
+        "nDCG@10 before",
+        "its change",
+        "p",
+        "change of RR@10",
+    ]
+    table = markdown_table(header, measure(options))
+    text = TEXT.format(k=options.k, n=N_TEXTS, seed=options.seed, table=table)
+    write_whole(options.report, text.encode())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

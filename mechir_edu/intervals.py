@@ -125,7 +125,8 @@ def estimate_ratio(
     reach = [_invert(residual, divisor, critical) for critical in (high, -low)]
     # The jackknife's error over the plain one widens both sides alike.
     plain = (residual**2).sum(axis=-1)
-    widening = np.sqrt(divide((left_out(residual, divisor) ** 2).sum(axis=-1), plain))
+    jackknife = (left_out(residual, divisor) ** 2).sum(axis=-1)
+    widening = np.where(plain > 0, np.sqrt(divide(jackknife, plain)), 1.0)
     ends = (value - reach[0][0] * widening, value + reach[1][1] * widening)
     ends = bounded(*(np.where(plain > 0, end, value) for end in ends), n_queries)
     return _shaped(numerator.shape[:-1], value, *ends, p_values(numerator))

@@ -105,6 +105,13 @@ def test_intervals_of_recovery_hold_the_truth_as_often_as_they_say(rng):
     assert 0.92 <= hits / 300 <= 0.98
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_ratio_from_one_query_is_unbounded_and_its_arithmetic_silent():
+    found = estimate_ratio(np.array([[2.0], [0.0]]), np.array([[4.0]]))
+    assert found.value.tolist() == [0.5, 0.0]
+    assert np.isinf([found.low, found.high]).all()
+
+
 def test_equal_pairs_of_a_query_count_once(rng):
     once = rng.standard_normal(40)
     copies = np.repeat(once, 25)

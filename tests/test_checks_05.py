@@ -39,6 +39,7 @@ WRONG_PATCHES = {
 WRONG_SHARES = {
     "the sum over its positions": lambda p, r, s, t: p[np.ix_(r == s, r == t)].mean(),
     "take the mean over them": lambda p, r, s, t: p[np.ix_(r == s, r == t)].sum(),
+    "the axes are exchanged": lambda p, r, s, t: p[np.ix_(r == s, r == t)].sum(axis=0).mean(),
     "rows and columns": lambda p, r, s, t: attention_to_role(p, r, t, s),
     "only those of role source": lambda p, r, s, t: p[:, r == t].sum(axis=1).mean(),
 }

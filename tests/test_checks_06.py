@@ -28,6 +28,7 @@ def means(axiom, control):
 
 WRONG_CONTRASTS = {
     "keep those that both": lambda a, c: np.subtract(*means(a, c)),
+    "leave it out": lambda a, c: np.mean([a[key] - c.get(key, 0) for key in a]),
     "other way round": lambda a, c: -matched_contrast(a, c),
     "take the control's off": lambda a, c: np.mean([a[key] for key in a if key in c]),
     "take the mean": lambda a, c: 3 * matched_contrast(a, c),

@@ -21,6 +21,8 @@ def stub(*arguments):
 
 WRONG_CIRCUITS = {
     "compare absolute values": lambda m, s, r, t: read_circuit(np.maximum(m, 0), s, r, t),
+    "exactly at_least": lambda m, s, r, t: read_circuit(m, s, r, t + 1e-9),
+    "a mask of the matrix": lambda m, s, r, t: np.abs(m) >= t,
     "rows are senders": lambda m, s, r, t: {(b, a) for a, b in read_circuit(m, s, r, t)},
     "look the heads up": lambda m, s, r, t: {tuple(place) for place in np.argwhere(abs(m) >= t)},
     "all paths": lambda m, s, r, t: read_circuit(m, s, r, 0),
@@ -31,6 +33,8 @@ WRONG_ESTIMATES = {
     "this is a mean": lambda r, d, g: ((d - r) * g).mean(dim=(0, 2)),
     "effects may cancel": lambda r, d, g: ((d - r) * g).abs().sum(dim=(0, 2)),
     "keep the heads": lambda r, d, g: ((d - r) * g).sum(dim=(1, 2)),
+    "positions are still apart": lambda r, d, g: ((d - r) * g).sum(dim=2),
+    "dimensions of z are still apart": lambda r, d, g: ((d - r) * g).sum(dim=0),
     "one for each head": lambda r, d, g: ((d - r) * g).sum(),
 }
 

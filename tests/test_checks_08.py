@@ -32,6 +32,16 @@ def chosen_on_the_others(change, factors, mask):
     return factors[best], change[best, ~mask].mean()
 
 
+def place_of_the_best(change, factors, mask):
+    best = change[:, mask].mean(axis=1).argmax()
+    return best, change[best, ~mask].mean()
+
+
+def best_query(change, factors, mask):
+    best = change[:, mask].mean(axis=0).argmax()
+    return factors[best], change[best, ~mask].mean()
+
+
 def worst(change, factors, mask):
     best = change[:, mask].mean(axis=1).argmin()
     return factors[best], change[best, ~mask].mean()
@@ -52,6 +62,8 @@ WRONG_CHOICES = {
     "it flatters": reported_on_the_same,
     "had their say": chosen_on_all,
     "other way round": chosen_on_the_others,
+    "place of the factor": place_of_the_best,
+    "best query's place": best_query,
     "the worst": worst,
 }
 

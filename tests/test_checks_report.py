@@ -37,6 +37,14 @@ def test_a_stub_is_not_attempted_yet(capsys, untouched):
     assert said(capsys, untouched).startswith("Not attempted yet")
 
 
+def test_a_function_without_a_return_is_told_so(capsys):
+    assert "end it with return" in said(capsys, lambda x: None)
+
+
+def test_a_number_is_shown_as_a_number(capsys):
+    assert "7.5 is not" in said(capsys, lambda x: np.float64(7.5))
+
+
 def test_an_answer_that_stops_says_with_what(capsys):
     assert "ZeroDivisionError" in said(capsys, lambda x: x / 0)
 

@@ -199,6 +199,14 @@ def test_score_changes_can_come_as_a_table():
     assert texts(ax) == ["+0.500 [+0.500, +0.500]"]
 
 
+def test_an_interval_that_leaves_the_picture_ends_in_arrows():
+    ax = plot_score_change([("wide", np.array([0.0, 0.1, 0.2, 0.3]), list("abcd"))])
+    assert texts(ax) == ["+0.150 [−0.148, +0.448]"]
+    assert {line.get_marker() for line in ax.lines} >= {"<", ">"}
+    narrow = plot_score_change([("narrow", np.arange(40.0), list(range(40)))])
+    assert not {line.get_marker() for line in narrow.lines} & {"<", ">"}
+
+
 def test_score_changes_of_too_few_queries_have_no_interval_and_say_so():
     ax = plot_score_change([("one", np.array([0.1, 0.2]), ["q", "q"])])
     assert texts(ax) == ["+0.150 (too few queries for an interval)"]

@@ -24,7 +24,7 @@ Judge = Callable[[Any], str | None]
 
 
 class NotAttempted(Exception):
-    """The exercise's stub is still as it was."""
+    """There is nothing to judge yet; its message says what to do."""
 
 
 class WrongAnswer(Exception):
@@ -71,8 +71,8 @@ def _judged(judge: Judge, answer: Any) -> str | None:
     """Sentence of a judge, or of how the answer stopped before it could be judged."""
     try:
         mistake = judge(answer)
-    except NotAttempted:
-        return "Not attempted yet: fill in the cell above and run it and this one again."
+    except NotAttempted as stopped:
+        return f"Not attempted yet: {stopped} and run it and this one again."
     except Exception as error:  # whatever a learner's function may raise
         return f"Not yet: your answer stopped with {type(error).__name__}: {error}"
     return None if mistake is None else f"Not yet: {mistake}"
@@ -89,9 +89,11 @@ def attempt(answer: Any, *arguments: Any, **options: Any) -> Any:
     try:
         given = answer(*arguments, **options) if callable(answer) else answer
     except NotImplementedError:
-        raise NotAttempted from None
+        raise NotAttempted("fill in the cell above") from None
+    if given is None and callable(answer):
+        raise NotAttempted("the function above gives back nothing; end it with return")
     if given is None or given is ...:
-        raise NotAttempted
+        raise NotAttempted("fill in the cell above")
     return given
 
 
@@ -149,4 +151,5 @@ def _is_numeric(value: Any) -> bool:
 
 def _shown(given: Any) -> str:
     shape = np.shape(_plain(given)) if _is_numeric(_plain(given)) else ()
-    return f"an array of shape {shape}" if shape else repr(given)[:80]
+    plain = given.item() if isinstance(given, np.generic) else given
+    return f"an array of shape {shape}" if shape else repr(plain)[:80]

@@ -42,8 +42,8 @@ def check_attention_to_role(answer):
     It gives the share of attention that an average position of role ``source`` pays to all
     positions of role ``target``; the pattern is [from, to], its rows sum to 1.
     """
-    pattern = np.random.default_rng(0).dirichlet(np.ones(6), size=6)
-    roles, source, target = np.array([0, 3, 3, 4, 4, 2]), 3, 4
+    pattern = np.random.default_rng(0).dirichlet(np.ones(7), size=7)
+    roles, source, target = np.array([0, 3, 3, 3, 4, 4, 2]), 3, 4
     rows, columns = roles == source, roles == target
     block, exchanged = pattern[np.ix_(rows, columns)], pattern[np.ix_(columns, rows)]
     everyone = pattern[:, columns]
@@ -55,6 +55,8 @@ def check_attention_to_role(answer):
             "sum over its positions.": block.mean(),
             "this is a sum over the positions that look; take the mean over them, so that long "
             "documents do not count more.": block.sum(),
+            "the axes are exchanged: add up over the positions looked at (axis 1), take the mean of "
+            "those that look (axis 0).": block.sum(axis=0).mean(),
             "rows and columns are exchanged: the pattern is [from, to].": exchanged.sum(1).mean(),
             "this is over all positions; only those of role source should look.": everyone.sum(
                 axis=1

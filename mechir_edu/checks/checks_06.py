@@ -17,6 +17,7 @@ def check_matched_contrast(answer):
     shared = axiom.keys() & control.keys()
     contrast = np.mean([axiom[key] - control[key] for key in shared])
     in_order = np.mean(np.subtract([*axiom.values()], [*control.values()]))
+    filled = np.mean([axiom[key] - control.get(key, 0.0) for key in axiom])
     by_ratio = np.mean([axiom[key] for key in shared]) / np.mean([control[key] for key in shared])
     return mistake_in(
         attempt(answer, axiom, control),
@@ -24,6 +25,9 @@ def check_matched_contrast(answer):
         {
             "this compares all documents of one side with all of the other; keep those that both "
             "have.": in_order,
+            "a document without a control counts as if its control had been zero; leave it out.": (
+                filled
+            ),
             "the sign is the other way round: axiom minus control.": -contrast,
             "this is the axiom's own mean; take the control's off, document by document.": np.mean(
                 [axiom[key] for key in shared]

@@ -17,15 +17,18 @@ def check_read_circuit(answer):
     """
     senders, receivers = [(0, 0), (0, 1), (1, 0)], [(1, 0), (1, 1), (2, 1)]
     matrix = np.array([[0.6, 0.02, 0.3], [0.0, -0.5, 0.1], [0.0, 0.0, 0.05]])
-    places = {(int(row), int(column)) for row, column in np.argwhere(abs(matrix) >= 0.25)}
+    places = {(int(row), int(column)) for row, column in np.argwhere(abs(matrix) >= 0.3)}
     edges = {(senders[row], receivers[column]) for row, column in places}
-    given = attempt(answer, matrix, senders, receivers, 0.25)
+    given = attempt(answer, matrix, senders, receivers, 0.3)
+    if np.asarray(given).dtype == bool:
+        return "this is a mask of the matrix; give the pairs of heads where it is True."
     return mistake_in(
         {_as_edge(edge) for edge in given},
         edges,
         {
             "a path that works against the change is missing; compare absolute values.": edges
             - {((0, 1), (1, 1))},
+            "a path of exactly at_least is missing; it counts.": edges - {((0, 0), (2, 1))},
             "sender and receiver are exchanged: rows are senders.": {(b, a) for a, b in edges},
             "these are places in the matrix; look the heads up in senders and receivers.": places,
             "these are all paths; leave out those with less than at_least.": {
@@ -61,6 +64,8 @@ def check_attribution(answer):
             "this adds up over heads; sum over positions and d_head, and keep the heads.": (
                 product.sum(dim=(1, 2))
             ),
+            "positions are still apart; their effects add up too.": product.sum(dim=2),
+            "the dimensions of z are still apart; their effects add up too.": product.sum(dim=0),
             "this is one number; keep one for each head.": product.sum(),
         },
     )

@@ -46,13 +46,14 @@ def check_choose_factor(answer):
     Changes of nDCG@10 are [factor, query]; it gives the factor with the best mean on the queries
     of the mask, and its mean change on the other queries.
     """
-    factors = [0.0, 0.5, 2.0, 4.0]
-    on_mask = [[0.2, 0.1], [0.3, 0.2], [-0.2, -0.1], [-0.4, -0.3]]
-    on_others = [[0.1, 0.3], [-0.1, -0.2], [0.4, 0.3], [0.0, 0.1]]
+    factors = [0.0, 0.5, 2.0, 4.0, 8.0]
+    on_mask = [[0.2, 0.1], [0.4, 0.1], [-0.2, -0.1], [-0.4, -0.3], [0.1, 0.1]]
+    on_others = [[0.1, 0.1], [-0.1, -0.2], [0.5, 0.4], [0.0, 0.1], [0.3, 0.3]]
     change = np.hstack([on_mask, on_others])
     mask = np.array([True, True, False, False])
     mine, others = change[:, mask].mean(axis=1), change[:, ~mask].mean(axis=1)
     best, leaked = int(mine.argmax()), int(change.mean(axis=1).argmax())
+    by_query = int(change[:, mask].mean(axis=0).argmax())
     return mistake_in(
         attempt(answer, change, factors, mask),
         (factors[best], others[best]),
@@ -65,6 +66,9 @@ def check_choose_factor(answer):
                 factors[int(others.argmax())],
                 others.max(),
             ),
+            "this is the place of the factor; look it up in factors.": (best, others[best]),
+            "this is the best query's place, not the best factor's; a factor's mean is over the "
+            "queries, axis 1.": (factors[by_query], others[by_query]),
             "you chose the worst; the larger the change, the better.": (
                 factors[int(mine.argmin())],
                 others[int(mine.argmin())],

@@ -37,11 +37,11 @@ def plot_score_change(changes: Changes, *, ax: Axes | None = None, interval: flo
     )
     for body in shapes["bodies"]:
         body.set(facecolor="#9ecae1", edgecolor="none", alpha=0.8)
+    ax.set_xlim(*middle(values))
     for place, (_, _, query_ids) in enumerate(rows):
         estimate = mean_change(values[place], query_ids=query_ids, interval=interval)
         _draw_mean(ax, place, estimate)
     ax.axvline(0, color=DARK, linewidth=0.8, linestyle=":", zorder=0)
-    ax.set_xlim(*middle(values))
     ax.set_yticks(range(len(rows)), [label for label, _, _ in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(
@@ -80,8 +80,17 @@ def _draw_mean(ax: Axes, place: int, estimate: Estimate) -> None:
     if np.isfinite(estimate.low):
         ax.plot([estimate.low, estimate.high], [place, place], color=DARK, linewidth=3)
         text += f" [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+        _mark_outside(ax, place, estimate)
     else:
         text += " (too few queries for an interval)"
     ax.plot(estimate.value, place, "o", color="white", markeredgecolor=DARK, markersize=4.5)
     style = {"va": "center", "fontsize": 9, "clip_on": False}
     ax.text(1.01, place, text.replace("-", "−"), transform=ax.get_yaxis_transform(), **style)
+
+
+def _mark_outside(ax: Axes, place: int, estimate: Estimate) -> None:
+    """Put an arrow where an interval goes on outside the picture."""
+    left, right = ax.get_xlim()
+    for value, end, marker in ((estimate.low, left, "<"), (estimate.high, right, ">")):
+        if not left <= value <= right:
+            ax.plot(end, place, marker, color=DARK, markersize=8, clip_on=False)

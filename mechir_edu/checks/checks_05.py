@@ -55,8 +55,8 @@ def check_attention_to_role(answer):
             "sum over its positions.": block.mean(),
             "this is a sum over the positions that look; take the mean over them, so that long "
             "documents do not count more.": block.sum(),
-            "the axes are exchanged: add up over the positions looked at (axis 1), take the mean of "
-            "those that look (axis 0).": block.sum(axis=0).mean(),
+            "the axes are exchanged: add up over the positions looked at (axis 1), and take the "
+            "mean over those that look (axis 0).": block.sum(axis=0).mean(),
             "rows and columns are exchanged: the pattern is [from, to].": exchanged.sum(1).mean(),
             "this is over all positions; only those of role source should look.": everyone.sum(
                 axis=1

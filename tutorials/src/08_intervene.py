@@ -43,7 +43,8 @@ collection = me.load_collection(collection_name)
 # ## Start with one query and two passages
 #
 # The first passage answers without a word of the query, the second has the words and no answer. An
-# **intervention** is a small frozen object; `ranker.under(...)` is the same ranker with it.
+# **intervention** is a small frozen object; `ranker.under(...)` is the same ranker with it. Here it makes
+# head 5 of the last layer, which we picked for the example, silent (0), as it is (1), or louder (2).
 
 # %%
 query = "how to stop hiccups"
@@ -102,8 +103,11 @@ table.round(3)
 # %% [markdown]
 # ## Exercise 1: draw heads to compare with
 #
-# *Difficulty 2/5, importance 5/5, 10 minutes. Knocking out any six heads hurts. The question is whether
-# these six hurt more.*
+# *Difficulty 2/5, importance 5/5, 10 minutes. Knocking out any six heads may hurt. The question is
+# whether these six hurt more.*
+#
+# We took the six largest, whatever their q in the table says: with so few queries hardly any can be told
+# from chance one by one. All the more does their knockout need something to compare it with.
 
 
 # %% tags=["stub"]
@@ -182,7 +186,7 @@ tried = {
 # %% [markdown]
 # `Comparison` pairs the queries: what makes a query hard is there before and after, and cancels out. For
 # a single intervention, `me.compare(ranker, collection, intervention)` does both evaluations at once; we
-# have five, and evaluate the plain ranker only once.
+# have five, and evaluate the plain ranker only once. The next cell takes the longest of this notebook.
 
 # %%
 compared = {}
@@ -233,6 +237,8 @@ for name, one in found.items():
 #
 # *Difficulty 2/5, importance 5/5, 10 minutes. The best of many factors is always better than none, on
 # the queries that chose it.*
+#
+# Write the honest choice: some queries choose the factor, the others say what it is worth.
 
 
 # %% tags=["stub"]
@@ -405,7 +411,8 @@ print(f"On the {price.n_queries} others: {price.value:+.4f} [{price.low:+.4f}, {
 # **Could this be an artefact?** The repair was chosen on the very query it repairs. That number is not a
 # result; the line below it is.
 #
-# The panel lets you turn heads up and down and watch a ranking; the figure above is its static twin.
+# The panel lets you turn heads up and down and watch a ranking; the figure below is its static twin.
+# Choose a query, then move the factor away from 1: does any head reorder the first three passages?
 
 # %% tags=["figure"] alt="The same ranking with the four heads at double strength instead."
 louder = ranker.under(me.Scale(culprits, 2.0))

@@ -46,7 +46,8 @@ collection_name = "embedded"  # @param {type:"string"}
 # ## Bring a collection
 #
 # Three files are enough: queries and passages as `id<TAB>text` (or JSON lines), judgments as TREC's four
-# columns. Here is a very small one, of a library's help desk; write yours in the same form.
+# columns. Here is a very small one, of a library's help desk; write yours in the same form. (This notebook
+# writes into the folder it runs in: these files, later `my-model`, `run`, `headline.npz`, `heads.csv`.)
 
 # %%
 desk = {
@@ -272,7 +273,8 @@ stored = me.PatchingResult.load("run")
 print(stored.scores.shape, stored.axes)
 
 # %% [markdown]
-# The second call found all shards done and computed nothing. For an axiom of your own, split the pairs
+# The second call found all shards done and computed nothing; so does the first, if you run the notebook
+# again in the same folder. For an axiom of your own, split the pairs
 # and save each part:
 
 # %%

@@ -13,8 +13,8 @@
 # take both scores apart, and change a passage by one word to see what that does.
 #
 # **What you will learn.** How a bi-encoder and a cross-encoder turn a query and a passage into a
-# relevance score, and what a score can and cannot tell. That one word moves it is the observation
-# that all other notebooks set out to explain.
+# relevance score, and what a score can and cannot tell. That a single word moves a score is what
+# all other notebooks set out to explain.
 #
 # **What you need.** 15 minutes and a little Python. No network and no graphics card: rankers and
 # texts come with the package. Run the cells from top to bottom, with Shift+Enter or *Run all*.
@@ -31,8 +31,9 @@ profile = "fast profile: few pairs" if me.tutorial.fast() else "full profile"
 print(f"MechIR-Edu is here ({profile}).")
 
 # %% [markdown]
-# If that printed a sentence, all is well. You can be in any of three places; the notebooks are the
-# same in each.
+# If that printed a sentence, all is well. The *full profile* is the usual one; the *fast* one takes
+# fewer pairs, so that each notebook runs within a minute (set `MECHIR_EDU_FAST=1` before you start
+# Jupyter). You can be in any of three places; the notebooks are the same in each.
 #
 # | where | what to know |
 # |---|---|
@@ -44,13 +45,15 @@ print(f"MechIR-Edu is here ({profile}).")
 #
 # `ModuleNotFoundError: mechir_edu` means that the notebook runs in another Python than the one
 # with the package: choose the kernel of the environment that you installed into. If a cell seems
-# to hang, look for the `[*]` beside it: the first load of a model takes some seconds.
+# to hang, look for the `[*]` beside it: the first load of a model takes some seconds. A line that
+# ends in `# @param` is a *form field* on Colab; anywhere else, edit the value in the line. Words that
+# you do not know may be in [the glossary](../docs/glossary.md).
 #
 # </details>
 #
 # ## Meet one query and two passages
 #
-# A **ranker** orders passages for a query. Ours are made of BERT: they read text as **tokens**,
+# A **ranker** orders passages for a query. Ours are models like BERT: they read text as **tokens**,
 # whole words or pieces of words. We begin with the smallest case that there is, one query with a
 # passage that answers it and one that does not.
 
@@ -74,8 +77,8 @@ for text in (query, *texts):
     print(dot.tokenizer.decode(dot.tokenize(text)["input_ids"][0]))
 
 # %% [markdown]
-# `[CLS]` and `[SEP]` are special tokens that BERT wants at the beginning and at the end. Note that
-# no line holds a word of another: while it reads a passage, this ranker does not know the query.
+# `[CLS]` and `[SEP]` are special tokens that BERT wants at the beginning and at the end. Each line
+# is read alone: while it reads a passage, this ranker does not know the query.
 
 # %%
 query_vector = dot.encode_query(query)
@@ -159,7 +162,7 @@ pd.DataFrame({"Dot": dot_scores, "Cat": cat_scores}, index=list(passages)).round
 # %%
 for name, text in passages.items():
     shared = set(query.split()) & set(text.lower().strip(".").split())
-    print(f"{name}: {len(shared)} shared words, {sorted(shared)}")
+    print(f"{name} passage and query share {len(shared)}: {', '.join(sorted(shared))}")
 
 # %% [markdown]
 # <details><summary>What we see</summary>
@@ -241,16 +244,16 @@ for ranker, before in ((dot, dot_scores), (cat, cat_scores)):
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# (b) for the bi-encoder, and for both passages: even an advertisement for a wooden bat gains by the
-# word *prey*. The unrelated word costs a little. So the gain is not what *any* extra word would
-# bring, which is the artefact that we would have to fear; a word that is added only for comparison
-# is called a **control**, and no edit in these notebooks goes without one.
+# (b), and for both passages: even an advertisement for a wooden bat gains by the word *prey*. The
+# unrelated word lowers both scores, and the relevant passage's by more than *prey* raised it. So the
+# gain is not what *any* extra word would bring, which is the artefact that we would have to fear. A
+# word that is added only for comparison is called a **control**.
 #
 # </details>
 #
-# A ranker compares tokens by position, so before anything inside it can be compared the two versions
-# have to be equally long. The picture shows them **aligned**: where the baseline has nothing to set
-# against the new word, it gets a **filler**, the word "a".
+# In the notebooks to come we compare, position by position, what the two versions do inside a
+# ranker, so both have to be equally long. The picture shows them **aligned**: where the baseline has
+# nothing to set against the new word, it gets a **filler**, the word "a".
 
 
 # %% tags=["figure"] alt="Two lines of tokens above each other, baseline and perturbed passage. They are equal but for the last word, marked in red: the filler in the baseline, prey in the perturbed passage. The title gives both scores."
@@ -282,7 +285,8 @@ me.widgets.explore_pair(dot, pairs)
 #
 # ## On your own
 #
-# - Put a query and two passages of your own into the second code cell and run everything below it.
+# - Put a query and two passages of your own into the cell below *Meet one query and two passages*,
+#   and run the cells from there down to *Ask people* (the judged passages are about bats).
 # - Append *prey* twice, five times, ten times. Does the score grow without end?
 # - Put the word at the start of the passage instead. Should it matter to a ranker? Does it?
 #

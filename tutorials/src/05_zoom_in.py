@@ -63,9 +63,11 @@ for text, score in zip(texts, ranker.score(query, texts), strict=True):
 # %%
 toy = me.Pair("toy", "answer", query, texts[0], texts[1], axiom="TFC1", expected_sign=1)
 (aligned,) = me.align([toy], ranker.tokenizer, kind=ranker.kind).aligned
-tokens = ranker.tokenizer.convert_ids_to_tokens(aligned.baseline_ids.tolist())
+name_tokens = ranker.tokenizer.convert_ids_to_tokens
+tokens = name_tokens(aligned.perturbed_ids.tolist())
 edited = aligned.roles == me.Role.EDIT
 print(" ".join(f"*{token}*" if mark else token for token, mark in zip(tokens, edited, strict=True)))
+print("The filler in the baseline:", *name_tokens(aligned.baseline_ids[edited].tolist()))
 
 # %% [markdown]
 # ## Follow the edit through the residual stream
@@ -217,8 +219,8 @@ print(f"Together: {last.sum():.2f}")
 # **Predict.** Which of the two moves the change from the edit to other tokens: (a) attention;
 # (b) the MLP; (c) both alike?
 
-# %% tags=["figure"] alt="Two heat maps of recovery by layer and role: outputs of attention on the left, outputs of the MLP on the right, on one scale."
-figure, axes = plt.subplots(1, 2, figsize=(15, 3.4), layout="constrained")
+# %% tags=["figure"] alt="Two heat maps of recovery by layer and role: outputs of attention above, outputs of the MLP below, on one scale."
+figure, axes = plt.subplots(2, 1, figsize=(8, 7.6), layout="constrained")
 written = {}
 for site, ax in zip(["attn_out", "mlp_out"], axes, strict=True):
     written[site] = me.patch(ranker, pairs, site=site, by="role", progress=False).recovery()
@@ -273,7 +275,8 @@ plt.show()
 # %%
 for head, values in zip(heads, share, strict=True):
     at = np.argsort(-np.abs(values))[:3]
-    print(f"Head {head}:", ", ".join(f"{tokens[i]} {values[i]:+.3f}" for i in at))
+    largest = ", ".join(f"{tokens[i]} {values[i]:+.3f}" for i in at)
+    print(f"Head {head}: largest at {largest}; all {len(values)} positions add up to {values.sum():+.3f}")
 
 # %% [markdown]
 # **Read.** Each row is a head. Patching z at a position changes what the head *writes* there, whoever
@@ -282,7 +285,7 @@ for head, values in zip(heads, share, strict=True):
 # <details><summary>What we see</summary>
 #
 # The heads write at many positions, a little at each: tokens all over the document looked at the new
-# term and noted it. No single cell comes near the head's whole effect. A map over heads alone would
+# term and noted it. Where a head's sum is large, no single cell comes near it. A map over heads alone would
 # have let us believe that "the head fires on the term".
 #
 # </details>
@@ -314,8 +317,8 @@ for site in ["head", "pattern", "v"]:
 #
 # ## Look at the attention, last
 #
-# Only now do we draw a pattern. We know which head matters and that its pattern has an effect, so
-# the picture answers a question instead of raising one.
+# Only now do we draw a pattern. The lines above name the head and say how much its pattern does by
+# itself, so we know what to ask of the picture: how much of the head's attention goes to the edit?
 
 # %% tags=["figure"] alt="Attention pattern of the leading head on the perturbed toy passage: rows are tokens that look, columns tokens that are looked at."
 layer, head = heads[0]
@@ -346,6 +349,7 @@ print(f"With the filler in its place: {before.pattern[:, before.edited].sum(axis
 # *Difficulty 2/5, importance 4/5, 10 minutes. "The head attends to the term" is a number; this is it.*
 #
 # Write the share of attention that an average position of one role pays to all positions of another.
+# When it is right, draw `seen.pattern` by role: one call for each pair of roles in `aligned.roles`.
 
 
 # %% tags=["stub"]
@@ -387,12 +391,31 @@ me.checks.check_attention_to_role(attention_to_role)
 # Cut the block `pattern[np.ix_(rows, columns)]`, sum it over axis 1, then take the mean.
 #
 # </details>
+#
+# <!-- expected: attention-by-role -->
+
+# %% tags=["figure", "solution", "expected-attention-by-role"] alt="Heat map of the pattern by role: rows are roles that look, columns roles that are looked at; each row adds up to 1."
+present = [role for role in me.Role if (aligned.roles == role).any()]
+by_roles = np.array(
+    [[attention_to_role(seen.pattern, aligned.roles, a, b) for b in present] for a in present]
+)
+plt.figure(figsize=(5, 4), layout="constrained")
+plt.imshow(by_roles, cmap="Blues", vmin=0, vmax=1)
+for (row, column), value in np.ndenumerate(by_roles):
+    plt.text(column, row, f"{value:.2f}", ha="center", color="white" if value > 0.5 else "black")
+names = [role.name for role in present]
+plt.xticks(range(len(names)), names)
+plt.yticks(range(len(names)), names)
+plt.xlabel("to (role that is looked at)")
+plt.ylabel("from (role that looks)")
+plt.show()
 
 # %% [markdown]
 # ## Try it yourself
 #
-# In a running notebook the panel below patches what you choose. The figure with the toy pair's
-# residual stream is its static twin; here it is once more.
+# In a running notebook the panel below patches what you choose when you press the button. Try the site
+# *residual stream before a layer* at *every role*, then *attention output*: who tells whom, and in which
+# layer? The figure with the toy pair's residual stream is its static twin; here it is once more.
 
 # %% tags=["figure"] alt="The toy pair's residual stream once more: recovery by layer and token."
 residual = (by_pos.rows_of(0) - by_pos.recipient[0]) / change

@@ -122,6 +122,8 @@ for place in ("end", "start"):
 # ## Exercise 1: contrast on the same documents
 #
 # *Difficulty 2/5, importance 5/5, 10 minutes. A control drawn from other documents controls nothing.*
+#
+# Write the mean difference between an edit and its control, document by document.
 
 
 # %% tags=["stub"]
@@ -204,16 +206,16 @@ result = me.patch(ranker, pairs["TFC1", "end"][:few], **options)
 control = me.patch(ranker, pairs["TFC1-control", "end"][:few], **options)
 contrast = result.contrast(control)
 
-# %% tags=["figure"] alt="Two heat maps of recovery per head on one scale: TFC1 on the left, TFC1 minus control on the right."
-figure, axes = plt.subplots(1, 2, figsize=(15, 3.6), layout="constrained")
+# %% tags=["figure"] alt="Two heat maps of recovery per head on one scale: TFC1 above, TFC1 minus control below."
+figure, axes = plt.subplots(2, 1, figsize=(8, 7.6), layout="constrained")
 limit = np.abs(result.recovery().value).max()
 me.plots.plot_heads(result.recovery(), ax=axes[0], limit=limit).set_title("TFC1")
 me.plots.plot_heads(contrast.recovery, ax=axes[1], limit=limit).set_title("TFC1 minus control")
 plt.show()
 
 # %% [markdown]
-# **Read.** One scale. A head that fades on the right carried "a word was added"; one that stays carries
-# the match.
+# **Read.** One scale. A head that fades in the lower map carried "a word was added"; one that stays
+# carries the match.
 
 # %%
 print(me.plots.alt_text(contrast.recovery, title="TFC1 minus control"))
@@ -262,11 +264,12 @@ by_hand = result.effect().mean(axis=-1) / (result.donor - result.recipient).mean
 assert np.allclose(by_hand, result.recovery().value, atol=1e-4)
 
 # %% [markdown]
-# **Predict.** Which of the two is steadier when half the queries are left out?
+# **Predict.** Which of the two is steadier when half the queries are left out: (a) the ratio of means;
+# (b) the mean of ratios; (c) neither?
 
-# %% tags=["figure"] alt="Two heat maps of the same patches: ratio of means on the left, mean of ratios on the right, each on its own scale."
+# %% tags=["figure"] alt="Two heat maps of the same patches: ratio of means above, mean of ratios below, each on its own scale."
 moved = result.select(result.score_change() != 0)
-figure, axes = plt.subplots(1, 2, figsize=(15, 3.6), layout="constrained")
+figure, axes = plt.subplots(2, 1, figsize=(8, 7.6), layout="constrained")
 for how, ax in zip(["ratio_of_means", "mean_of_ratios"], axes, strict=True):
     me.plots.plot_heads(moved.recovery(how), ax=ax).set_title(how.replace("_", " "))
 plt.show()
@@ -287,7 +290,7 @@ me.plots.top_heads(moved.recovery("mean_of_ratios")).round(3)
 
 # %% [markdown]
 # **Read.** The same patches, the same scores; only the arithmetic differs. Look for heads that are dark
-# on one side alone, and at the width of their intervals in the table.
+# in one map alone, and at the width of their intervals in the table.
 #
 # <details><summary>What we see</summary>
 #
@@ -311,6 +314,8 @@ me.plots.top_heads(moved.recovery("mean_of_ratios")).round(3)
 # ## Exercise 2: build that null
 #
 # *Difficulty 3/5, importance 4/5, 15 minutes. What you shuffle decides what you test.*
+#
+# Write the function that makes such data: one coin for each query, for all its pairs and all heads.
 
 
 # %% tags=["stub"]
@@ -402,11 +407,14 @@ assert (real.q >= real.p - 1e-12).all()
 # ## See how a picture can mislead
 #
 # The authors of MechIR published their pairs and grids, and that is how one can learn from them. Read
-# soberly, the files show four things. The thousand pairs of each grade are those with the **largest
-# score change**, not a random sample. The grids are means of ratios. The terms of TDC were looked up
-# unstemmed in a stemmed lexicon: about nine in ten are words that stemming changes, which were not found
-# there and so passed for rare. And the cross-encoder's grids come from a model whose scoring head was wired wrongly; its four grades do not
-# resemble each other, while the bi-encoder's do.
+# soberly, files and code show four things:
+#
+# - The thousand pairs of each grade are those with the **largest score change**, not a random sample.
+# - The grids are means of ratios.
+# - The terms of TDC were looked up unstemmed in a stemmed lexicon: about nine in ten are words that
+#   stemming changes, which were not found there and so passed for rare.
+# - The cross-encoder's grids come from a model whose scoring head was wired wrongly; its four grades do
+#   not resemble each other, while the bi-encoder's do.
 #
 # Selection on the outcome is easy to try. We take the *control*, of which we know that it does almost
 # nothing, and keep the quarter with the largest change.
@@ -453,6 +461,7 @@ print(f"The same with the half that moved most: r = {r_selected:.2f}.")
 
 # %%
 published = ""  # @param {type:"string"}
+print(f"Reading {published}" if published else "No folder is given, so nothing is read here.")
 for path in sorted(Path(published).glob("*_patch_head_all.npy")) if published else []:
     grades = [np.load(str(path).replace("_all", f"_rel_{grade}")).ravel() for grade in range(4)]
     r = np.corrcoef(grades)[np.triu_indices(4, 1)]

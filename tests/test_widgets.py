@@ -92,6 +92,16 @@ def test_a_panel_starts_with_a_picture_and_its_words(make, name):
 
 
 @pytest.mark.parametrize("name", PANELS)
+def test_every_list_shows_what_is_chosen_at_first_and_when_it_is_chosen_again(make, name):
+    lists = [c for c in make(name).controls.values() if isinstance(c, ipywidgets.Dropdown)]
+    for control in lists:
+        assert control.index == 0, control.description
+        control.index = len(control.options) - 1
+        control.index = 0
+        assert control.index == 0, control.description
+
+
+@pytest.mark.parametrize("name", PANELS)
 def test_every_control_changes_the_picture_or_says_why_not(make, name):
     panel = make(name)
     for control in panel.controls.values():

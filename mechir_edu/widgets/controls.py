@@ -9,6 +9,10 @@ from mechir_edu.perturb import Pair
 
 Control = TypeVar("Control", bound=ipywidgets.Widget)
 
+# What `Panel.values` hands on as None. A list whose chosen value is None counts as having nothing
+# chosen, and is shown empty.
+ALL = ("all", object())
+
 
 def labelled(control: Control, description: str, tooltip: str) -> Control:
     """Give a control its label and its tooltip."""

@@ -12,7 +12,7 @@ from mechir_edu import plots
 from mechir_edu.plots.head_pairs import describe_head, need_all_heads
 from mechir_edu.results import PatchingResult
 from mechir_edu.stats import Recovery
-from mechir_edu.widgets.controls import dropdown, head_sliders
+from mechir_edu.widgets.controls import ALL, dropdown, head_sliders
 from mechir_edu.widgets.panel import Drawing, Panel
 
 _STATISTICS = [("ratio of means", "ratio_of_means"), ("mean of ratios", "mean_of_ratios")]
@@ -95,14 +95,14 @@ def _controls(results: Mapping[str, PatchingResult]) -> dict[str, Any]:
     return controls
 
 
-def _axioms(result: PatchingResult) -> list[tuple[str, str | None]]:
+def _axioms(result: PatchingResult) -> list[tuple[str, Any]]:
     names = list(dict.fromkeys(pair.axiom for pair in result.pairs))
     return [(name, name) for name in names] if len(names) == 1 else _with_all(names)
 
 
-def _grades(result: PatchingResult) -> list[tuple[str, int | None]]:
+def _grades(result: PatchingResult) -> list[tuple[str, Any]]:
     return _with_all(sorted({pair.relevance for pair in result.pairs} - {None}, reverse=True))
 
 
 def _with_all(values: list) -> list[tuple[str, Any]]:
-    return [("all", None), *((str(value), value) for value in values)]
+    return [ALL, *((str(value), value) for value in values)]

@@ -16,6 +16,8 @@ from IPython.display import clear_output
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from mechir_edu.widgets.controls import ALL
+
 _ROW = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "4px 16px"}
 
 
@@ -82,8 +84,9 @@ class Panel:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Value of each control that has one."""
-        return {name: c.value for name, c in self.controls.items() if c.has_trait("value")}
+        """Value of each control that has one; None where all is chosen."""
+        values = {name: c.value for name, c in self.controls.items() if c.has_trait("value")}
+        return {name: None if value is ALL[1] else value for name, value in values.items()}
 
     @property
     def message(self) -> str:

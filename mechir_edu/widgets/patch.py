@@ -13,7 +13,7 @@ from mechir_edu.perturb import Pair
 from mechir_edu.results import PatchingResult
 from mechir_edu.scoring import DIRECTIONS, score_pairs
 from mechir_edu.sites import BLOCK_SITES, HEAD_SITES
-from mechir_edu.widgets.controls import dropdown, labelled, pair_options
+from mechir_edu.widgets.controls import ALL, dropdown, labelled, pair_options
 from mechir_edu.widgets.panel import Drawing, Panel
 from mechir_edu.widgets.patch_pictures import picture_of
 
@@ -146,13 +146,13 @@ class _Bench:
 
 
 def _controls(ranker: "Ranker", pairs: Sequence[Pair]) -> dict[str, ipywidgets.Widget]:
-    layers = [("all", None), *((str(layer), layer) for layer in range(ranker.n_layers))]
+    layers = [ALL, *((str(layer), layer) for layer in range(ranker.n_layers))]
     where = [(name, name) for name in (_ALL, _ROLES, *ROLE_NAMES, _POSITIONS)]
     directions = ["auto", *DIRECTIONS]
     run = labelled(ipywidgets.Button(), "Patch", "compute what is chosen")
     run.button_style = "primary"
     return {
-        "pair": dropdown("pairs", [("all", None), *pair_options(pairs)], "all pairs, or one"),
+        "pair": dropdown("pairs", [ALL, *pair_options(pairs)], "all pairs, or one"),
         "site": dropdown("site", _site_options(), "which activation is taken from the donor"),
         "layer": dropdown("layer", layers, "one layer, or all"),
         "where": dropdown("at", where, "which positions are patched, by role or one by one"),

@@ -48,7 +48,8 @@ def check_effect_of_head(answer: Callable) -> str | None:
 
     right = effects(lambda z, head: z[:, :, head].zero_())
     mistakes = {
-        "nothing changed; a hook has to hand back the edited activation.": right * 0,
+        "nothing changed; a hook has to hand back the edited activation, edited at all "
+        "positions.": right * 0,
         "the sign is turned round; take the score without the head minus the score with "
         "it.": -right,
         "that is the score without the head; take off the score with it.": right + plain,

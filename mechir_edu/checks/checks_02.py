@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from mechir_edu.checks._report import attempt, checker, mistake_in
-from mechir_edu.terms import TermStatistics
+from mechir_edu.terms import TermStatistics, surface_terms
 
 DOCUMENT, QUERY = "Warm seas turn reefs white.", "how to define coral bleaching in statistics"
 STATISTICS = TermStatistics(n_docs=99, df={"defin": 20, "coral": 9, "bleach": 2, "statist": 40})
@@ -23,6 +23,11 @@ def check_add_rarest_term(answer: Callable) -> str | None:
         "that is the commonest term; the most discriminative has the highest "
         "idf.": f"{DOCUMENT} statistics",
         "you added the stem; readers and rankers expect the word.": f"{DOCUMENT} bleach",
+        "you looked up the unreduced word and added a stem; it is the other way "
+        "round.": f"{DOCUMENT} defin",
+        "you added all terms; add the one of highest idf only.": " ".join(
+            [DOCUMENT, *(word for _, word in surface_terms(QUERY))]
+        ),
         "the word merged with the one before it; put a space between.": f"{DOCUMENT}bleaching",
         "the word stands at the start; add it at the end.": f"bleaching {DOCUMENT}",
         "that is the word alone; return the document with it.": "bleaching",
@@ -44,6 +49,17 @@ def check_fill_gap(answer: Callable) -> str | None:
         "one filler is not enough; the added word has two word pieces.": [*head, FILLER, *tail],
         "the filler stands before [CLS], and everything is shifted.": [FILLER, FILLER, *BASELINE],
         "that is the perturbed version; the filler goes into the baseline.": PERTURBED,
+        "a filler took the place of a token of the baseline; all of them have to stay.": [
+            *head,
+            FILLER,
+            *tail[1:],
+        ],
+        "fillers took the place of tokens of the baseline; all of them have to stay.": [
+            *head,
+            FILLER,
+            FILLER,
+            *tail[2:],
+        ],
         "the gap is where the edit starts, not one token behind it.": [
             *BASELINE[: START + 1],
             FILLER,

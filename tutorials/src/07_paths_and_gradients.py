@@ -19,7 +19,7 @@
 #   (its **direct effect**);
 # - to patch a single path from one head to another, or to the score, and to read a circuit off it;
 # - **attribution patching**: one gradient for all heads, and what it assumes;
-# - why an estimate of "no effect" is the one to distrust.
+# - why a small estimate is the one to distrust, and how to check it.
 #
 # **What you need.** 60 minutes, and notebook 03 (the three runs). No GPU, no network.
 
@@ -60,10 +60,10 @@ for text, score in zip(texts, planted.score(query, texts), strict=True):
 # **Predict.** Putting the perturbed run's heads into the baseline asks what is *enough* to raise the
 # score; the reverse asks what is *needed* for it. Will the two maps be (a) equal, (b) different?
 
-# %% tags=["figure"] alt="Two heat maps of the planted ranker's heads: perturbed into baseline on the left, baseline into perturbed on the right."
+# %% tags=["figure"] alt="Two heat maps of the planted ranker's heads: perturbed into baseline above, baseline into perturbed below."
 pairs = me.make_pairs(collection, "TFC1", n=me.tutorial.pick(16, 8), seed=0)
 directions = ["perturbed_to_baseline", "baseline_to_perturbed"]
-figure, axes = plt.subplots(1, 2, figsize=(13, 3), layout="constrained")
+figure, axes = plt.subplots(2, 1, figsize=(6.5, 6), layout="constrained")
 total = {}
 for direction, ax in zip(directions, axes, strict=True):
     total[direction] = me.patch(planted, pairs, direction=direction, progress=False).recovery()
@@ -91,8 +91,8 @@ me.plots.top_heads(total[directions[1]]).round(2)
 # ## Follow one path
 #
 # **Path patching** changes one edge and nothing else: the **sender**'s output reaches the **receiver**
-# through the residual stream, while every other head says what it said before. Here the paths between
-# the three heads, in the second direction.
+# through the residual stream, while every other head says what it said before. Here are the paths
+# between the three heads, baseline into perturbed: what breaks when this one path is taken out?
 #
 # **Predict.** Three heads in three layers: a chain A→B→C, or also a shortcut A→C?
 
@@ -146,6 +146,8 @@ print("The planted heads:", sorted(planted.planted_heads))
 # ## Exercise 1: read a circuit
 #
 # *Difficulty 2/5, importance 3/5, 10 minutes. A circuit is a set of edges; this makes it one.*
+#
+# Write the function that turns a matrix of paths into the set of edges that are strong enough.
 
 
 # %% tags=["stub"]
@@ -193,14 +195,15 @@ me.checks.check_read_circuit(read_circuit)
 # We patch every head of the real ranker as in notebook 04 (its total effect), then only its direct path
 # to the score.
 #
-# **Predict.** Do the heads of the first layers reach the score by themselves?
+# **Predict.** How much do the heads of the first layers move the score by themselves: (a) as much as in
+# all; (b) about half; (c) hardly at all?
 
-# %% tags=["figure"] alt="Two heat maps of the real ranker's heads on one scale: total effect on the left, direct effect on the score on the right."
+# %% tags=["figure"] alt="Two heat maps of the real ranker's heads on one scale: total effect above, direct effect on the score below."
 some = pairs[: me.tutorial.pick(12, 8)]
 exact = me.patch(ranker, some, progress=False)
 straight = me.path_patch(ranker, some, receivers=[], direction=exact.direction, progress=False)
 by_head = straight.direct().value.reshape(ranker.n_layers, ranker.n_heads)
-figure, axes = plt.subplots(1, 2, figsize=(15, 3.6), layout="constrained")
+figure, axes = plt.subplots(2, 1, figsize=(8, 7.6), layout="constrained")
 limit = np.abs(exact.recovery().value).max()
 me.plots.plot_heads(exact.recovery(), ax=axes[0], limit=limit).set_title("total")
 me.plots.plot_heads(by_head, ax=axes[1], limit=limit).set_title("direct to the score")
@@ -213,8 +216,8 @@ print(f"The last layer's heads have {last:.0%} of all direct effects.")
 me.plots.top_heads(exact.recovery()).round(3)
 
 # %% [markdown]
-# **Read.** One scale. Compare layer by layer: what is on the left and not on the right works through
-# other heads.
+# **Read.** One scale. Compare layer by layer: what is in the upper map and not in the lower one works
+# through other heads.
 #
 # <details><summary>What we see</summary>
 #
@@ -267,6 +270,8 @@ for mlps in ("frozen", "recomputed"):
 # ## Exercise 2: write the estimate
 #
 # *Difficulty 3/5, importance 4/5, 10 minutes. It is one line, and every sign in it matters.*
+#
+# Write the formula above for all heads of one layer at once.
 
 
 # %% tags=["stub"]

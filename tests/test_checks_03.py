@@ -28,6 +28,10 @@ def put_position(z, given, head):
     z[:, head] = given[:, head]
 
 
+def put_at_edit(z, given, head):
+    z[:, -2, head] = given[:, -2, head]
+
+
 def patched(ranker, recipient, donor, layer, head, *, put=put_head, hands_back=True):
     name = f"blocks.{layer}.attn.hook_z"
     _, cache = ranker.run_with_cache(**donor, names_filter=name)
@@ -58,6 +62,7 @@ def three_runs_with(**options):
         (three_runs_with(swap=lambda r, d: (d, r)), "are exchanged"),
         (three_runs_with(put=put_layer), "all heads of the layer"),
         (three_runs_with(put=put_position), "a position, not a head"),
+        (three_runs_with(put=put_at_edit), "the edited position only"),
         (lambda *a: [three_runs(*a)[i] for i in (1, 0, 2)], "the order is"),
         (lambda *a: None, "Not attempted yet"),
     ],
@@ -84,6 +89,8 @@ def recovery(patched, recipient, donor):
         (lambda p, r, d: (p - r).mean(-1) / d.mean(), "below the line"),
         (lambda p, r, d: (d - p).mean(-1) / (d - r).mean(), "1 minus recovery"),
         (lambda p, r, d: (p - r).mean() / (d - r).mean(), "one number for each cell"),
+        (lambda p, r, d: (p - r).mean(-1) / abs(d - r).mean(), "keep the sign"),
+        (lambda p, r, d: (p - r).mean(0) / (d - r).mean(), "mean over cells"),
         (lambda p, r, d: None, "Not attempted yet"),
     ],
 )

@@ -16,6 +16,7 @@ def where(mask):
         (lambda found, level: where((found.q < level) & (found.value > 0)), "raise the score only"),
         (lambda found, level: where(found.q >= level), "do not stand"),
         (lambda found, level: where(abs(found.value) > level), "size of the recovery"),
+        (lambda found, level: found.q < level, "a mask"),
         (lambda found, level: None, "Not attempted yet"),
     ],
 )
@@ -39,6 +40,7 @@ def correlate(first, second):
         (correlate, "Pearson's"),
         (lambda a, b: correlate(a.ravel().argsort(), b.ravel().argsort()), "apply it twice"),
         (lambda a, b: correlate(rankdata(abs(a)), rankdata(abs(b))), "the sign matters"),
+        (lambda a, b: correlate(rankdata(a, axis=1), rankdata(b, axis=1)), "row by row"),
         (lambda a, b: ..., "Not attempted yet"),
     ],
 )

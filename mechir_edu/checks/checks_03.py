@@ -24,7 +24,8 @@ def check_three_runs(answer: Callable) -> str | None:
     ranker, recipient, donor = _planted_runs()
     match, aggregate = min(ranker.planted_heads), max(ranker.planted_heads)
     # Heads that carry nothing tell a patch of one head from one of its layer, or of a position.
-    heads = [match, (match[0], match[1] + 1), (aggregate[0], 0)]
+    # The aggregating head does all of its work at [CLS], far from the edit.
+    heads = [match, (match[0], match[1] + 1), (aggregate[0], 0), aggregate]
     given = [attempt(answer, ranker, recipient, donor, *at) for at in heads]
     low, high = (float(ranker.forward(**tokens)) for tokens in (recipient, donor))
     patched, swapped = (_patched_scores(ranker, to) for to in (TO_BASELINE, TO_PERTURBED))
@@ -53,6 +54,9 @@ def check_three_runs(answer: Callable) -> str | None:
         "you patched a position, not a head; z is [batch, pos, head, d_head].": by_hook(
             lambda z, given, head: z[:, head].copy_(given[:, head])
         ),
+        "you patched the edited position only; take the head's z at all positions.": by_hook(
+            lambda z, given, head: z[:, -2, head].copy_(given[:, -2, head])
+        ),
         "the order is recipient, donor, patched.": right[:, [1, 0, 2]],
     }
     return mistake_in([[float(score) for score in one] for one in given], right, mistakes)
@@ -62,7 +66,7 @@ def check_three_runs(answer: Callable) -> str | None:
 def check_recovery(answer: Callable) -> str | None:
     """Check ``recovery(patched, recipient, donor)``: a ratio of means over the last axis."""
     recipient = np.array([1.0, 2.0, 3.0, 2.0])
-    donor = np.array([2.0, 4.0, 3.01, 3.0])
+    donor = np.array([2.0, 4.0, 2.99, 3.0])
     patched = np.array([[1.5, 3.0, 3.1, 2.4], [1.0, 2.0, 2.9, 2.0]])
     effect, change = patched - recipient, donor - recipient
     mean_effect, mean_change = effect.mean(-1), change.mean()
@@ -78,6 +82,9 @@ def check_recovery(answer: Callable) -> str | None:
         / donor.mean(),
         "you measured how far the patched run is from the donor, which is 1 minus recovery.": 1
         - right,
+        "keep the sign of each change; one that goes the other way has to count "
+        "against.": mean_effect / abs(change).mean(),
+        "you took the mean over cells; pairs are the last axis.": effect.mean(0) / mean_change,
         "one number for each cell, please; take means over the last axis, the pairs, "
         "only.": effect.mean() / mean_change,
     }

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import false_discovery_control, pearsonr, spearmanr
+from scipy.stats import false_discovery_control, pearsonr, rankdata, spearmanr
 
 from mechir_edu.checks._report import attempt, checker, mistake_in
 from mechir_edu.stats import Recovery, recovery
@@ -21,7 +21,10 @@ SECOND = np.array([[0.20, -0.30, 0.22], [0.01, 0.03, 0.05]])
 def check_heads_that_stand(answer: Callable) -> str | None:
     """Check ``heads_that_stand(recovery, level)``: the set of (layer, head) with q below level."""
     found = _recovery()
-    given = {(int(layer), int(head)) for layer, head in attempt(answer, found, LEVEL)}
+    listed = attempt(answer, found, LEVEL)
+    if np.asarray(listed).dtype.kind == "b":
+        return "that is a mask; list the (layer, head) at which it is true, as np.argwhere does."
+    given = {(int(layer), int(head)) for layer, head in listed}
     right = _heads(found.q < LEVEL)
     mistakes = {
         "you went by p; with this many heads some have a small p by chance, so go by q.": _heads(
@@ -48,6 +51,9 @@ def check_rank_correlation(answer: Callable) -> str | None:
         "ranks.": pearsonr(first, second).statistic,
         "argsort gives which head has each rank, not which rank each head has; apply it twice, or "
         "use rankdata.": pearsonr(first.argsort(), second.argsort()).statistic,
+        "rank all heads of a map together, not row by row.": pearsonr(
+            rankdata(FIRST, axis=1).ravel(), rankdata(SECOND, axis=1).ravel()
+        ).statistic,
         "the sign matters: a head that helps in one map and hinders in the other is no "
         "agreement.": spearmanr(abs(first), abs(second)).statistic,
     }

@@ -18,7 +18,7 @@
 #
 # **What you need.** 45 minutes; Python, a little PyTorch, and a rough idea of what attention is. No
 # network: the rankers come with the package. Any Hugging Face encoder can take their place in the
-# form fields below.
+# lines with `# @param` below (form fields on Colab).
 
 # %% tags=["parameters"]
 import matplotlib.pyplot as plt
@@ -42,7 +42,8 @@ print(dot, cat, planted, sep="\n")
 # weights so that three of its sixteen heads do the work. We know which, so we can tell
 # whether a method finds them.
 #
-# Two of the passage's words below, *salt* and *ice*, are in the wrong passage too.
+# Two of the query's words, *salt* and *ice*, stand in both passages below, so counting them will not
+# do.
 
 # %%
 query = "why does salt melt ice on roads"
@@ -83,7 +84,7 @@ print(", ".join(name for name in in_block_0 if name.count("hook") and "." not in
 # | site | what it is |
 # |---|---|
 # | `hook_resid_pre` | the **residual stream**, one vector for each token, handed from block to block |
-# | `attn.hook_pattern` | for each head, how much each token looks at each other |
+# | `attn.hook_pattern` | for each head, how each token shares its attention out among all tokens |
 # | `attn.hook_z` | for each head, what it gathered from the tokens it looked at |
 # | `hook_attn_out`, `hook_mlp_out` | what attention and MLP *add*, before the sum and the LayerNorm |
 #
@@ -128,7 +129,7 @@ assert torch.allclose(cache["pattern", 0].sum(-1), torch.ones(1), atol=1e-4)
 # can be told from those of the others.*
 #
 # Each head's z is multiplied by its own slice of `W_O` and added to the stream; the bias `b_O` is
-# added once. Write what each head adds.
+# added once, for the whole layer. Write what each head adds.
 
 
 # %% tags=["stub"]
@@ -261,7 +262,8 @@ print(f"The score falls from {before.item():+.3f} to {after.item():+.3f}.")
 # *Difficulty 3/5, importance 5/5, 15 minutes. Why: this loop of hook, run and difference is what
 # every later notebook builds on.*
 #
-# Write it for any head. `fwd_hooks` takes pairs of a hook point's name and a function.
+# Write it for any head, silenced at all positions. `fwd_hooks` takes a list of pairs, each a hook
+# point's name and a function.
 
 
 # %% tags=["stub"]
@@ -367,12 +369,13 @@ assert (abs(zeroed) > 1e-4).sum() >= (abs(averaged) > 1e-4).sum()
 trained = me.ablate(cat, [pair], how="mean", on="baseline").effect()[..., 0]
 share = (abs(trained) > 0.1 * abs(trained).max()).mean()
 print(f"{share:.0%} of its {trained.size} heads have more than a tenth of the largest effect.")
-layer, head = divmod(int(abs(trained).argmax()), cat.n_heads)
+(layer, head), idle = (divmod(int(i), cat.n_heads) for i in abs(trained).ravel().argsort()[[-1, 0]])
+print(f"The least effect has head {idle[1]} of layer {idle[0]}.")
 largest(trained)
 
 # %% [markdown]
-# Work is spread over many heads, and one passage says little about others: an interval needs many
-# queries. Notebook 04 has them.
+# Work is spread over several heads, and one passage says little about others: an interval needs
+# many queries. Notebook [04](04_tfc1_versus_tdc.ipynb) has them.
 #
 # **Predict.** Where does the head of largest effect look: at equal words, at `[CLS]` and `[SEP]`, or
 # at its neighbours?
@@ -406,8 +409,8 @@ looks_at(seen.pattern, list(seen.tokens), seen.tokens[seen.edited.argmax()])
 #
 # </details>
 #
-# **Could this be an artefact?** Choose a head with hardly any effect in the panel: its pattern may
-# look just as meaningful.
+# **Could this be an artefact?** Choose in the panel the head of least effect, which was printed with
+# the largest: its pattern may look just as meaningful.
 #
 # ## What you saw
 #

@@ -91,7 +91,8 @@ for name, z in cache.items():
 # *Difficulty 3/5, importance 5/5, 15 minutes. Why: this is the method; all else is bookkeeping.*
 #
 # Use `run_with_cache` on the donor and `run_with_hooks` on the recipient, and patch one head at all
-# positions.
+# positions. `recipient` and `donor` are inputs like `baseline` and `perturbed` above, so
+# `ranker(**recipient)` scores one. Each score is a plain number.
 
 
 # %% tags=["stub"]
@@ -158,12 +159,14 @@ print(
 )
 
 # %% [markdown]
-# The third pair's score hardly moved, so its ratio is enormous, and it makes up the mean of ratios
-# all alone.
+# The third pair's score hardly moved, so its ratio is enormous, and it makes up nearly all of the
+# mean of ratios.
 #
 # ## Exercise 2: recovery
 #
 # *Difficulty 1/5, importance 5/5, 5 minutes. Why: the number in every figure from here on.*
+#
+# A *cell* is one square of the map to come, here a head.
 
 
 # %% tags=["stub"]
@@ -202,6 +205,9 @@ me.checks.check_recovery(recovery)
 #
 # *Difficulty 3/5, importance 5/5, 15 minutes. Why: you will not trust a fast engine that you could
 # not have written slowly.*
+#
+# Use your `three_runs` for every head of every layer. What is asked for are the patched scores, not
+# yet recovery.
 
 
 # %% tags=["stub"]
@@ -240,7 +246,8 @@ me.checks.check_patch_every_head(patch_every_head)
 #
 # </details>
 #
-# The check compared your numbers with those of `me.patch`. From here on we use the latter.
+# The check compared your numbers with those of `me.patch`. From here on we use the latter; its
+# `method="naive"` is the same slow loop.
 #
 # ## Look at the map
 #
@@ -283,7 +290,8 @@ pd.DataFrame({k: [v[at] for at in heads] for k, v in columns.items()}, heads).ro
 #
 # ## Predict from the mechanism
 #
-# A matched word is worth 0.5 plus its idf. TDC adds the query's *rarest* word, TFC1 any.
+# We built the planted ranker so that a matched word is worth 0.5 plus its idf, up to a common factor:
+# the match itself gives the 0.5, the idf head the rest. TDC adds the query's *rarest* word, TFC1 any.
 #
 # **Predict.** In which of the two does the idf head have the larger share? (a) TFC1. (b) TDC. (c)
 # The same.
@@ -313,8 +321,8 @@ pd.concat(tables).round(3)
 #
 # <details><summary>What we see</summary>
 #
-# (b), by a little: rarer words, larger idf, larger share. The interval is over queries. The two
-# intervals may overlap all the same, since often both axioms add the same word.
+# (b), by a little: rarer words, larger idf, larger share. The two values are close since often both
+# axioms add the same word, and with few queries their intervals overlap.
 #
 # </details>
 #

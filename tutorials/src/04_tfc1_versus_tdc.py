@@ -17,9 +17,9 @@
 #
 # **What you need.** 60 minutes; recovery and directions from [03](03_patch_by_hand.ipynb). The
 # collection in the package is small. With a network, put `msmarco-passage/trec-dl-2019/judged
-# msmarco-passage/trec-dl-2020/judged` into the first field and a larger number of pairs into the
-# last; other models, such as `sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco`, go into the
-# fields between.
+# msmarco-passage/trec-dl-2020/judged` into the first of the three lines with `# @param` and a larger
+# number of pairs into the last; other models, such as
+# `sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco`, go into the line between.
 
 # %% tags=["parameters"]
 import matplotlib.pyplot as plt
@@ -109,7 +109,9 @@ pd.DataFrame(table).T
 #
 # ## Patch every head
 #
-# Now each head alone, in the paper's way: into the run with the lower mean score.
+# Now each head alone, in the paper's way: into the run with the lower mean score. This is the long
+# cell of the notebook: every head of two rankers, for every pair of two axioms. Give it a minute or
+# two without a graphics card.
 
 # %%
 results = {
@@ -209,9 +211,9 @@ for (axiom, name), found in panel.items():
     print(f"the five largest have {five_largest(results[axiom, name]):.0%} of all effect.")
 
 # %% [markdown]
-# "Spread out" and "concentrated" are claims about all heads, not about the darkest cell. If the
-# five largest have about the same share in both rankers, the cross-encoder has one strong head, not
-# fewer heads at work.
+# *Effect* is score units: patched minus recipient score. "Spread out" and "concentrated" are claims
+# about all heads, not about the darkest cell. If the five largest have about the same share in both
+# rankers, the cross-encoder has one strong head, not fewer heads at work.
 #
 # ## Go by grade
 #
@@ -239,8 +241,9 @@ def of_grade(name: str, found: me.stats.Recovery) -> dict:
 pd.DataFrame({(name, g): of_grade(name, found) for (g, name), found in by_grade.items()}).T
 
 # %% [markdown]
-# **Read.** As above, but each map rests on a quarter of the pairs. A note under a map warns where
-# the mean change cannot be told from zero: then its numbers are shares of nothing.
+# **Read.** As above, but each map rests on a quarter of the pairs. In the table a head is named
+# layer.head. A note under a map warns where the mean change cannot be told from zero: then its
+# numbers are shares of nothing.
 #
 # <details><summary>What we see</summary>
 #
@@ -296,7 +299,7 @@ me.checks.check_rank_correlation(rank_correlation)
 # </details>
 #
 # How high could it be? Noise alone keeps two halves of the *same* pairs from agreeing fully. So we
-# compare TFC1 with TDC, and TFC1 with itself.
+# compare TFC1 with TDC, and one half of TFC1's queries with the other.
 
 # %%
 for name in rankers:
@@ -311,7 +314,8 @@ for name in rankers:
 
 # %% [markdown]
 # If TFC1 agrees with TDC no less than with itself, nothing here says that they use different heads.
-# (They share passages, and often the word, so some agreement across is owed to that.)
+# It may well agree *more*, for two reasons that have nothing to do with heads: half of the queries
+# make a noisier map than all of them, and the two axioms share passages and often the word.
 #
 # ## Read it against the paper
 #
@@ -325,7 +329,7 @@ for name in rankers:
 # | recovery | mean of each pair's ratio | ratio of means, with intervals |
 # | TDC's word | whole words looked up among stems: often not the rarest | same reduction everywhere |
 # | cross-encoder | loaded with a mis-wired head: maps of the four grades are uncorrelated | proven equal to the original at load |
-# | bi-encoder | maps of TFC1 and TDC correlate at 0.93; largest cells 1.6 and 2.3 (negative), 4.0 and 4.6 | see above |
+# | bi-encoder | maps of TFC1 and TDC correlate at 0.93; TFC1's largest heads (layer, head): (1, 6) and (2, 3) negative, (4, 0) and (4, 6) positive | see above |
 #
 # So the left half of the published figure can be compared with ours, the right half cannot. What
 # would the paper's measure have shown on *our* pairs?
@@ -371,7 +375,8 @@ print(
 assert abs(change[strong]).mean() >= abs(change).mean()
 
 # %% [markdown]
-# Choose a head in the panel and see what it does to each pair:
+# What does a head do to each single pair? First the bi-encoder's leading one, then, in the panel, any
+# you choose:
 
 # %% tags=["figure"] alt="What the bi-encoder's leading head under TFC1 does to each pair: effect of the patch against score change, one dot for each pair."
 layer, head = np.unravel_index(abs(panel["TFC1", "Dot"].value).argmax(), ratios.shape[:2])
@@ -386,7 +391,8 @@ me.widgets.explore_heads({f"{name} {axiom}": found for (axiom, name), found in r
 #
 # - Both axioms raised the scores of both rankers beyond a control; the table says whether TDC did so
 #   by more.
-# - The panel showed which heads carry the change, and we kept to those that stand after correction.
+# - The four maps showed which heads carry the change, and we kept to those that stand after
+#   correction.
 # - By grade the maps rest on few pairs, and we did not read more into them.
 # - The rank correlation with its noise ceiling says whether TDC uses other heads; a pair of pictures
 #   does not.
@@ -397,7 +403,7 @@ me.widgets.explore_heads({f"{name} {axiom}": found for (axiom, name), found in r
 # - Take `place="start"` in `make_pairs`. What becomes of the bi-encoder's map?
 # - With a network, run DL19 and DL20 with 200 pairs. The command line does the same and resumes where
 #   it stopped: `mechir-edu demo --help`.
-# - Write down, in three sentences, what your panel supports and what it does not.
+# - Write down, in three sentences, what your four maps support and what they do not.
 #
 # ## Further reading
 #

@@ -18,7 +18,7 @@
 #
 # **What you need.** 45 minutes; notebook [01](01_look_inside.ipynb), or knowing what a bi-encoder,
 # a cross-encoder and a relevance score are. No network: collection and rankers come with the
-# package. Others, such as `msmarco-passage/trec-dl-2019/judged`, go into the form fields.
+# package. Others, such as `msmarco-passage/trec-dl-2019/judged`, go into the lines with `# @param`.
 
 # %% tags=["parameters"]
 import matplotlib.pyplot as plt
@@ -50,7 +50,8 @@ for name in ("TFC1", "TDC", "LNC1"):
 # The **baseline** is the document as the collection has it, the **perturbed** version is the same
 # document after one edit, and the **score change** is perturbed minus baseline score. TFC1 adds a
 # random query term, TDC the most discriminative one, the query's rarest word. +1 means that
-# the score should rise.
+# the score should rise. LNC1 punishes mere length, by a word that has nothing to do with the query;
+# it will serve us at the end.
 #
 # ## Edit one passage
 #
@@ -68,9 +69,8 @@ query = "why does salt melt ice on roads"
 passage = "The freezing point of water falls when something is dissolved in it."
 for ranker in (dot, cat):
     before, after = ranker.score(query, [passage, add_salt(passage)])
-    print(
-        f"{type(ranker).__name__}: {before:+.3f} before, {after:+.3f} after: {after - before:+.3f}"
-    )
+    change = after - before
+    print(f"{type(ranker).__name__}: {before:+.3f} before, {after:+.3f} after: {change:+.3f}")
 
 # %% [markdown]
 # ## Exercise 1: add the rarest term
@@ -79,8 +79,9 @@ for ranker in (dot, cat):
 # published data.*
 #
 # Write TDC's edit. `idf(stem)` gives the **inverse document frequency**: large for a term of few
-# documents. It knows *stems* ("bleach"), as an index does, and gives its largest value to what it
-# has never seen. `surface_terms(query)` lists `(stem, word)` for each term, without stop words.
+# documents. It knows *stems* ("bleach" for "bleaching"), as an index does, and gives its largest
+# value to what it has never seen. `surface_terms(query)` lists `(stem, word)` for each term, without
+# stop words.
 
 
 # %% tags=["stub"]
@@ -129,8 +130,8 @@ me.checks.check_add_rarest_term(add_rarest_term)
 #
 # ## Make pairs from a collection
 #
-# `make_pairs` draws judged passages, as many of each relevance **grade** (3 perfect, 0 irrelevant),
-# and edits each. `TFC1-control` adds a word of about the same length and rarity that has nothing
+# `make_pairs` draws judged passages, equally many of each relevance **grade** (3 perfect, 0
+# irrelevant), and edits each. `TFC1-control` adds a word of about the same length and rarity that has nothing
 # to do with the query: it shows what adding *any* word does.
 
 # %%
@@ -143,9 +144,7 @@ pd.DataFrame(queries | terms).head(6)
 
 # %%
 same = sum(a == b for a, b in zip(terms["TFC1"], terms["TDC"], strict=True))
-print(
-    f"{n} pairs each. TFC1 and TDC add the same word in {same} of them: their queries have few terms."
-)
+print(f"{n} pairs each. TFC1 and TDC add the same word in {same}: their queries have few terms.")
 print({name: f"{len(some.skipped)} skipped" for name, some in pairs.items()})
 assert all(pair.perturbed == f"{pair.baseline} {pair.term}" for pair in pairs["TDC"])
 
@@ -221,16 +220,16 @@ me.checks.check_fill_gap(fill_gap)
 # </details>
 #
 # `me.align` does this for any edit: added, removed and replaced words, words of several pieces,
-# texts that are too long. It also gives each position a **role**.
+# texts that are too long. It also gives each position a **role**: `[CLS]`, query, `[SEP]`, edit,
+# another occurrence of the edited term, or the rest of the document.
 
 # %%
 aligned = me.align(pairs["TFC1"], cat.tokenizer, kind="cat")
 for one in aligned.aligned:
     differs = one.baseline_ids != one.perturbed_ids
     assert (one.roles[differs] == me.Role.EDIT).all()
-print(
-    f"{len(aligned.aligned)} pairs aligned, {len(aligned.skipped)} skipped; filler {aligned.filler!r}."
-)
+print(f"{len(aligned.aligned)} pairs aligned, {len(aligned.skipped)} skipped.", end=" ")
+print(f"The filler is {aligned.filler!r}.")
 
 # %% [markdown]
 # One pair as the bi-encoder reads it:
@@ -264,27 +263,26 @@ plt.show()
 # %%
 def in_numbers(rows, sign=1) -> pd.DataFrame:
     """Mean score change with its interval, and the share of pairs with the expected sign."""
-    found = {
-        label: me.stats.mean_change(change, query_ids=ids, expected_sign=sign)
-        for label, change, ids in rows
-    }
     columns = ("value", "low", "high", "sign_agreement", "n_pairs", "n_queries")
-    return pd.DataFrame({k: {c: getattr(v, c) for c in columns} for k, v in found.items()}).T.round(
-        4
-    )
+    table = pd.DataFrame(columns=columns, dtype=float)
+    for label, change, ids in rows:
+        found = me.stats.mean_change(change, query_ids=ids, expected_sign=sign)
+        table.loc[label] = [getattr(found, column) for column in columns]
+    return table.round(4)
 
 
 in_numbers(rows)
 
 # %% [markdown]
 # **Read.** Each row is a distribution over pairs. The dot is the mean and the bar its 95 % interval
-# *over queries*: passages of one query are alike, so queries are what we have many of. Look first
-# at whether a bar crosses the dotted zero.
+# *over queries*: passages of one query are alike, so it is the queries that count as independent.
+# `sign_agreement` is the share of pairs whose score rose. Look first at whether a bar crosses the
+# dotted zero.
 #
 # <details><summary>What we see</summary>
 #
-# (b) and (d). Nearly all scores rise with TFC1 and TDC, by a few hundredths of cosine. The control
-# word hardly matters, so the rise is about the query term and not about a longer text. Whether TDC
+# (b) and (d). Nine scores in ten rise with TFC1 and TDC, by a few hundredths of cosine. The control
+# word hardly matters on average, and its bar holds zero, so the rise is about the query term and not about a longer text. Whether TDC
 # beats TFC1 cannot be told from two rows: that takes the difference within each pair, which notebook
 # [04](04_tfc1_versus_tdc.ipynb) computes.
 #
@@ -358,8 +356,8 @@ for name, some in scored.items():
     print(f"{name:13} {change:+.4f} -> {choose_direction(some.baseline, some.perturbed, 'auto')}")
 
 # %% [markdown]
-# TFC1 and TDC raise scores, so perturbed activations go into the baseline run. LNC1 adds the
-# control's word but predicts a fall. Its direction hangs on a mean close to zero; so would
+# TFC1 and TDC raise scores, so perturbed activations go into the baseline run. LNC1 adds the same
+# word as the control, but predicts a fall. Its direction hangs on a mean close to zero; so would
 # **recovery**, the share of the change that a patch brings over, which divides by that mean. The
 # package says so rather than give a number that looks like a finding:
 
@@ -372,7 +370,8 @@ print(neutral.recovery().warning or "The change differs from zero here, so recov
 #
 # - We built TFC1 and TDC pairs and a control from judged passages, evenly over grades.
 # - One word at the start put nearly every token out of place; fillers put it right.
-# - Query terms raised nearly all scores, a control word hardly any, whatever the filler.
+# - Query terms raised nine of the bi-encoder's scores in ten, whatever the filler; a control word
+#   left their mean about where it was.
 # - We chose the direction by the lower mean, and met a case that has none worth choosing.
 #
 # ## On your own

@@ -291,14 +291,14 @@ assert [pair.doc_id for pair in again.pairs] == [pair.doc_id for pair in result.
 
 # %%
 result.heads_table().round(4).to_csv("heads.csv", index=False)
-recovery = result.recovery()
+recovery, versions = result.recovery(), result.provenance["versions"]
 facts = {
     "ranker": f"{ranker.name}, weights {ranker.checksum[:12]}",
     "pairs": f"{recovery.n_pairs} of {recovery.n_queries} queries, {len(result.skipped)} skipped",
     "direction, filler, method": f"{result.direction}, {result.filler!r}, {result.method}",
     "recovery": f"{recovery.how}, {recovery.interval:.0%} intervals over queries",
     "heads with q < 0.05": f"{int(recovery.significant().sum())} of {recovery.q.size}",
-    "versions": result.provenance.get("versions", "see the provenance"),
+    "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
 }
 for name, fact in facts.items():
     print(f"{name}: {fact}")

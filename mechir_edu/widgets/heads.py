@@ -68,6 +68,8 @@ def _draw(part: PatchingResult, recovery: Recovery, layer: int, head: int) -> Dr
     outline = {"facecolor": "none", "edgecolor": "black", "linewidth": 2}
     left.add_patch(Rectangle((head - 0.5, layer - 0.5), 1, 1, **outline))
     plots.plot_head_pairs(part, layer, head, recovery=recovery, ax=right)
+    # In one line it is longer than the axis here, and runs into the title.
+    right.set_ylabel(right.get_ylabel().replace(": ", ":\n"))
     chosen = describe_head(recovery, layer, head)
     return Drawing(figure, f"{plots.alt_text(recovery)} Chosen, on the right: {chosen}.")
 

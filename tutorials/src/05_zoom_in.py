@@ -276,7 +276,9 @@ plt.show()
 for head, values in zip(heads, share, strict=True):
     at = np.argsort(-np.abs(values))[:3]
     largest = ", ".join(f"{tokens[i]} {values[i]:+.3f}" for i in at)
-    print(f"Head {head}: largest at {largest}; all {len(values)} positions add up to {values.sum():+.3f}")
+    print(
+        f"Head {head}: largest at {largest}; all {len(values)} positions add up to {values.sum():+.3f}"
+    )
 
 # %% [markdown]
 # **Read.** Each row is a head. Patching z at a position changes what the head *writes* there, whoever

@@ -66,19 +66,21 @@ def _how_alike(some: Sequence[Findings]) -> Iterator[str]:
 
 def _cautions(some: Sequence[Findings]) -> list[str]:
     n_open = sum(len(list(open_questions(one, place))) for one in some for place in PLACES)
+    estimated = name_estimated(some)
     cautions = {
         f"The intervals leave {n_open} questions open (section 6).": n_open > 0,
         "**The study is unfinished** (see the end).": any(map(is_unfinished, some)),
-        "**Effects of heads are estimates by gradient** (see the end).": any(
-            map(is_estimated, some)
+        f"**Effects of heads in {estimated} are estimates by gradient** (see the end).": bool(
+            estimated
         ),
     }
     return [text for text, holds in cautions.items() if holds]
 
 
-def is_estimated(one: Findings) -> bool:
-    """Whether the heads' effects are estimates by gradient."""
-    return one.part.main[MAIN[0]].method == "gradient"
+def name_estimated(some: Sequence[Findings]) -> str:
+    """Name the rankers whose heads' effects are estimates by gradient; empty if there are none."""
+    names = [f"the {one.part.name}" for one in some if one.part.main[MAIN[0]].method == "gradient"]
+    return listed(names) if names else ""
 
 
 def is_unfinished(one: Findings) -> bool:

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mechir_edu.files import write_whole
-from mechir_edu.study_answers import AXIOMS_IN_SHORT, answer_in_short, is_estimated, is_unfinished
+from mechir_edu.study_answers import AXIOMS_IN_SHORT, answer_in_short, is_unfinished, name_estimated
 from mechir_edu.study_comparisons import on_axioms, on_transfer
 from mechir_edu.study_effects import heads_table
 from mechir_edu.study_figures import draw_changes, draw_heads
@@ -42,8 +42,8 @@ recoveries can be compared between rankers. Intervals resample queries; a ranker
 kind hold together with 95 % (Bonferroni). Heads are counted after control of false discovery
 (Benjamini-Yekutieli, q < 0.05), their intervals corrected for that choice."""
 _ESTIMATED = """\
-Heads were **not patched one by one**: one gradient estimates all effects (attribution patching), a
-linear approximation. The largest may be off by a fifth, beyond their intervals
+The heads of {} were **not patched one by one**: one gradient estimates all effects (attribution
+patching), a linear approximation. The largest may be off by a fifth, beyond their intervals
 (`docs/study/gradient.md`). Score changes are exact."""
 
 
@@ -115,9 +115,10 @@ def compose_details(some: Sequence[Findings]) -> str:
 
 
 def _how_it_was_made(some: Sequence[Findings]) -> list[str]:
-    estimated = [_ESTIMATED] if any(map(is_estimated, some)) else []
+    estimated = name_estimated(some)
+    caution = [_ESTIMATED.format(estimated)] if estimated else []
     used = say_of_each(some, _what_was_used)
-    return ["## How it was made", _METHOD, *estimated, used]
+    return ["## How it was made", _METHOD, *caution, used]
 
 
 def _what_was_used(one: Findings) -> str:

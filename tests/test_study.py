@@ -191,6 +191,13 @@ def test_the_report_says_that_heads_were_estimated(findings, part):
     assert "gradient" not in compose_report([findings], figures)
 
 
+def test_only_the_ranker_whose_heads_were_estimated_is_named(findings, part):
+    first = replace(part.main[MAIN[0]], method="gradient")
+    estimated = replace(part, kind="dot", main={**part.main, MAIN[0]: first})
+    answer = answer_in_short([replace(findings, part=estimated), findings])
+    assert f"Effects of heads in the {estimated.name} are estimates by gradient" in answer
+
+
 def test_what_is_true_of_each_ranker_is_said_once(findings, part):
     two = [replace(findings, part=replace(part, kind=kind)) for kind in ("dot", "cat")]
     assert say_of_each(two, lambda one: "obeys") == "Each ranker obeys."

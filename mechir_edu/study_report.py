@@ -43,7 +43,7 @@ kind hold together with 95 % (Bonferroni). Heads are counted after control of fa
 (Benjamini-Yekutieli, q < 0.05), their intervals corrected for that choice."""
 _ESTIMATED = """\
 The heads of {} were **not patched one by one**: one gradient estimates all effects (attribution
-patching), a linear approximation. The largest may be off by a fifth, beyond their intervals
+patching), a linear approximation. The largest may be off by a quarter, beyond their intervals
 (`docs/study/gradient.md`). Score changes are exact."""
 
 

@@ -316,7 +316,7 @@ def test_executing_fills_both_copies_and_shows_the_expected_figure(root):
     for copy in ("solutions", "participant"):
         cost = execute(NAME, copy, NOWHERE, root=root, fast=False)
         assert cost.seconds > 0
-        assert 50e6 < cost.peak < 1.5e9  # what Binder and Colab sessions are sure to have
+        assert 50e6 < cost.peak < 1e9
     participant, solutions = load(root), load(root, "solutions")
     assert "strict" in str(solutions.cells)
     assert "lenient" in str(participant.cells)

@@ -1,4 +1,4 @@
-"""Write the answers that compare maps of heads, and what could not be concluded.
+"""Write the answers that compare maps of heads.
 
 Every answer has two lengths: short, for report.md, of the edit at the end of the document; and
 ``full``, for details.md.

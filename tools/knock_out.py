@@ -19,12 +19,13 @@ import pandas as pd
 
 from mechir_edu.candidates import Run, read_run
 from mechir_edu.collection import Collection, load_collection
-from mechir_edu.demo_summary import markdown_table, with_interval
+from mechir_edu.demo_summary import markdown_table
 from mechir_edu.evaluation import Comparison, Evaluation
 from mechir_edu.files import write_whole
 from mechir_edu.interventions import Head, Knockout
 from mechir_edu.rankers import Cat, Dot, Ranker
 from mechir_edu.reranking import evaluate
+from mechir_edu.study_words import name_heads, show
 
 KINDS = {"dot": ("bi-encoder", Dot), "cat": ("cross-encoder", Cat)}
 N_TEXTS = 64  # judged passages that a head's mean is taken over
@@ -88,15 +89,14 @@ def rows_of(who: str, dataset: str, name: str, heads: list[Head], found: Compari
     """Lay out one comparison: a row of the table."""
     ndcg, rr = (found.difference(measure) for measure in found.before.values)
     before = found.before.values["nDCG@10"].mean()
-    named = ", ".join(f"{layer}.{head}" for layer, head in heads)
     return [
         who,
         dataset,
-        f"{name}: {named}",
+        f"{name}: {name_heads(heads)}",
         f"{before:.3f}",
-        with_interval(ndcg.value, ndcg.low, ndcg.high),
+        show(ndcg),
         f"{ndcg.p:.2g}",
-        with_interval(rr.value, rr.low, rr.high),
+        show(rr),
     ]
 
 

@@ -40,7 +40,8 @@ patched: its output with the added word was put into the run with the filler "a"
 place. Its **recovery** is the share of the word's score change that this brings about; only
 recoveries can be compared between rankers. Intervals resample queries; a ranker's intervals of one
 kind hold together with 95 % (Bonferroni). Heads are counted after control of false discovery
-(Benjamini-Yekutieli, q < 0.05), their intervals corrected for that choice."""
+(Benjamini-Yekutieli, q < 0.05) if their interval, corrected for that choice, leaves out zero; a dot
+in the maps stands for q alone."""
 _ESTIMATED = """\
 The heads of {} were **not patched one by one**: one gradient estimates all effects (attribution
 patching), a linear approximation. The largest may be off by a quarter, beyond their intervals

@@ -4,10 +4,14 @@ By gradient the study takes minutes, exactly it takes hours. This script patches
 pairs both ways and writes what the estimates lose, as a Markdown table::
 
     python tools/gradient_against_exact.py --pairs 48 --out docs/study/gradient.md
+
+With ``--studies EXACT GRADIENT``, the heads.csv of a study by each method, it compares those, too.
 """
 
 import argparse
 from pathlib import Path
+
+import pandas as pd
 
 from mechir_edu.collection import load_collection
 from mechir_edu.gradients import approximation_error
@@ -25,6 +29,18 @@ heads, of mean effects; the largest error is a share of the largest exact effect
 | ranker | axiom | Pearson | Spearman | of the exact top 10 | largest error | at head |
 | --- | --- | --- | --- | --- | --- | --- |
 """
+OF_STUDIES = """
+## The whole study, both ways
+
+`mechir-edu study` was run with `--method gradient` and with `--method exact`, over the same pairs.
+Mean effects of all heads; the largest error is a share of the largest exact effect of the axiom at
+that place, also for its control, whose own effects are small.
+
+| ranker | edit | place | pairs | Pearson | Spearman | largest error |
+| --- | --- | --- | --- | --- | --- | --- |
+"""
+EDIT = ["kind", "axiom", "place"]
+CALLED = {"dot": "bi-encoder", "cat": "cross-encoder"}
 
 
 def main() -> None:
@@ -43,7 +59,10 @@ def main() -> None:
         collections=" and ".join(options.collections),
         seed=options.seed,
     )
-    options.out.write_text(header + "\n".join(rows) + "\n", encoding="utf-8")
+    text = header + "\n".join(rows) + "\n"
+    if options.studies:
+        text += compare_studies(*(pd.read_csv(file) for file in options.studies))
+    options.out.write_text(text, encoding="utf-8")
 
 
 def read_options() -> argparse.Namespace:
@@ -53,6 +72,13 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--collections", nargs="+", default=DL, metavar="ID")
     parser.add_argument("--out", type=Path, required=True, help="file to write")
+    parser.add_argument(
+        "--studies",
+        type=Path,
+        nargs=2,
+        metavar=("EXACT", "GRADIENT"),
+        help="heads.csv of one study each way, over the same pairs",
+    )
     return parser.parse_args()
 
 
@@ -64,10 +90,35 @@ def row(ranker: Dot | Cat, axiom: str, pairs: list) -> str:
     largest = abs(exact.effect().mean(axis=-1)).max()
     layer, head = found.worst
     return (
-        f"| {'bi' if ranker.kind == 'dot' else 'cross'}-encoder | {axiom} | {found.pearson:.3f} | "
+        f"| {CALLED[ranker.kind]} | {axiom} | {found.pearson:.3f} | "
         f"{found.spearman:.3f} | {found.overlap:.0%} | {found.largest / largest:.0%} | "
         f"{layer}.{head} |"
     )
+
+
+def compare_studies(exact: pd.DataFrame, estimated: pd.DataFrame) -> str:
+    """The comparison of two studies, as Markdown.
+
+    Parameters
+    ----------
+    exact, estimated : their heads.csv, one row for each head under each edit.
+    """
+    key = [*EDIT, "layer", "head"]
+    both = exact.merge(estimated, on=key, suffixes=("", "_estimated"), validate="1:1")
+    if (both.n_pairs != both.n_pairs_estimated).any():
+        raise ValueError("needed two studies of the same pairs, got other numbers of pairs")
+    lines = []
+    for (kind, axiom, place), edit in both.groupby(EDIT, sort=False):
+        pair = edit[["effect", "effect_estimated"]]
+        pearson, spearman = (pair.corr(method).iloc[0, 1] for method in ("pearson", "spearman"))
+        source = axiom.removesuffix("-control")
+        of_axiom = both[(both.kind == kind) & (both.axiom == source) & (both.place == place)]
+        error = (edit.effect_estimated - edit.effect).abs().max() / of_axiom.effect.abs().max()
+        lines.append(
+            f"| {CALLED[kind]} | {axiom} | {place} | {edit.n_pairs.iloc[0]:,} | {pearson:.3f} | "
+            f"{spearman:.3f} | {error:.0%} |"
+        )
+    return OF_STUDIES + "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

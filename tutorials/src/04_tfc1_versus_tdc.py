@@ -152,8 +152,8 @@ pd.concat(tops).round(3)
 #
 # </details>
 #
-# **Could this be an artefact?** With 72 heads, three or four would pass "p below 0.05" by chance
-# alone. You will put that right yourself.
+# **Could this be an artefact?** Of the bi-encoder's 72 heads three or four would pass "p below 0.05"
+# by chance alone. You will put that right yourself.
 #
 # ## Exercise 1: which heads stand
 #

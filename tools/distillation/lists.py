@@ -24,7 +24,6 @@ class RankedList:
     teacher : float32 [candidate], the logits to learn.
     grade : float32 [candidate], relevance grade; NaN where not judged.
     bm25 : bool [candidate], in BM25's top 100, which is what is re-ranked for early stopping.
-    kind : "judged" (has grades or first-stage scores), "extra" or "pseudo".
     replaced : passage texts that differ from the pool's, by index.
     """
 
@@ -33,7 +32,6 @@ class RankedList:
     teacher: np.ndarray
     grade: np.ndarray
     bm25: np.ndarray
-    kind: str
     replaced: dict[int, str] = field(default_factory=dict)
 
 
@@ -189,7 +187,7 @@ def judged_list(query: str, known: Known, weights: np.ndarray) -> RankedList:
     order = np.argsort(-teacher, kind="stable")
     return RankedList(
         query, known.docs[order], teacher[order], known.grade[order],
-        ~np.isnan(known.bm25[order]), "judged",
+        ~np.isnan(known.bm25[order]),
     )  # fmt: skip
 
 
@@ -204,16 +202,15 @@ def unjudged_list(
 ) -> RankedList:
     """Rank a query's retrieved candidates; a pseudo-query's own passage comes first."""
     docs = teachers.retrieve(encoded, pool)
-    teacher = teachers.features(encoded, pool, docs) @ weights
     if source is not None:
         docs = np.concatenate([[source], docs[docs != source]]).astype(int)
-        teacher = teachers.features(encoded, pool, docs) @ weights
+    teacher = teachers.features(encoded, pool, docs) @ weights
+    if source is not None:
         teacher[0] = max(teacher[0], teacher[1:].max() + 0.5)
     order = np.argsort(-teacher, kind="stable")
     unknown = np.full(len(docs), np.nan, np.float32)
     return RankedList(
         query, docs[order], teacher[order], unknown, np.ones(len(docs), bool),
-        "extra" if source is None else "pseudo",
         {} if source is None else {source: replaced},
     )  # fmt: skip
 

@@ -107,3 +107,19 @@ def merge_all(module: nn.Module, dtype: torch.dtype = torch.bfloat16) -> None:
     """Bring every low-rank layer's weight up to date."""
     for layer in low_rank_layers(module):
         layer.merge(dtype)
+
+
+def widen(module: nn.Module, rank: int, *, size: float = 0.0) -> None:
+    """Give every low-rank layer of a module more directions to learn in."""
+    for layer in low_rank_layers(module):
+        layer.widen(rank, size=size)
+
+
+def update(module: nn.Module, optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Apply the gradients that are there, and bring the module's low-rank layers up to date."""
+    for group in optimizer.param_groups:
+        nn.utils.clip_grad_norm_(group["params"], 1.0)
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad()
+    merge_all(module)

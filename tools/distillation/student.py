@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
-from transformers import AutoTokenizer, BertForSequenceClassification, BertModel
+from transformers import BertForSequenceClassification, BertModel
 
 from distillation import keeping_apart, late_comparison, workers
 from distillation.lists import Lists, draw_batch
-from distillation.low_rank import LowRankLinear, make_low_rank, merge_all
+from distillation.low_rank import LowRankLinear, make_low_rank, merge_all, widen
 from distillation.sides import N_APART, Batch, make_batch
-from mechir_edu.crossencoder import base_model, read_adapter
+from mechir_edu.crossencoder import base_model, load_tokenizer, read_adapter
+from mechir_edu.files import write_whole
 from mechir_edu.loading import embedded_folder
 
 
@@ -42,7 +43,7 @@ def set_up(lists: Lists, options: argparse.Namespace) -> BertForSequenceClassifi
     own = model.bert.encoder.layer[:N_APART]
     sample = [draw(-1 - n) for n in range(options.sample)]
     keeping_apart.keep_apart(model, sample)
-    late_comparison.widen(own, 4)
+    widen(own, 4)
     base = BertModel.from_pretrained(embedded_folder(), attn_implementation="eager").eval()
     keeping_apart.polish(
         model.to(options.device),
@@ -56,12 +57,12 @@ def set_up(lists: Lists, options: argparse.Namespace) -> BertForSequenceClassifi
     for block in own:  # queries and keys have room enough to learn in by now
         attention = block.attention
         for part in (attention.self.value, attention.output, block.intermediate, block.output):
-            late_comparison.widen(part, options.rank)
+            widen(part, options.rank)
     for block in model.bert.encoder.layer[N_APART:]:
-        late_comparison.widen(block.attention, options.rank)
+        widen(block.attention, options.rank)
         # With zeros on both sides of its neurons a feed-forward part would never learn.
-        late_comparison.widen(block.intermediate, options.rank, size=0.05)
-        late_comparison.widen(block.output, options.rank)
+        widen(block.intermediate, options.rank, size=0.05)
+        widen(block.output, options.rank)
     return model
 
 
@@ -99,15 +100,8 @@ def adapter_tensors(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def save_adapter(model: nn.Module, path: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write an adapter file that `mechir_edu.crossencoder.load` reads."""
-    save_file(adapter_tensors(model, dtype), path)
-
-
-def load_tokenizer():
-    """MiniLM's tokenizer, without the limit and the warnings meant for its own shorter inputs."""
-    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
-    tokenizer.model_max_length = 512
-    return tokenizer
+    """Write an adapter file that `mechir_edu.crossencoder.load` reads, whole or not at all."""
+    write_whole(path, save(adapter_tensors(model, dtype)))
 
 
 def encode_pairs(tokenizer, texts: Sequence[tuple[str, str]], *, max_length: int = 128):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from distillation import workers
-from distillation.low_rank import merge_all
+from distillation.low_rank import update
 from distillation.student import score_texts
 
 
@@ -60,13 +60,3 @@ def train_step(model, tokenizer, optimizer, batch: list[tuple], lr: float) -> fl
     workers.average_gradients(optimizer.param_groups[0]["params"])
     update(model, optimizer, lr)
     return loss.item()
-
-
-def update(model: nn.Module, optimizer: torch.optim.AdamW, lr: float) -> None:
-    """Apply the gradients that are there."""
-    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    optimizer.step()
-    optimizer.zero_grad()
-    merge_all(model)

@@ -47,7 +47,7 @@ def _on_heads(one: Findings) -> str:
     shares = listed(f"{row['recovery']:.0%}" for row in rows)
     n_heads = one.heads[MAIN[0]].moves.size
     return (
-        f"In the {one.part.name}, {counts} of {n_heads} heads carry the match; the strongest "
+        f"In the {one.part.full_name}, {counts} of {n_heads} heads carry the match; the strongest "
         f"alone (layer.head {names}) recovers {shares} of the change."
     )
 

@@ -118,18 +118,22 @@ def compose_details(some: Sequence[Findings]) -> str:
 def _how_it_was_made(some: Sequence[Findings]) -> list[str]:
     estimated = name_estimated(some)
     caution = [_ESTIMATED.format(estimated)] if estimated else []
-    used = say_of_each(some, _what_was_used)
+    used = f"{say_of_each(some, _how_much_was_used)} {say_of_each(some, _what_it_was_taken_from)}"
     return ["## How it was made", _METHOD, *caution, used]
 
 
-def _what_was_used(one: Findings) -> str:
-    part, planned = one.part, one.part.manifest.n_pairs
-    state = f"{part.n_pairs} of" if is_unfinished(one) else "all"
+def _how_much_was_used(one: Findings) -> str:
+    state = f"{one.part.n_pairs} of" if is_unfinished(one) else "all"
+    return f"was given **{state} {one.part.manifest.n_pairs} planned pairs**"
+
+
+def _what_it_was_taken_from(one: Findings) -> str:
+    part = one.part
     reasons = Counter(skip.reason for skip in part.manifest.skipped)
     skipped = ", ".join(f"{reason} ({n})" for reason, n in reasons.most_common()) or "nothing"
     return (
-        f"was given **{state} {planned} planned pairs**, of {len(set(part.query_ids))} queries of "
-        f"{' and '.join(part.collections)}. Met and not used: {skipped}"
+        f"has pairs of {len(set(part.query_ids))} queries of {' and '.join(part.collections)} "
+        f"(met and not used: {skipped})"
     )
 
 
@@ -139,8 +143,9 @@ def _made(part: Part) -> str:
     grades = sorted(Counter(part.grades.tolist()).items(), reverse=True)
     counts = ", ".join(f"{n} pairs of grade {grade}" for grade, n in grades)
     return (
-        f"- The {part.name}: {made_of['n_layers']} layers; method {part.main[MAIN[0]].method!r}, "
-        f"{len(MAIN)} edits; {counts}; seed {made_of['seed']}, n = {made_of['n']}, blocks of "
-        f"{made_of['block']}, {made_of['checks']} pairs for the checks; weights SHA-256 "
-        f"`{made_of['checksum'] or 'constructed'}`; {versions}."
+        f"- The {part.full_name}: {made_of['n_layers']} layers; "
+        f"method {part.main[MAIN[0]].method!r}, {len(MAIN)} edits; {counts}; "
+        f"seed {made_of['seed']}, n = {made_of['n']}, blocks of {made_of['block']}, "
+        f"{made_of['checks']} pairs for the checks; "
+        f"weights SHA-256 `{made_of['checksum'] or 'constructed'}`; {versions}."
     )

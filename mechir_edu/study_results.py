@@ -39,8 +39,13 @@ class Part:
 
     @property
     def name(self) -> str:
-        """What the report calls it."""
-        return f"{KIND_NAMES[self.kind]} `{self.manifest.made_of['ranker']}`"
+        """What the report calls it; a study has one ranker of a kind."""
+        return KIND_NAMES[self.kind]
+
+    @property
+    def full_name(self) -> str:
+        """Which ranker it is, for where the report speaks of it first, and of how it was made."""
+        return f"{self.name} `{self.manifest.made_of['ranker']}`"
 
     @property
     def n_pairs(self) -> int:

@@ -14,7 +14,8 @@ The recipe, in the order of the modules in `distillation`:
    distribution, plus a pairwise logistic loss wherever two grades differ.
 5. **Early stopping.** The checkpoint that ranks the held-out queries best is written.
 
-Run it (about an hour and a half on one core with AVX512-BF16, minutes on a GPU)::
+Run it (about an hour and a half on one core with AVX512-BF16, minutes on a GPU; where there is no
+bfloat16, in float32, see `precision`)::
 
     python tools/train_cross_encoder.py --data FOLDER --out FOLDER
 

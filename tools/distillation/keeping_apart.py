@@ -11,6 +11,7 @@ from torch.nn import functional
 from transformers import BertForSequenceClassification, BertModel
 
 from distillation.low_rank import LowRankLinear, merge_all, update
+from distillation.precision import autocast
 from distillation.sides import (
     CLS,
     N_APART,
@@ -146,10 +147,9 @@ def polish(
     trained = [p for part in (types, *blocks) for p in part.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=lr, betas=(0.9, 0.98), weight_decay=0.0)
     merge_all(blocks)
-    device_type = types.weight.device.type
     for step in range(steps):
         batch = draw(step)
-        with torch.autocast(device_type, torch.bfloat16):
+        with autocast(types.weight.device):
             errors = unexplained(model.bert, batch, masked_states(base, batch))
         (0.3 * errors[:-1].sum() + 2 * errors[-1]).backward()
         rate = min(1.0, (step + 1) / 50, (steps - step) / (0.6 * steps))

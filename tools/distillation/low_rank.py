@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from distillation.precision import working_dtype
+
 
 class _LowRankLinear(torch.autograd.Function):
     """A linear layer whose weight is already merged; gradients go to the two factors only.
@@ -103,10 +105,10 @@ def low_rank_layers(module: nn.Module) -> list[LowRankLinear]:
     return [m for m in module.modules() if isinstance(m, LowRankLinear)]
 
 
-def merge_all(module: nn.Module, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Bring every low-rank layer's weight up to date."""
+def merge_all(module: nn.Module, dtype: torch.dtype | None = None) -> None:
+    """Bring every low-rank layer's weight up to date, by default in the `working_dtype`."""
     for layer in low_rank_layers(module):
-        layer.merge(dtype)
+        layer.merge(dtype or working_dtype(layer.base.device))
 
 
 def widen(module: nn.Module, rank: int, *, size: float = 0.0) -> None:

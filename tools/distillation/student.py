@@ -13,6 +13,7 @@ from transformers import BertForSequenceClassification, BertModel
 from distillation import keeping_apart, late_comparison, workers
 from distillation.lists import Lists, draw_batch
 from distillation.low_rank import LowRankLinear, make_low_rank, merge_all, widen
+from distillation.precision import autocast
 from distillation.sides import N_APART, Batch, make_batch
 from mechir_edu.crossencoder import base_model, load_tokenizer, read_adapter
 from mechir_edu.files import write_whole
@@ -120,7 +121,7 @@ def score_texts(model, tokenizer, texts: Sequence[tuple[str, str]], *, chunk=8) 
     for start in range(0, len(order), chunk):
         part = [texts[i] for i in order[start : start + chunk]]
         inputs = encode_pairs(tokenizer, part).to(device)
-        with torch.autocast(device.type, torch.bfloat16):
+        with autocast(device):
             hidden = model.bert(**inputs).last_hidden_state
         # The head reads small differences of one coordinate, which bfloat16 would round away.
         scores.append(model.classifier(model.bert.pooler(hidden.float()))[:, 0])

@@ -22,6 +22,7 @@ import torch
 from scipy import sparse
 from transformers import BertModel, PreTrainedTokenizerFast
 
+from distillation.precision import autocast
 from mechir_edu.terms import terms
 
 FEATURES = ("cosine", "bm25", "coverage", "maxsim", "minsim", "softsim", "top10")
@@ -79,7 +80,7 @@ def _hidden(model: BertModel, ids: list[list[int]]) -> tuple[np.ndarray, np.ndar
     width = max(map(len, ids))
     mask = torch.tensor([[1] * len(i) + [0] * (width - len(i)) for i in ids], device=device)
     padded = torch.tensor([i + [0] * (width - len(i)) for i in ids], device=device)
-    with torch.autocast(device.type, torch.bfloat16):
+    with autocast(device):
         hidden = model(padded, attention_mask=mask).last_hidden_state.float()
     means = (hidden * mask[..., None]).sum(1)
     unit = torch.nn.functional.normalize

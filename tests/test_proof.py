@@ -48,16 +48,20 @@ def unmasked_attention(module, query, key, value, attention_mask, **options):
     return hooked_attention(module, query, key, value, None, **options)
 
 
-def zero(folder, *parts, family="bert"):
-    """Checkpoint in which some of layer 1's weights are zero."""
-    model = build_model(family)
+def scale(folder, factor, *parts):
+    """BERT's checkpoint with some of layer 1's weights multiplied by a factor."""
+    model = build_model("bert")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if any(f"layer.1.{part}" in name for part in parts):
-                parameter.zero_()
-    save_model(family, "Model", folder)
+                parameter.mul_(factor)
+    save_model("bert", "Model", folder)
     model.save_pretrained(folder)
     return str(folder)
+
+
+def zero(folder, *parts):
+    return scale(folder, 0, *parts)
 
 
 @pytest.mark.parametrize("kind", [(Dot, "Model"), (Cat, "ForSequenceClassification")])
@@ -113,6 +117,10 @@ def test_a_layer_that_sees_nothing_of_others_is_refused_with_its_sites(tmp_path)
     folder = zero(tmp_path, "attention.self.query", "attention.self.key")
     with pytest.raises(RuntimeError, match="editing q of layer 1, k of layer 1 changes nothing"):
         Dot(folder)
+
+
+def test_a_layer_that_hardly_tells_tokens_apart_is_not_taken_for_dead(tmp_path):
+    assert Dot(scale(tmp_path, 1e-10, "attention.self.query")).n_layers == 2
 
 
 def test_without_verification_anything_loads(attend_as, tmp_path):

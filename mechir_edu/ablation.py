@@ -28,7 +28,7 @@ from mechir_edu.bridged import activations, mean_activations
 from mechir_edu.patching import as_result, make_job, measure
 from mechir_edu.perturb import Pair
 from mechir_edu.results import PatchingResult
-from mechir_edu.scoring import DIRECTIONS, align_for, token_limit
+from mechir_edu.scoring import DIRECTIONS, align_for
 from mechir_edu.sites import By, hook_name, make_sweep
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ def ablate(
     if method not in ("exact", "naive"):
         raise ValueError(f'ablation is "exact" or "naive", got method {method!r}')
     sweep = make_sweep(ranker, "head", by, heads, together)
-    aligned, limit = align_for(ranker, pairs, filler), token_limit(ranker, memory)
-    job = make_job(ranker, sweep, aligned, limit, method, progress)
+    aligned = align_for(ranker, pairs, filler)
+    job = make_job(ranker, sweep, aligned, memory, method, progress)
     if how == "zero":
         nothing = (torch.zeros(1, 1, 1, 1, device=ranker.device),) * ranker.n_layers
         job = replace(job, prepare=lambda batch: replace(batch, given_z=nothing))

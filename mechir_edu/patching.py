@@ -21,6 +21,7 @@ Methods
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
@@ -41,6 +42,7 @@ from mechir_edu.scoring import (
     align_for,
     choose_direction,
     counted,
+    passes_at_once,
     provenance_of,
     score_both,
     token_limit,
@@ -48,6 +50,7 @@ from mechir_edu.scoring import (
 from mechir_edu.screening import screen
 from mechir_edu.sites import By, Sweep, make_sweep
 from mechir_edu.suffix import PostLNStack, patch_suffix
+from mechir_edu.threads import side_by_side
 
 if TYPE_CHECKING:
     from mechir_edu.rankers import Ranker
@@ -107,8 +110,8 @@ def patch(
     """
     sweep = make_sweep(ranker, site, by, heads, together)
     _check_method(method, sweep)
-    aligned, limit = align_for(ranker, pairs, filler), token_limit(ranker, memory)
-    job = make_job(ranker, sweep, aligned, limit, method, progress)
+    aligned = align_for(ranker, pairs, filler)
+    job = make_job(ranker, sweep, aligned, memory, method, progress)
     found = _estimate(job, direction) if method in ESTIMATING else measure(job, direction, method)
     if method == "screened":
         found = _screen(job, found, top_k)
@@ -241,12 +244,17 @@ class Layout:
         return {None: (pairs,), "role": (mask, pairs), "pos": (self.starts[pairs] + mask,)}[self.by]
 
 
+def _finish(begun: tuple[Batch, Iterator[Scored]]) -> tuple[Batch, list[Scored]]:
+    batch, rest = begun
+    return batch, list(rest)
+
+
 def _collect(
-    batches: Iterable[Batch], run: Run, sweep: Sweep, layout: Layout
+    found: Iterable[tuple[Batch, list[Scored]]], sweep: Sweep, layout: Layout
 ) -> Float[np.ndarray, "..."]:
     scores = np.full(layout.shape(sweep), np.nan, dtype=np.float32)
-    for batch in batches:
-        for cells, some in run(batch):
+    for batch, scored in found:
+        for cells, some in scored:
             for (layer, mask, head), row in zip(cells, some.cpu().numpy(), strict=True):
                 scores[(*sweep.index(layer, head), *layout.at(mask, batch.index))] = row
     return scores
@@ -261,17 +269,19 @@ class Job:
     batches: list[Batch]
     layout: Layout
     limit: int  # tokens in one pass
+    at_once: int  # passes side by side, in an engine that can
     progress: bool | Callable[[int], object]
     prepare: Callable[[Batch], Batch] = lambda batch: batch  # just before a batch is patched
 
     def collect(
-        self, run: Run, sweep: Sweep | None = None, *, tells: bool = True
+        self, run: Run, sweep: Sweep | None = None, *, tells: bool = True, at_once: int = 1
     ) -> Float[np.ndarray, "..."]:
         """Scores of all cells (or those of another sweep); a repeated pass tells no progress."""
         progress = self.progress if tells else self.progress is True
-        batches = counted(self.batches, f"patching {self.sweep.site}", progress)
-        prepared = map(self.prepare, batches)
-        return _collect(prepared, run, sweep or self.sweep, self.layout)
+        begun = ((batch, run(batch)) for batch in map(self.prepare, self.batches))
+        with closing(side_by_side(_finish, begun, at_once)) as found:
+            told = counted(found, self.batches, f"patching {self.sweep.site}", progress)
+            return _collect(told, sweep or self.sweep, self.layout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,15 +302,21 @@ class Found:
 
 
 def make_job(
-    ranker: "Ranker", sweep: Sweep, aligned: AlignedPairs, limit: int, method: str, progress
+    ranker: "Ranker",
+    sweep: Sweep,
+    aligned: AlignedPairs,
+    memory: int | None,
+    method: str,
+    progress: bool | Callable[[int], object],
 ) -> Job:
     """Batch what a method starts from."""
+    limit = token_limit(ranker, memory)
     # Beside the stacked cells, a batch's own activations are held: of a layer of both runs, or, for
     # a gradient, of every layer. Smaller batches leave the cells their room.
     share = max(3, sweep.n_layers // 2) if method in ESTIMATING else 1 if method == "naive" else 3
     batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit // share))
     layout = Layout(sweep.by, np.array([len(pair.roles) for pair in aligned.aligned]))
-    return Job(ranker, sweep, batches, layout, limit, progress)
+    return Job(ranker, sweep, batches, layout, limit, passes_at_once(ranker, memory), progress)
 
 
 def measure(job: Job, direction: Direction, method: str) -> Found:
@@ -317,7 +333,8 @@ def measure(job: Job, direction: Direction, method: str) -> Found:
         run = partial(patch_naive, job.ranker, sweep=job.sweep, direction=chosen)
     else:
         run = _exact(model, job.sweep, chosen, recipient, job.limit)
-    return Found(job.collect(run), baseline, perturbed, chosen)
+    scores = job.collect(run, at_once=job.at_once if is_fast else 1)
+    return Found(scores, baseline, perturbed, chosen)
 
 
 def _estimate(job: Job, direction: Direction, *, again: bool = False) -> Found:
@@ -346,7 +363,8 @@ def _screen(job: Job, found: Found, top_k: int) -> Found:
     def patch_exactly(some: list[int]) -> Float[np.ndarray, "cell pair"]:
         sweep = replace(job.sweep, heads=tuple(cells[i] for i in some))
         run = _exact(model, sweep, found.direction, found.sides[0], job.limit)
-        return job.collect(run, sweep, tells=False)
+        at_once = job.at_once if job.ranker.is_post_ln else 1
+        return job.collect(run, sweep, tells=False, at_once=at_once)
 
     estimates = found.scores.reshape(len(cells), -1)
     screened = screen(estimates, found.sides[0], patch_exactly, top_k=top_k)

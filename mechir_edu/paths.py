@@ -268,7 +268,7 @@ def path_patch(
     recipient, donor = (baseline, perturbed)[:: 1 if chosen == DIRECTIONS[0] else -1]
     scores = np.tile(recipient, (len(edges.senders), len(edges.receivers) + 1, 1))
     stack = PostLNStack(ranker)
-    for batch in counted(batches, "patching paths", progress):
+    for batch in counted(batches, batches, "patching paths", progress):
         for sender, places, some in _patch_edges(stack, batch, edges, chosen, limit):
             scores[sender, np.array(places)[:, None], batch.index] = some.cpu().numpy()
     paths = PatchingResult(

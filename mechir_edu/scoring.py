@@ -1,9 +1,9 @@
 """Everything before a patch: align, batch, score both sides, choose the direction."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mechir_edu.rankers import Ranker
     from mechir_edu.suffix import PostLNStack
 
+Item = TypeVar("Item")
 Direction = Literal["auto", "perturbed_to_baseline", "baseline_to_perturbed"]
 DIRECTIONS = ("perturbed_to_baseline", "baseline_to_perturbed")
 # Measured: on a CPU more is no faster (and takes more memory); a GPU wants more.
@@ -136,16 +137,29 @@ def token_limit(ranker: "Ranker", memory: int | None = None) -> int:
     return tokens_for(memory, ranker) if is_cuda else min(suits, tokens_for(memory, ranker))
 
 
+def passes_at_once(ranker: "Ranker", memory: int | None = None) -> int:
+    """Passes of `token_limit` that cores, and a budget in bytes, have room for side by side."""
+    if ranker.device.type != "cpu":
+        return 1
+    n_cores = torch.get_num_threads()
+    if memory is None:
+        return n_cores
+    return max(1, min(n_cores, tokens_for(memory, ranker) // MAX_TOKENS["cpu"]))
+
+
 def counted(
-    batches: list[Batch], label: str, progress: bool | Callable[[int], object]
-) -> Iterator[Batch]:
-    """Hand on batches and show, or tell, how many pairs are done."""
+    items: Iterable[Item],
+    batches: Sequence[Batch],
+    label: str,
+    progress: bool | Callable[[int], object],
+) -> Iterator[Item]:
+    """Hand on items, one for each batch, and show, or tell, how many pairs are done."""
     n_pairs = sum(batch.n_pairs for batch in batches)
     shows_bar = progress is True
     with tqdm(total=n_pairs, desc=label, unit=" pairs", disable=not shows_bar, leave=False) as bar:
         tell = progress if callable(progress) else bar.update
-        for batch in batches:
-            yield batch
+        for item, batch in zip(items, batches, strict=True):
+            yield item
             tell(batch.n_pairs)
 
 

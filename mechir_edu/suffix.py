@@ -247,14 +247,22 @@ def patch_suffix(
     unpatched: Float[Tensor, " pair"],
     max_tokens: int,
 ) -> Iterator[Scored]:
-    """Patch every cell of a sweep; yields cells and their scores, [cell, pair].
+    """Patch every cell of a sweep; gives cells and their scores, [cell, pair].
 
     A patch that changes no activation of a pair gives exactly its recipient's score, ``unpatched``.
     """
     recipient, donor = batch.runs(direction)
+    # At once, not when scores are asked for: that may be in a thread, and this runs the wrapped
+    # model, which must not be run twice at a time. What follows reads its weights alone.
     x_r, x_d = stack.embed(recipient), stack.embed(donor)
     bias_r, bias_d = stack.bias(recipient, x_r), stack.bias(donor, x_d)
     branch = Branch(stack, batch, sweep, recipient, bias_r, bias_d, unpatched)
+    return _walk(branch, x_r, x_d, max_tokens)
+
+
+def _walk(branch: "Branch", x_r: Stream, x_d: Stream, max_tokens: int) -> Iterator[Scored]:
+    stack, batch, sweep = branch.stack, branch.batch, branch.sweep
+    bias_r, bias_d = branch.bias_r, branch.bias_d
     step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
     last = max(at for at in range(sweep.n_layers) if sweep.heads_of(at))
     for index, layer in enumerate(stack.layers[: last + 1]):

@@ -1,0 +1,67 @@
+"""Work on several batches at once, each in a thread of its own on one core.
+
+PyTorch spreads each product over the cores. Those of patching are small, so that most of the gain
+is lost in waiting for one another; whole batches side by side hardly wait
+(`benchmarks/cores.py` measures both).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def side_by_side(
+    work: Callable[[Item], Result], items: Iterable[Item], n_threads: int
+) -> Iterator[Result]:
+    """Yield ``work(item)`` of each item, in their order.
+
+    Parameters
+    ----------
+    work : what is done in a thread; gradients are on or off in it as they are here.
+    items : drawn in the calling thread, some ahead of what is yielded.
+    n_threads : how many items are worked on at once, each on one core; 1 works without threads,
+        and leaves it to PyTorch how many cores a product takes.
+
+    Examples
+    --------
+    >>> list(side_by_side(abs, [-1, 2, -3], n_threads=2))
+    [1, 2, 3]
+    """
+    if n_threads == 1:
+        yield from map(work, items)
+        return
+    has_grad = torch.is_grad_enabled()
+
+    def run(item: Item) -> Result:
+        with torch.set_grad_enabled(has_grad):
+            return work(item)
+
+    with _one_core_each(), ThreadPoolExecutor(n_threads) as pool:
+        waiting: deque = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(run, item))
+                if len(waiting) > 2 * n_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_core_each() -> Iterator[None]:
+    # Threads that start now take over how many cores a product may use.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

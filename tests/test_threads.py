@@ -1,0 +1,126 @@
+"""Batches that are worked on side by side give what they give one after another."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from mechir_edu import Cat, ablate, load_collection, make_pairs, patch
+from mechir_edu.memory import bytes_of_weights, bytes_per_token
+from mechir_edu.scoring import MAX_TOKENS, passes_at_once
+from mechir_edu.threads import side_by_side
+
+ROUNDING = 2e-7  # unpatched scores still come from products that are spread over the cores
+
+
+@pytest.fixture(scope="module")
+def ranker():
+    return Cat("planted")
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return make_pairs(load_collection("embedded"), "TFC1", n=12, seed=3)
+
+
+@pytest.fixture
+def cores():
+    """Let PyTorch have so many cores, until the test is over."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def on_one_and_three_cores(cores, task):
+    results = []
+    for n in (1, 3):
+        cores(n)
+        results.append(task().scores)
+    return results
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"site": "pattern", "by": "role"}, {"site": "mlp_out", "by": "pos"}]
+)
+def test_patching_on_several_cores_gives_the_scores_of_one(ranker, pairs, cores, options):
+    one, three = on_one_and_three_cores(
+        cores, lambda: patch(ranker, pairs, progress=False, **options)
+    )
+    np.testing.assert_allclose(one, three, rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("how", ["zero", "mean", "resample"])
+def test_ablation_on_several_cores_gives_the_scores_of_one(ranker, pairs, cores, how):
+    one, three = on_one_and_three_cores(
+        cores, lambda: ablate(ranker, pairs, how=how, progress=False)
+    )
+    np.testing.assert_allclose(one, three, rtol=0, atol=ROUNDING)
+
+
+def test_every_pair_is_told_once(ranker, pairs, cores):
+    cores(3)
+    told = []
+    patch(ranker, pairs, progress=told.append)
+    assert sum(told) == len(pairs)
+
+
+def test_a_stopped_patch_gives_the_cores_back(ranker, pairs, cores):
+    cores(3)
+
+    def stop(n):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        patch(ranker, pairs, progress=stop)
+    assert torch.get_num_threads() == 3
+    assert not [one for one in threading.enumerate() if "ThreadPool" in one.name]
+
+
+def test_a_small_budget_of_memory_lets_fewer_passes_run_at_once(ranker, cores):
+    cores(3)
+    of_a_pass = MAX_TOKENS["cpu"] * bytes_per_token(ranker)
+    least = bytes_of_weights(ranker) + 512 * bytes_per_token(ranker)
+    assert passes_at_once(ranker) == 3
+    assert passes_at_once(ranker, bytes_of_weights(ranker) + 2 * of_a_pass) == 2
+    assert passes_at_once(ranker, least) == 1
+
+
+def test_work_overlaps_and_comes_in_order(cores):
+    meet = threading.Barrier(3, timeout=60)  # passed by three at once, or never
+
+    def work(item):
+        meet.wait()
+        return item * item
+
+    assert list(side_by_side(work, range(6), 3)) == [0, 1, 4, 9, 16, 25]
+
+
+def test_items_are_drawn_where_they_are_asked_for(cores):
+    def items():
+        for _ in range(4):
+            yield threading.current_thread()
+
+    assert set(side_by_side(lambda thread: thread, items(), 2)) == {threading.current_thread()}
+
+
+def test_only_a_few_items_are_drawn_ahead(cores):
+    drawn = []
+    results = side_by_side(lambda item: item, (drawn.append(i) or i for i in range(100)), 2)
+    next(results)
+    results.close()
+    assert len(drawn) < 10
+
+
+@pytest.mark.parametrize("has_grad", [True, False])
+def test_gradients_are_on_or_off_as_where_they_are_asked_for(cores, has_grad):
+    with torch.set_grad_enabled(has_grad):
+        found = list(side_by_side(lambda _: torch.is_grad_enabled(), range(3), 2))
+    assert found == [has_grad] * 3
+
+
+def test_an_error_in_a_thread_reaches_the_caller(cores):
+    cores(2)
+    with pytest.raises(ZeroDivisionError):
+        list(side_by_side(lambda item: 1 // item, [1, 0, 1], 2))
+    assert torch.get_num_threads() == 2

@@ -315,6 +315,7 @@ def make_job(
     # a gradient, of every layer. Smaller batches leave the cells their room.
     share = max(3, sweep.n_layers // 2) if method in ESTIMATING else 1 if method == "naive" else 3
     batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit // share))
+    batches.reverse()  # the longest first, so that no core is left alone with one at the end
     layout = Layout(sweep.by, np.array([len(pair.roles) for pair in aligned.aligned]))
     return Job(ranker, sweep, batches, layout, limit, passes_at_once(ranker, memory), progress)
 

@@ -317,7 +317,8 @@ def make_job(
     batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit // share))
     batches.reverse()  # the longest first, so that no core is left alone with one at the end
     layout = Layout(sweep.by, np.array([len(pair.roles) for pair in aligned.aligned]))
-    return Job(ranker, sweep, batches, layout, limit, passes_at_once(ranker, memory), progress)
+    at_once = min(passes_at_once(ranker, memory), len(batches))
+    return Job(ranker, sweep, batches, layout, limit, at_once, progress)
 
 
 def measure(job: Job, direction: Direction, method: str) -> Found:

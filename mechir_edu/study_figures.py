@@ -19,7 +19,7 @@ def draw_heads(some: Sequence[Findings]) -> tuple[Figure, str]:
     for condition in (one for one in OF_AXIOMS if one.place == PLACES[0]):
         for one in some:
             recovery = one.heads[condition].recovery
-            panel[condition.axiom, one.part.full_name] = recovery
+            panel[condition.axiom, _plain(one)] = recovery
             title = f"{condition.axiom}, {one.part.full_name}"
             texts.append(plots.alt_text(recovery, title=title))
     return plots.plot_figure2(panel), " ".join(["Heat maps of recovery per head.", *texts])
@@ -35,12 +35,16 @@ def draw_changes(some: Sequence[Findings]) -> tuple[Figure, str]:
     for ax, one in zip(axes[:, 0], some, strict=True):
         rows = _rows(one)
         plots.plot_score_change(rows, ax=ax)
-        ax.set_title(one.part.full_name, fontsize=11)
+        ax.set_title(_plain(one), fontsize=11)
         means = (
             f"{label} {show(mean_change(change, query_ids=ids))}" for label, change, ids in rows
         )
         texts.append(f"Mean for the {one.part.full_name}: {'; '.join(means)}.")
     return figure, " ".join(texts)
+
+
+def _plain(one: Findings) -> str:
+    return one.part.full_name.replace("`", "")
 
 
 def _rows(one: Findings) -> list[tuple[str, np.ndarray, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Work on several batches at once, each in a thread of its own on one core.
+"""Work on several batches at once, each in a thread of its own on its share of the cores.
 
 PyTorch spreads each product over the cores. Those of patching are small, so that most of the gain
 is lost in waiting for one another; whole batches side by side hardly wait
@@ -26,8 +26,8 @@ def side_by_side(
     ----------
     work : what is done in a thread; gradients are on or off in it as they are here.
     items : drawn in the calling thread, some ahead of what is yielded.
-    n_threads : how many items are worked on at once, each on one core; 1 works without threads,
-        and leaves it to PyTorch how many cores a product takes.
+    n_threads : how many items are worked on at once, each on an even share of the cores; 1 works
+        without threads.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def side_by_side(
         with torch.set_grad_enabled(has_grad):
             return work(item)
 
-    with _one_core_each(), ThreadPoolExecutor(n_threads) as pool:
+    with _share_of_cores(n_threads), ThreadPoolExecutor(n_threads) as pool:
         waiting: deque = deque()
         try:
             for item in items:
@@ -57,10 +57,10 @@ def side_by_side(
 
 
 @contextmanager
-def _one_core_each() -> Iterator[None]:
+def _share_of_cores(n_threads: int) -> Iterator[None]:
     # Threads that start now take over how many cores a product may use.
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(max(1, before // n_threads))
     try:
         yield
     finally:

@@ -22,6 +22,7 @@ from mechir_edu.profiles import profile_gap
 from mechir_edu.stats import Estimate
 from mechir_edu.study_agreement import replicate
 from mechir_edu.study_answers import answer_in_short
+from mechir_edu.study_figures import draw_changes
 from mechir_edu.study_findings import Penalty, find
 from mechir_edu.study_limits import on_open_questions, open_questions
 from mechir_edu.study_plan import CHECKS, MAIN, OF_AXIOMS, Condition
@@ -165,6 +166,12 @@ def test_a_report_on_one_ranker_that_is_unfinished_is_two_pages(findings, part):
     assert "was given **8 of 24 planned pairs**" in report
     assert report.count("met and not used") == 1
     assert words(report) < 1100
+
+
+def test_a_figure_and_its_text_name_the_ranker_in_full(findings):
+    figure, alt = draw_changes([findings])
+    assert figure.axes[0].get_title() == "cross-encoder planted"
+    assert "cross-encoder `planted`" in alt
 
 
 def test_the_published_report_is_two_pages():

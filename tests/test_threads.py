@@ -119,6 +119,14 @@ def test_gradients_are_on_or_off_as_where_they_are_asked_for(cores, has_grad):
     assert found == [has_grad] * 3
 
 
+@pytest.mark.parametrize(("n_cores", "n_threads", "share"), [(4, 2, 2), (3, 2, 1), (2, 3, 1)])
+def test_each_thread_has_its_share_of_the_cores(cores, n_cores, n_threads, share):
+    cores(n_cores)
+    found = list(side_by_side(lambda _: torch.get_num_threads(), range(6), n_threads))
+    assert found == [share] * 6
+    assert torch.get_num_threads() == n_cores
+
+
 def test_an_error_in_a_thread_reaches_the_caller(cores):
     cores(2)
     with pytest.raises(ZeroDivisionError):

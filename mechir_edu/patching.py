@@ -147,8 +147,7 @@ def _engine(job: "Job", method: str) -> str:
     """Which code ran, for the record."""
     if method == "naive":
         return "one forward pass a cell"
-    has_fast_path = job.ranker.is_post_ln and not job.sweep.together
-    return "post-LN suffix" if has_fast_path else "suffix through hooks"
+    return "post-LN suffix" if job.has_fast_path else "suffix through hooks"
 
 
 def _check_method(method: str, sweep: Sweep) -> None:
@@ -273,6 +272,11 @@ class Job:
     progress: bool | Callable[[int], object]
     prepare: Callable[[Batch], Batch] = lambda batch: batch  # just before a batch is patched
 
+    @property
+    def has_fast_path(self) -> bool:
+        """Whether exact patching can do without hooks, and so in threads."""
+        return self.ranker.is_post_ln and not self.sweep.together
+
     def collect(
         self, run: Run, sweep: Sweep | None = None, *, tells: bool = True, at_once: int = 1
     ) -> Float[np.ndarray, "..."]:
@@ -323,7 +327,7 @@ def make_job(
 
 def measure(job: Job, direction: Direction, method: str) -> Found:
     """Score both sides, choose the direction, and patch every cell."""
-    is_fast = job.ranker.is_post_ln and method == "exact" and not job.sweep.together
+    is_fast = job.has_fast_path and method == "exact"
     model = PostLNStack(job.ranker) if is_fast else job.ranker
     baseline, perturbed = score_both(model, job.batches, len(job.layout.lengths))
     chosen = choose_direction(baseline, perturbed, direction)
@@ -365,7 +369,7 @@ def _screen(job: Job, found: Found, top_k: int) -> Found:
     def patch_exactly(some: list[int]) -> Float[np.ndarray, "cell pair"]:
         sweep = replace(job.sweep, heads=tuple(cells[i] for i in some))
         run = _exact(model, sweep, found.direction, found.sides[0], job.limit)
-        at_once = job.at_once if job.ranker.is_post_ln else 1
+        at_once = job.at_once if job.has_fast_path else 1
         return job.collect(run, sweep, tells=False, at_once=at_once)
 
     estimates = found.scores.reshape(len(cells), -1)

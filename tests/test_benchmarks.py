@@ -26,6 +26,13 @@ def test_heads_are_patched_without_mechir_which_is_said_loudly(tmp_path):
     assert "| floor, at torch.mm's peak" in done.stdout
 
 
+def test_pairs_side_by_side_score_as_on_one_core(tmp_path):
+    small = ("--pairs", "3", "--trec-dl", "none", "--kind", "dot")
+    _, rows = run("cores.py", tmp_path / "cores.json", *small)
+    assert len(rows) == 3
+    assert all(row["largest score difference"] < 1e-5 for row in rows)
+
+
 def test_start_is_timed_in_processes_of_their_own(tmp_path):
     _, rows = run("import_time.py", tmp_path / "start.json")
     assert len(rows) == 3

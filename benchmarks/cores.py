@@ -27,7 +27,7 @@ def main() -> None:
 
     def patch(n_cores: int, at_once: int) -> me.PatchingResult:
         torch.set_num_threads(n_cores)
-        with replaced("mechir_edu.patching.passes_at_once", lambda *_: at_once):
+        with replaced("mechir_edu.patching.activation.passes_at_once", lambda *_: at_once):
             return me.patch(ranker, pairs, progress=False)
 
     n = options.threads

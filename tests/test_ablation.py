@@ -6,11 +6,11 @@ import torch
 from test_patching import FAMILIES, PAIRS, assert_same, load_family, patched
 
 import mechir_edu as me
-from mechir_edu.ablation import draw_others
-from mechir_edu.aligned import Role
-from mechir_edu.bridged import activations
-from mechir_edu.scoring import align_for
-from mechir_edu.sites import hook_name
+from mechir_edu.alignment.aligned import Role
+from mechir_edu.patching.ablation import draw_others
+from mechir_edu.patching.engines.hooks import activations
+from mechir_edu.patching.scoring import align_for
+from mechir_edu.rankers.hook_names import hook_name
 
 HOWS = ("zero", "mean", "resample")
 

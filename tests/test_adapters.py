@@ -7,8 +7,8 @@ import torch
 import transformers
 from small_models import FAMILIES, build_model
 
-from mechir_edu.adapters import convert, first_position, position_ids
-from mechir_edu.sites import BLOCK_SITES, HEAD_SITES, hook_name
+from mechir_edu.rankers.adapters import convert, first_position, position_ids
+from mechir_edu.rankers.hook_names import BLOCK_SITES, HEAD_SITES, hook_name
 
 KINDS = ("Model", "ForSequenceClassification")
 TEXTS = ["coral reef fish in warm water (bleaching)", "sea"]

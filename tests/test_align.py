@@ -6,10 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tokenizers import ALL, WORDS, byte_level_bpe, wordpiece
 
-from mechir_edu.alignment import ROLE_NAMES, Role, align
-from mechir_edu.fillers import NEUTRAL_WORDS
-from mechir_edu.perturb import Edit, Pair, difference
-from mechir_edu.terms import terms
+from mechir_edu.alignment.aligned import ROLE_NAMES, Role
+from mechir_edu.alignment.aligner import align
+from mechir_edu.alignment.fillers import NEUTRAL_WORDS
+from mechir_edu.collection.terms import terms
+from mechir_edu.perturb.edits import Edit
+from mechir_edu.perturb.own import difference
+from mechir_edu.perturb.pair import Pair
 
 SPECIAL = [Role.CLS, Role.SEP]
 tokenizers = st.sampled_from(sorted(ALL)).map(lambda name: ALL[name]())

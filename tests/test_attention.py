@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mechir_edu as me
-from mechir_edu.attention import pair_attention
+from mechir_edu.patching.one_pair import pair_attention
 
 PAIR = me.Pair(
     "q", "d", "bread dough", "Yeast makes bread rise.", "Yeast makes bread rise. dough", "TFC1", 1

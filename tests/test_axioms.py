@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mechir_edu.aligned import Role
-from mechir_edu.alignment import align
-from mechir_edu.axioms import AXIOMS
-from mechir_edu.collection import Collection, load_collection
-from mechir_edu.edits import exchange, insert, replace
-from mechir_edu.perturb import make_pairs
-from mechir_edu.related import RELATED, related_words, similarity
-from mechir_edu.setting import SAME_RARITY
-from mechir_edu.sources import PassagesInMemory
-from mechir_edu.terms import surface_terms, term_spans, terms
+from mechir_edu.alignment.aligned import Role
+from mechir_edu.alignment.aligner import align
+from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.sources import PassagesInMemory
+from mechir_edu.collection.terms import surface_terms, term_spans, terms
+from mechir_edu.perturb.axiom import SAME_RARITY
+from mechir_edu.perturb.axioms.neighbours import RELATED, related_words, similarity
+from mechir_edu.perturb.axioms.registry import AXIOMS
+from mechir_edu.perturb.draw import make_pairs
+from mechir_edu.perturb.edits import exchange, insert, replace
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -351,7 +351,7 @@ def test_a_word_of_several_pieces_is_related_to_nothing():
 
 
 def test_axioms_need_no_torch_to_be_imported():
-    code = "import sys, mechir_edu.perturb; sys.exit('torch' in sys.modules)"
+    code = "import sys, mechir_edu.perturb.draw; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

@@ -7,7 +7,8 @@ from importlib import metadata
 
 import pytest
 
-from mechir_edu import check, cli
+from mechir_edu.cli import check
+from mechir_edu.cli import main as cli
 
 ONLY_LOOK = argparse.Namespace(load=False)
 
@@ -98,6 +99,6 @@ def test_where_no_dependency_is_installed_it_still_says_what_to_do(monkeypatch, 
 
 
 def test_a_command_whose_package_is_missing_names_it(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "mechir_edu.prefetch", None)
+    monkeypatch.setitem(sys.modules, "mechir_edu.cli.prefetch", None)
     assert cli.main(["prefetch"]) == 2
-    assert "mechir_edu.prefetch" in capsys.readouterr().err
+    assert "mechir_edu.cli.prefetch" in capsys.readouterr().err

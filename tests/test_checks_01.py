@@ -3,7 +3,7 @@ import torch
 
 from mechir_edu.checks import checks_01
 from mechir_edu.checks.checks_01 import check_effect_of_head, check_head_outputs
-from mechir_edu.rankers import Cat
+from mechir_edu.models import Cat
 
 
 def head_outputs(z, W_O, b_O):

@@ -1,7 +1,7 @@
 import pytest
 
 from mechir_edu.checks.checks_02 import check_add_rarest_term, check_fill_gap
-from mechir_edu.terms import surface_terms
+from mechir_edu.collection.terms import surface_terms
 
 
 def rarest(query, idf):

@@ -3,7 +3,7 @@ import pytest
 
 from mechir_edu.checks import checks_03
 from mechir_edu.checks.checks_03 import check_patch_every_head, check_recovery, check_three_runs
-from mechir_edu.rankers import Cat
+from mechir_edu.models import Cat
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 
-from mechir_edu.collection import Collection, Judged, load_collection
-from mechir_edu.sources import PassagesInMemory
+from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.judged import Judged
+from mechir_edu.collection.sources import PassagesInMemory
 
 DL19 = "msmarco-passage/trec-dl-2019/judged"
 DL20 = "msmarco-passage/trec-dl-2020/judged"
@@ -140,7 +141,7 @@ def test_statistics_count_the_documents_that_hold_a_term(embedded):
 def test_statistics_are_read_from_the_disk_the_second_time(embedded, own_cache, monkeypatch):
     counted = embedded.statistics()
     assert len(list(own_cache.glob("df-*.json.gz"))) == 1
-    monkeypatch.setattr("mechir_edu.collection.count_terms", None)
+    monkeypatch.setattr("mechir_edu.collection.collection.count_terms", None)
     assert embedded.statistics() == counted
 
 
@@ -248,7 +249,7 @@ def test_nothing_is_not_a_collection():
 
 def test_without_a_network_the_error_says_what_to_do(tmp_path):
     # A fresh process, because ir_datasets fixes its home when it is imported.
-    script = f"import mechir_edu.collection as c; c.load_collection({DL19!r})"
+    script = f"import mechir_edu.collection.collection as c; c.load_collection({DL19!r})"
     nowhere = "http://127.0.0.1:9"
     offline = {"IR_DATASETS_HOME": str(tmp_path), "IR_DATASETS_DL_TRIES": "1"}
     environment = os.environ | offline | {"HTTPS_PROXY": nowhere, "https_proxy": nowhere}

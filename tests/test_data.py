@@ -3,11 +3,11 @@ import pytest
 from small_tokenizers import wordpiece
 from torch.utils.data import DataLoader
 
-from mechir_edu.alignment import Role
-from mechir_edu.collection import load_collection
+from mechir_edu.alignment.aligned import Role
+from mechir_edu.collection.collection import load_collection
 from mechir_edu.data import CatDataCollator, DotDataCollator, MechIRDataset
-from mechir_edu.perturb import perturbation
-from mechir_edu.rankers import Dot
+from mechir_edu.models import Dot
+from mechir_edu.perturb.own import perturbation
 
 
 @perturbation

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from mechir_edu.cli import main
+from mechir_edu.cli.main import main
 
 COLUMNS = ["ranker", "axiom", "grade", "layer", "head", "recovery", "low", "high", "q"]
 
@@ -48,7 +48,7 @@ def test_heads_csv_has_every_head_of_every_grade_with_its_interval(out):
 def test_the_planted_heads_lead_the_table(out):
     table = pd.read_csv(out / "heads.csv").query("grade == 'all' and axiom == 'TFC1'")
     best = table.loc[table["recovery"].abs().nlargest(3).index]
-    from mechir_edu import planted
+    from mechir_edu.rankers import planted
 
     assert set(zip(best["layer"], best["head"], strict=True)) == set(planted.load().planted_heads)
 
@@ -110,7 +110,7 @@ def test_help_and_bad_arguments():
 
 
 def test_importing_the_package_and_its_help_load_nothing_heavy():
-    code = "import sys, mechir_edu.cli; mechir_edu.cli.parser().format_help(); print(*sys.modules)"
+    code = "import sys, mechir_edu.cli.main; mechir_edu.cli.main.parser().format_help(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     heavy = {"torch", "transformers", "transformer_lens", "pandas", "matplotlib", "scipy", "numpy"}
     assert not heavy & set(loaded.split())

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from mechir_edu.collection import load_collection
-from mechir_edu.perturb import make_pairs
-from mechir_edu.rankers import Cat
-from mechir_edu.results import PatchingResult
-from mechir_edu.runs import patch_into_folder
+from mechir_edu.collection.collection import load_collection
+from mechir_edu.models import Cat
+from mechir_edu.patching.long_runs.runs import patch_into_folder
+from mechir_edu.patching.result import PatchingResult
+from mechir_edu.perturb.draw import make_pairs
 
 # No calls home; and workers as important as the rest, or a busy machine starves them.
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 ray = pytest.importorskip("ray", reason='Ray NOT TESTED: pip install "mechir-edu[ray]"')
 
-from mechir_edu.distributed import patch_distributed, ray_workers  # noqa: E402
+from mechir_edu.patching.long_runs.distributed import patch_distributed, ray_workers  # noqa: E402
 
 SHARDED = {"shard_size": 2}
 

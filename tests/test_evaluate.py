@@ -13,9 +13,9 @@ import pytest
 from ir_measures import nDCG
 
 import mechir_edu as me
-from mechir_edu.candidates import choose, rank, read_run
-from mechir_edu.evaluation import Comparison, evaluate_run
-from mechir_edu.reranking import rerank
+from mechir_edu.interventions.candidates import choose, rank, read_run
+from mechir_edu.interventions.evaluation import Comparison, evaluate_run
+from mechir_edu.interventions.reranking import rerank
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 

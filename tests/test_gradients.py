@@ -8,11 +8,13 @@ import torch
 from small_models import save_model
 
 import mechir_edu as me
-from mechir_edu.batches import make_batches
-from mechir_edu.gradients import approximation_error, linearise
-from mechir_edu.scoring import align_for
-from mechir_edu.sites import BLOCK_SITES, HEAD_SITES, hook_name, make_sweep
-from mechir_edu.suffix import PostLNStack
+from mechir_edu.patching.approximation import approximation_error
+from mechir_edu.patching.batches import make_batches
+from mechir_edu.patching.engines.gradient import linearise
+from mechir_edu.patching.engines.suffix import PostLNStack
+from mechir_edu.patching.scoring import align_for
+from mechir_edu.patching.sweep import make_sweep
+from mechir_edu.rankers.hook_names import BLOCK_SITES, HEAD_SITES, hook_name
 
 SITES = (*HEAD_SITES, *BLOCK_SITES)
 TOWARDS = {"perturbed_to_baseline": 1, "baseline_to_perturbed": -1}

@@ -6,8 +6,8 @@ import torch
 from test_patching import FAMILIES, PAIRS, assert_same, load_family
 
 import mechir_edu as me
-from mechir_edu.collection import Judged
-from mechir_edu.directions import head_direction, residual_direction
+from mechir_edu.collection.judged import Judged
+from mechir_edu.interventions.directions import head_direction, residual_direction
 
 HEADS = [(1, 2), (0, 1)]
 QUERY, TEXTS = "coral reef bleaching", [pair.perturbed for pair in PAIRS]

@@ -18,9 +18,9 @@ from distillation.low_rank import LowRankLinear, unit, widen  # noqa: E402
 from distillation.sides import N_APART, PASSAGE  # noqa: E402
 from transformers import BertModel  # noqa: E402
 
-from mechir_edu.collection import load_collection  # noqa: E402
-from mechir_edu.crossencoder import load_tokenizer  # noqa: E402
-from mechir_edu.loading import embedded_folder  # noqa: E402
+from mechir_edu.collection.collection import load_collection  # noqa: E402
+from mechir_edu.files import embedded_folder  # noqa: E402
+from mechir_edu.rankers.embedded import load_tokenizer  # noqa: E402
 
 
 @pytest.fixture(scope="module")

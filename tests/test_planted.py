@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from mechir_edu import planted
-from mechir_edu.alignment import align
-from mechir_edu.collection import load_collection
-from mechir_edu.perturb import make_pairs
-from mechir_edu.stats import recovery
+from mechir_edu.alignment.aligner import align
+from mechir_edu.collection.collection import load_collection
+from mechir_edu.perturb.draw import make_pairs
+from mechir_edu.rankers import planted
+from mechir_edu.stats.recovered import recovery
 
 DOCUMENTS = [
     "Coral reefs bleach when the sea grows warm; a reef can recover in cool water.",

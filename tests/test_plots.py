@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from mechir_edu.aligned import ROLE_NAMES
+from mechir_edu.alignment.aligned import ROLE_NAMES
 from mechir_edu.plots import (
     alt_text,
     plot_attention,
@@ -17,7 +17,7 @@ from mechir_edu.plots import (
     plot_score_change,
     top_heads,
 )
-from mechir_edu.stats import recovery
+from mechir_edu.stats.recovered import recovery
 
 QUERY_IDS = np.repeat(np.arange(30), 4)
 TOKENS = "[CLS] reef colour [SEP] the $ reef $ lost its colour reef [SEP]".split()

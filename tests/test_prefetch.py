@@ -9,7 +9,9 @@ import huggingface_hub
 import pytest
 from small_models import save_model
 
-from mechir_edu import Dot, bundle, caches, cli, unbundle
+from mechir_edu import Dot
+from mechir_edu.cli import main as cli
+from mechir_edu.cli.offline import bundle, caches, unbundle
 from mechir_edu.files import sha256
 
 NAME, COMMIT = "someone/a-model", "a" * 40

@@ -5,8 +5,9 @@ import torch
 from small_models import FAMILIES, build_model, save_model
 from transformers import AttentionInterface
 
-from mechir_edu import Cat, Dot, adapters, components
-from mechir_edu.components import EncoderBlockBridge, hooked_attention
+from mechir_edu import Cat, Dot
+from mechir_edu.rankers import adapters, components
+from mechir_edu.rankers.components import EncoderBlockBridge, hooked_attention
 
 
 @pytest.fixture(params=["bert", "mpnet", "modernbert"])

@@ -22,7 +22,7 @@ import published_grid as grids  # noqa: E402
 import published_pairs  # noqa: E402
 
 from mechir_edu import Cat, Dot  # noqa: E402
-from mechir_edu.cli import main  # noqa: E402
+from mechir_edu.cli.main import main  # noqa: E402
 
 TEXTS = [
     "Warm seas make corals expel algae",

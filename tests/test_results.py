@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from mechir_edu import stats
-from mechir_edu.aligned import ROLE_NAMES
-from mechir_edu.collection import Skipped
-from mechir_edu.perturb import Edit, Pair
-from mechir_edu.results import PatchingResult
+from mechir_edu.alignment.aligned import ROLE_NAMES
+from mechir_edu.collection.judged import Skipped
+from mechir_edu.patching.result import PatchingResult
+from mechir_edu.perturb.edits import Edit
+from mechir_edu.perturb.pair import Pair
 
 N_PAIRS = 40
 
@@ -181,7 +182,7 @@ def test_a_file_of_another_program_is_an_error(tmp_path):
 
 
 def test_a_file_of_a_newer_version_asks_for_an_update(saved, monkeypatch):
-    monkeypatch.setattr("mechir_edu.results.FORMAT_VERSION", 2)
+    monkeypatch.setattr("mechir_edu.patching.storage.FORMAT_VERSION", 2)
     make_result().save(saved)
     monkeypatch.undo()
     with pytest.raises(ValueError, match="version 2, .* update mechir-edu"):

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from small_models import save_model
 
-from mechir_edu.collection import load_collection
-from mechir_edu.memory import bytes_of_weights, bytes_per_token, parse_bytes, tokens_for
-from mechir_edu.patching import patch
-from mechir_edu.perturb import make_pairs
-from mechir_edu.rankers import Cat
-from mechir_edu.results import PatchingResult
-from mechir_edu.runs import patch_into_folder
+from mechir_edu.collection.collection import load_collection
+from mechir_edu.models import Cat
+from mechir_edu.patching.activation import patch
+from mechir_edu.patching.budget import bytes_of_weights, bytes_per_token, parse_bytes, tokens_for
+from mechir_edu.patching.long_runs.runs import patch_into_folder
+from mechir_edu.patching.result import PatchingResult
+from mechir_edu.perturb.draw import make_pairs
 
 LONG_RUNS = Path(__file__).parent / "long_runs.py"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mechir_edu as me
-from mechir_edu.screening import LEAST, SAFETY, screen
+from mechir_edu.patching.engines.screening import LEAST, SAFETY, screen
 
 PAIRS = [
     me.Pair(f"q{i}", f"d{i}", query, text, f"{text} {term}", "mine", 1, term=term)

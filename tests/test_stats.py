@@ -4,19 +4,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from mechir_edu.clusters import p_values, query_sums
-from mechir_edu.intervals import estimate_ratio
-from mechir_edu.profiles import profile_correlation, split_half_reliability
-from mechir_edu.stats import (
-    contrast,
-    grade_trend,
-    match_pairs,
-    mean_change,
-    minimum_detectable_effect,
-    recovery,
-    recovery_difference,
-    sign_agreement,
-)
+from mechir_edu.stats.clusters import p_values, query_sums
+from mechir_edu.stats.comparisons import match_pairs, mean_difference, recovery_difference
+from mechir_edu.stats.estimates import grade_trend, mean_change, sign_agreement
+from mechir_edu.stats.intervals import estimate_ratio
+from mechir_edu.stats.maps import profile_correlation, split_half_reliability
+from mechir_edu.stats.power import minimum_detectable_effect
+from mechir_edu.stats.recovered import recovery
 
 # Pairs per query as a seeded stratified sample of 300 from TREC DL 2019 has them: 43 queries.
 DL19_SIZES = np.array([1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6, 6, 6])
@@ -221,7 +215,9 @@ def test_a_contrast_cancels_what_a_document_does_to_both_sides(rng):
     axiom = document + 0.2 + 0.01 * rng.standard_normal(100)
     shuffled = rng.permutation(100)
     control = document[shuffled] + 0.01 * rng.standard_normal(100)
-    found = contrast(axiom, control, first_pairs=pairs, second_pairs=[pairs[i] for i in shuffled])
+    found = mean_difference(
+        axiom, control, first_pairs=pairs, second_pairs=[pairs[i] for i in shuffled]
+    )
     assert found.value == pytest.approx(0.2, abs=0.01)
     assert found.low > 0.18
 

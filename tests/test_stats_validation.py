@@ -29,10 +29,10 @@ from simulate import (  # noqa: E402
 )
 
 from mechir_edu import stats  # noqa: E402
-from mechir_edu.clusters import query_sums  # noqa: E402
-from mechir_edu.collection import Judged  # noqa: E402
-from mechir_edu.perturb import Pair  # noqa: E402
-from mechir_edu.results import PatchingResult  # noqa: E402
+from mechir_edu.collection.judged import Judged  # noqa: E402
+from mechir_edu.patching.result import PatchingResult  # noqa: E402
+from mechir_edu.perturb.pair import Pair  # noqa: E402
+from mechir_edu.stats.clusters import query_sums  # noqa: E402
 
 DESIGNS = read_designs()
 TINY = Design("tiny", np.array([[2, 1], [1, 3], [2, 2], [4, 1], [1, 1]]))

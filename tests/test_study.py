@@ -15,21 +15,22 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from study import run as study
+from study.agreement import replicate
+from study.answers import answer_in_short
+from study.figures import draw_changes
+from study.findings import Penalty, find
+from study.limits import on_open_questions, open_questions
+from study.plan import CHECKS, MAIN, OF_AXIOMS, Condition
+from study.report import FILES, QUESTIONS, compose_report, write_report
+from study.results import read_part
+from study.sections import on_heads, on_scores
+from study.words import say_of_each, verdict_on_axioms, verdict_on_penalty
 
-from mechir_edu import planted, study
-from mechir_edu.cli import main
-from mechir_edu.profiles import profile_gap
-from mechir_edu.stats import Estimate
-from mechir_edu.study_agreement import replicate
-from mechir_edu.study_answers import answer_in_short
-from mechir_edu.study_figures import draw_changes
-from mechir_edu.study_findings import Penalty, find
-from mechir_edu.study_limits import on_open_questions, open_questions
-from mechir_edu.study_plan import CHECKS, MAIN, OF_AXIOMS, Condition
-from mechir_edu.study_report import FILES, QUESTIONS, compose_report, write_report
-from mechir_edu.study_results import read_part
-from mechir_edu.study_sections import on_heads, on_scores
-from mechir_edu.study_words import say_of_each, verdict_on_axioms, verdict_on_penalty
+from mechir_edu.cli.main import main
+from mechir_edu.rankers import planted
+from mechir_edu.stats.estimates import Estimate
+from mechir_edu.stats.maps import profile_gap
 
 PLANTED = ["--collections", "embedded", "--rankers", "cat", "--cross", "planted", "--block", "8"]
 SIZE = ["--n", "24", "--checks", "16"]

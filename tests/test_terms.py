@@ -2,7 +2,7 @@ import gzip
 
 import pytest
 
-from mechir_edu.terms import (
+from mechir_edu.collection.terms import (
     STOP_WORDS,
     TermStatistics,
     cache_folder,

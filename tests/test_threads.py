@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mechir_edu import Cat, ablate, load_collection, make_pairs, patch
-from mechir_edu.memory import bytes_of_weights, bytes_per_token
-from mechir_edu.scoring import MAX_TOKENS, passes_at_once
-from mechir_edu.threads import side_by_side
+from mechir_edu.patching.budget import bytes_of_weights, bytes_per_token
+from mechir_edu.patching.engines.threads import side_by_side
+from mechir_edu.patching.scoring import MAX_TOKENS, passes_at_once
 
 ROUNDING = 2e-7  # unpatched scores still come from products that are spread over the cores
 

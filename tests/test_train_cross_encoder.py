@@ -25,7 +25,7 @@ from distillation.student import (  # noqa: E402
 )
 from distillation.updates import batch_loss, list_loss, make_optimizer  # noqa: E402
 
-from mechir_edu import crossencoder  # noqa: E402
+from mechir_edu.rankers import embedded as crossencoder  # noqa: E402
 
 SLICE = ["--data", "mechir-edu/mini", "--pseudo", "4", "--held-out", "2", "--eval-every", "2"]
 SLICE += ["--warmup", "1", "--device", "cpu", "--list-size", "4", "--rank", "2", "--decay", "0.01"]

@@ -6,7 +6,7 @@ from distillation.low_rank import merge_all
 from distillation.precision import autocast, working_dtype
 from distillation.student import load_student, score_texts
 
-from mechir_edu import crossencoder
+from mechir_edu.rankers import embedded as crossencoder
 
 CPU = torch.device("cpu")
 TEXTS = [("coral bleaching", "Warm seas bleach coral."), ("coral bleaching", "Trains run late.")]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mechir_edu import tutorial
+from mechir_edu.checks import tutorial
 
 
 @pytest.mark.parametrize(("said", "picked"), [(None, 48), ("", 48), ("0", 48), ("1", 8)])

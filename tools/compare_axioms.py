@@ -56,7 +56,7 @@ class TermPair:
 
 def axiom_tables() -> str:
     """Write the registry as two tables: the axioms, and their controls."""
-    from mechir_edu.axioms import AXIOMS
+    from mechir_edu.perturb.axioms.registry import AXIOMS
 
     axioms = [a for a in AXIOMS.values() if a.control]
     controls = [AXIOMS[axiom.control] for axiom in axioms]
@@ -79,9 +79,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def write_pairs(dataset: str, n: int, out: Path) -> None:
     """Write what `agree` needs to know of a collection and of n pairs of every axiom."""
-    from mechir_edu.axioms import AXIOMS
-    from mechir_edu.collection import load_collection
-    from mechir_edu.perturb import make_pairs
+    from mechir_edu.collection.collection import load_collection
+    from mechir_edu.perturb.axioms.registry import AXIOMS
+    from mechir_edu.perturb.draw import make_pairs
 
     collection = load_collection(dataset)
     pairs = [
@@ -99,7 +99,7 @@ def write_pairs(dataset: str, n: int, out: Path) -> None:
 
 def term_pair(pair, axioms) -> TermPair:
     """Reduce a pair to terms; the axioms about related words get their similarities."""
-    from mechir_edu.terms import terms
+    from mechir_edu.collection.terms import terms
 
     cosines = similarities(pair) if pair.axiom.startswith("STMC1") else []
     sign = axioms[pair.axiom].expected_sign
@@ -109,8 +109,8 @@ def term_pair(pair, axioms) -> TermPair:
 
 def similarities(pair) -> list[tuple[str, str, float]]:
     """List how related each query term is to each other term of the two documents."""
-    from mechir_edu.related import similarity
-    from mechir_edu.terms import surface_terms
+    from mechir_edu.collection.terms import surface_terms
+    from mechir_edu.perturb.axioms.neighbours import similarity
 
     words = dict(surface_terms(f"{pair.baseline} {pair.perturbed}"))
     asked = dict(surface_terms(pair.query))

@@ -22,13 +22,16 @@ from pathlib import Path
 
 import numpy as np
 
-from mechir_edu.candidates import read_run
-from mechir_edu.collection import Collection, load_collection
-from mechir_edu.evaluation import Comparison, evaluate_run
-from mechir_edu.perturb import PairList, make_pairs
-from mechir_edu.rankers import Cat, Dot, Ranker
-from mechir_edu.reranking import evaluate
-from mechir_edu.stats import Estimate, contrast, mean_change
+from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.interventions.candidates import read_run
+from mechir_edu.interventions.evaluation import Comparison, evaluate_run
+from mechir_edu.interventions.reranking import evaluate
+from mechir_edu.models import Cat, Dot
+from mechir_edu.perturb.draw import make_pairs
+from mechir_edu.perturb.pair import PairList
+from mechir_edu.rankers.base import Ranker
+from mechir_edu.stats.comparisons import mean_difference
+from mechir_edu.stats.estimates import Estimate, mean_change
 
 AXIOMS = ("TFC1", "TDC")
 
@@ -70,7 +73,7 @@ def _rows(axiom: str, grade: int | None, sets: dict, changes: dict) -> list[dict
         for name in sets
     }
     own, control = _with_control(axiom)
-    estimates["difference"] = contrast(
+    estimates["difference"] = mean_difference(
         values[own], values[control], first_pairs=chosen[own], second_pairs=chosen[control]
     )
     return [

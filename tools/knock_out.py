@@ -16,18 +16,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from study.plan import KIND_NAMES
+from study.words import name_heads, show
 
-from mechir_edu.candidates import Run, read_run
-from mechir_edu.collection import Collection, load_collection
-from mechir_edu.demo_summary import markdown_table
-from mechir_edu.evaluation import Comparison, Evaluation
+from mechir_edu.cli.summary import markdown_table
+from mechir_edu.collection.collection import Collection, load_collection
 from mechir_edu.files import write_whole
-from mechir_edu.interventions import Head, Knockout
-from mechir_edu.rankers import Ranker
-from mechir_edu.reranking import evaluate
-from mechir_edu.runs import KINDS
-from mechir_edu.study_plan import KIND_NAMES
-from mechir_edu.study_words import name_heads, show
+from mechir_edu.interventions.candidates import Run, read_run
+from mechir_edu.interventions.evaluation import Comparison, Evaluation
+from mechir_edu.interventions.heads import Head, Knockout
+from mechir_edu.interventions.reranking import evaluate
+from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.kinds import KINDS
 
 N_TEXTS = 64  # judged passages that a head's mean is taken over
 TEXT = """# What a searcher loses without the heads that carry term matching

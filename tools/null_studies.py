@@ -14,7 +14,7 @@ import numpy as np
 from simulate import SHAPES, Design, draw_effects
 
 from mechir_edu import stats
-from mechir_edu.clusters import p_values, pairs_per_query, query_sums
+from mechir_edu.stats.clusters import p_values, pairs_per_query, query_sums
 
 N_HEADS = 144
 EXCHANGES = ("pair", "query")

@@ -1,4 +1,4 @@
-"""Make intervals for a mean over pairs as others do, to compare with `mechir_edu.intervals`.
+"""Make intervals for a mean over pairs as others do, to compare with `mechir_edu.stats.intervals`.
 
 Each function takes sums per query [study, query] and the number of pairs of each query, and gives
 the distances from the estimate to the lower and upper end.
@@ -8,8 +8,8 @@ import numpy as np
 from scipy.stats import t as student_t
 from simulate import CHUNK, MEAN, SHAPES, Coverage, Design, cover, draw_changes
 
-from mechir_edu.clusters import pairs_per_query, query_sums, resample_queries
-from mechir_edu.intervals import Ratio, estimate_mean
+from mechir_edu.stats.clusters import pairs_per_query, query_sums, resample_queries
+from mechir_edu.stats.intervals import Ratio, estimate_mean
 
 N_BOOT = 2000
 
@@ -72,7 +72,7 @@ def percentile(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def ours(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The interval that `mechir_edu.stats` gives."""
+    """The interval that `mechir_edu.stats.recovered` gives."""
     found = estimate_mean(sums, counts, n_boot=N_BOOT)
     return found.low - found.value, found.high - found.value
 

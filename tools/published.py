@@ -36,7 +36,7 @@ from published_pairs import (
 from published_time import tell_time
 
 from mechir_edu import plots
-from mechir_edu.demo_summary import markdown_table
+from mechir_edu.cli.summary import markdown_table
 from mechir_edu.files import write_whole
 from mechir_edu.plots.style import DIVERGING
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from published_files import RANKERS, Published
 
-from mechir_edu.edits import Edit
-from mechir_edu.patching import patch
-from mechir_edu.perturb import Pair
-from mechir_edu.rankers import Cat, Dot, Ranker
+from mechir_edu.models import Cat, Dot
+from mechir_edu.patching.activation import patch
+from mechir_edu.perturb.edits import Edit
+from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.base import Ranker
 
 MODELS = {
     "TAS-B": (Dot, "sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco"),

@@ -13,7 +13,7 @@ from published_claims import Claim, by_grade
 from published_files import GRADES, Published
 from snowballstemmer import stemmer
 
-from mechir_edu.terms import terms
+from mechir_edu.collection.terms import terms
 
 # Judged pairs of TREC DL 2019 and 2020 (passages), by grade.
 N_JUDGED = {0: 12_938, 1: 3_541, 2: 2_824, 3: 1_343}

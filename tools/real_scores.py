@@ -12,9 +12,9 @@ from null_studies import Null, count_findings
 from scipy.stats import skew
 from simulate import Coverage, cover
 
-from mechir_edu.clusters import pairs_per_query, query_sums
-from mechir_edu.intervals import estimate_mean, estimate_ratio
-from mechir_edu.results import PatchingResult
+from mechir_edu.patching.result import PatchingResult
+from mechir_edu.stats.clusters import pairs_per_query, query_sums
+from mechir_edu.stats.intervals import estimate_mean, estimate_ratio
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ it as ``mean + slope * grade + query effect + pair noise``. Query effects have a
 exponential (skewness 2: one query moves far, most a little) or log-normal (skewness 4.7). A pair's
 own noise is normal. Units are standard deviations of a single pair.
 
-Each *question* draws `n` data sets and asks one function of :mod:`mechir_edu.stats` about each;
+Each *question* draws `n` data sets and asks one function of :mod:`mechir_edu.stats.recovered` about each;
 the answer is an interval for a truth that is known by construction.
 """
 
@@ -20,9 +20,9 @@ import numpy as np
 from scipy.stats import expon, lognorm, norm
 
 from mechir_edu import stats
-from mechir_edu.clusters import query_sums
-from mechir_edu.collection import Judged
-from mechir_edu.intervals import Ratio, estimate_difference, estimate_ratio
+from mechir_edu.collection.judged import Judged
+from mechir_edu.stats.clusters import query_sums
+from mechir_edu.stats.intervals import Ratio, estimate_difference, estimate_ratio
 
 SHAPES = {"normal": norm(), "exponential": expon(), "log-normal": lognorm(0.9)}
 BETWEEN = 0.5  # share of the variance that lies between queries

@@ -42,8 +42,8 @@ from distillation.low_rank import merge_all
 from distillation.student import adapter_tensors, save_adapter, starting_point
 from distillation.updates import learning_rate, make_optimizer, train_step
 
-from mechir_edu.crossencoder import load_tokenizer
 from mechir_edu.files import write_whole
+from mechir_edu.rankers.embedded import load_tokenizer
 
 
 @dataclass

@@ -10,8 +10,8 @@ from other_intervals import METHODS, compare
 from real_scores import examine
 from simulate import QUESTIONS, SHAPES, Coverage, Design, measure_coverage
 
-from mechir_edu.demo_summary import markdown_table
-from mechir_edu.results import PatchingResult
+from mechir_edu.cli.summary import markdown_table
+from mechir_edu.patching.result import PatchingResult
 
 USUAL = ("normal", "exponential")
 
@@ -105,7 +105,7 @@ def tell_methods(design: Design, n: int, seed: int) -> str:
     rows = [[method, *(f"{column[method].held:.1%}" for column in found)] for method in METHODS]
     text = (
         "The mean score change again, by other methods on the same data sets. The last row is "
-        "`mechir_edu.intervals`.\n\n"
+        "`mechir_edu.stats.intervals`.\n\n"
     )
     return text + markdown_table(["interval", *(f"{d.name}, {s}" for d, s in cells)], rows)
 

@@ -9,36 +9,19 @@ An untouched stub is "not attempted yet"; common wrong answers get a sentence th
 mistake. ``MECHIR_EDU_STRICT=1`` in the environment makes every check strict.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
-_HOME = {
-    "check_effect_of_head": "checks_01",
-    "check_head_outputs": "checks_01",
-    "check_add_rarest_term": "checks_02",
-    "check_fill_gap": "checks_02",
-    "check_patch_every_head": "checks_03",
-    "check_recovery": "checks_03",
-    "check_three_runs": "checks_03",
-    "check_heads_that_stand": "checks_04",
-    "check_rank_correlation": "checks_04",
-    "check_attention_to_role": "checks_05",
-    "check_patch_positions": "checks_05",
-    "check_flip_by_query": "checks_06",
-    "check_matched_contrast": "checks_06",
-    "check_attribution": "checks_07",
-    "check_read_circuit": "checks_07",
-    "check_choose_factor": "checks_08",
-    "check_random_heads": "checks_08",
-}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"mechir_edu.checks.{_HOME[name]}"), name)
-    raise AttributeError(f"there is no {name!r} in mechir_edu.checks; there are {__all__}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=("tutorial",),
+    submod_attrs={
+        "checks_01": ["check_effect_of_head", "check_head_outputs"],
+        "checks_02": ["check_add_rarest_term", "check_fill_gap"],
+        "checks_03": ["check_patch_every_head", "check_recovery", "check_three_runs"],
+        "checks_04": ["check_heads_that_stand", "check_rank_correlation"],
+        "checks_05": ["check_attention_to_role", "check_patch_positions"],
+        "checks_06": ["check_flip_by_query", "check_matched_contrast"],
+        "checks_07": ["check_attribution", "check_read_circuit"],
+        "checks_08": ["check_choose_factor", "check_random_heads"],
+    },
+)

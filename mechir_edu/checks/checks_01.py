@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mechir_edu.checks._report import attempt, checker, mistake_in
-from mechir_edu.rankers import Cat
+from mechir_edu.models import Cat
 
 QUERY = "why does salt melt ice on roads"
 TEXT = "Salt lowers the freezing point of water, so ice on roads can melt below zero."

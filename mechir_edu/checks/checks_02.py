@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from mechir_edu.checks._report import attempt, checker, mistake_in
-from mechir_edu.terms import TermStatistics, surface_terms
+from mechir_edu.collection.terms import TermStatistics, surface_terms
 
 DOCUMENT, QUERY = "Warm seas turn reefs white.", "how to define coral bleaching in statistics"
 STATISTICS = TermStatistics(n_docs=99, df={"defin": 20, "coral": 9, "bleach": 2, "statist": 40})

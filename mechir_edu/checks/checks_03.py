@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechir_edu.aligned import AlignedPair
-from mechir_edu.alignment import align
+from mechir_edu.alignment.aligned import AlignedPair
+from mechir_edu.alignment.aligner import align
 from mechir_edu.checks._report import attempt, checker, mistake_in
-from mechir_edu.patching import patch
-from mechir_edu.perturb import Pair
-from mechir_edu.rankers import Cat
+from mechir_edu.models import Cat
+from mechir_edu.patching.activation import patch
+from mechir_edu.perturb.pair import Pair
 
 TEXT = "Brine keeps a surface wet when it would freeze."
 PAIR = Pair("toy", "toy", "why does salt melt ice on roads", TEXT, f"{TEXT} salt", "TFC1", 1)

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import false_discovery_control, pearsonr, rankdata, spearmanr
 
 from mechir_edu.checks._report import attempt, checker, mistake_in
-from mechir_edu.stats import Recovery, recovery
+from mechir_edu.stats.recovered import Recovery, recovery
 
 P = np.array([[0.0004, 0.02, 0.6, 0.001], [0.9, 0.04, 0.0002, 0.3]])
 VALUE = np.array([[-0.21, 0.30, 0.01, 0.04], [0.00, 0.25, 0.12, -0.05]])

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from mechir_edu.aligned import ROLE_NAMES
+from mechir_edu.alignment.aligned import ROLE_NAMES
 from mechir_edu.plots.heatmap import notes_of
 from mechir_edu.plots.style import DARK, RECOVERY_LABEL
-from mechir_edu.stats import Recovery
+from mechir_edu.stats.recovered import Recovery
 
 
 def plot_cells(

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from mechir_edu.plots.style import DARK
-from mechir_edu.stats import Estimate, mean_change
+from mechir_edu.stats.estimates import Estimate, mean_change
 
 Changes = Sequence[tuple[str, np.ndarray, Sequence[str] | np.ndarray]] | pd.DataFrame
 

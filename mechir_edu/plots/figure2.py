@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from mechir_edu.plots.heatmap import draw_grid, grid_size, limit_of, need_axes, notes_of
 from mechir_edu.plots.style import RECOVERY_LABEL
-from mechir_edu.stats import Recovery
+from mechir_edu.stats.recovered import Recovery
 
 
 def plot_figure2(panel: Mapping[tuple[str, str], Recovery]) -> Figure:

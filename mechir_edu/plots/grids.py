@@ -7,17 +7,10 @@ from jaxtyping import Float
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from mechir_edu.aligned import ROLE_NAMES
-from mechir_edu.plots.heatmap import (
-    draw_grid,
-    grid_size,
-    limit_of,
-    need_axes,
-    notes_of,
-    values_of,
-)
+from mechir_edu.alignment.aligned import ROLE_NAMES
+from mechir_edu.plots.heatmap import draw_grid, grid_size, limit_of, need_axes, notes_of, values_of
 from mechir_edu.plots.style import RECOVERY_LABEL
-from mechir_edu.stats import Recovery
+from mechir_edu.stats.recovered import Recovery
 
 _MOST_NAMES = 24
 
@@ -91,7 +84,7 @@ def plot_paths(
 
     Parameters
     ----------
-    recovery : [sender, receiver], as `mechir_edu.paths.PathResult.matrix` makes it.
+    recovery : [sender, receiver], as `mechir_edu.patching.paths.PathResult.matrix` makes it.
     senders, receivers : (layer, head) along both axes, as in the `PathResult`.
     ax, limit : as in `plot_heads`.
 

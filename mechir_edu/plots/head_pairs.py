@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from mechir_edu.patching.result import PatchingResult
 from mechir_edu.plots.changes import middle
 from mechir_edu.plots.style import DARK
-from mechir_edu.results import PatchingResult
-from mechir_edu.stats import Recovery
+from mechir_edu.stats.recovered import Recovery
 
 _DOT, _LINE = "#4393c3", "#b2182b"
 

@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from mechir_edu.aligned import ROLE_NAMES
+from mechir_edu.alignment.aligned import ROLE_NAMES
 from mechir_edu.plots.style import DARK, DIVERGING
-from mechir_edu.stats import Recovery
+from mechir_edu.stats.recovered import Recovery
 
 _LARGEST_GRID_WITH_VALUES = 12
 

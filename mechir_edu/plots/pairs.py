@@ -3,23 +3,20 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from mechir_edu.patching.one_pair import PairReading
 from mechir_edu.plots.style import DARK, EDITED
-
-if TYPE_CHECKING:
-    from mechir_edu.reading import PairReading
 
 _LINE = 92  # characters, the names of the two lines included
 _MARGIN = 11
 _ADVANCE = 0.602  # width of a character of the monospaced font, in font sizes
 
 
-def plot_pair(reading: "PairReading", *, ax: Axes | None = None) -> Axes:
+def plot_pair(reading: PairReading, *, ax: Axes | None = None) -> Axes:
     """Aligned tokens of both versions of a pair, the edit in red, and both scores.
 
     Parameters
@@ -45,7 +42,7 @@ def plot_pair(reading: "PairReading", *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def describe_scores(reading: "PairReading") -> str:
+def describe_scores(reading: PairReading) -> str:
     """Both scores and their difference, in one line."""
     text = (
         f"relevance score: baseline {reading.baseline_score:.3f}, perturbed "
@@ -62,7 +59,7 @@ class _Line:
     tokens: Sequence[str]
 
 
-def _lines(reading: "PairReading", blocks: Sequence[range]) -> Iterator[_Line]:
+def _lines(reading: PairReading, blocks: Sequence[range]) -> Iterator[_Line]:
     """Lay out blocks of positions: where nothing was edited, one line stands for both versions."""
     row = 0.0
     for block in blocks:

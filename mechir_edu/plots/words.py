@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from mechir_edu.results import recovery_table
-from mechir_edu.stats import Recovery
+from mechir_edu.patching.result import recovery_table
+from mechir_edu.stats.recovered import Recovery
 
 
 def top_heads(recovery: Recovery, k: int = 3) -> pd.DataFrame:

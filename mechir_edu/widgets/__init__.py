@@ -17,35 +17,25 @@ All five work with ipywidgets 7.7.1 (Colab) and 8. They need the extra ``tutoria
 does not.
 """
 
-from importlib import import_module
-from typing import Any
+from importlib.util import find_spec
 
-_HOME = {
-    "Panel": "panel",
-    "explore_attention": "attention",
-    "explore_heads": "heads",
-    "explore_intervention": "intervention",
-    "explore_pair": "pair",
-    "explore_patch": "patch",
-}
-__all__ = sorted(_HOME)
+import lazy_loader
 
+if find_spec("ipywidgets") is None:
+    raise ImportError(
+        "panels need ipywidgets, which is not installed; run "
+        'pip install "mechir-edu[tutorials]" and restart the kernel, or draw the static '
+        "picture with mechir_edu.plots"
+    )
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'mechir_edu.widgets' has no attribute {name!r}")
-    try:
-        home = import_module(f"mechir_edu.widgets.{_HOME[name]}")
-    except ModuleNotFoundError as error:
-        if error.name != "ipywidgets":
-            raise
-        raise ImportError(
-            "panels need ipywidgets, which is not installed; run "
-            'pip install "mechir-edu[tutorials]" and restart the kernel, or draw the static '
-            "picture with mechir_edu.plots"
-        ) from error
-    return getattr(home, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "attention": ["explore_attention"],
+        "heads": ["explore_heads"],
+        "intervention": ["explore_intervention"],
+        "pair": ["explore_pair"],
+        "panel": ["Panel"],
+        "patch": ["explore_patch"],
+    },
+)

@@ -2,23 +2,20 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import ipywidgets
 
 from mechir_edu import plots
-from mechir_edu.attention import PairAttention, pair_attention
-from mechir_edu.perturb import Pair
+from mechir_edu.patching.one_pair import PairAttention, pair_attention
+from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.base import Ranker
 from mechir_edu.widgets.controls import dropdown, head_sliders, labelled, pair_options
 from mechir_edu.widgets.panel import Drawing, Panel
-
-if TYPE_CHECKING:
-    from mechir_edu.rankers import Ranker
 
 _MOST_TOKENS = 24
 
 
-def explore_attention(ranker: "Ranker", pairs: Sequence[Pair], *, filler: str = "a") -> Panel:
+def explore_attention(ranker: Ranker, pairs: Sequence[Pair], *, filler: str = "a") -> Panel:
     """Choose a pair, a version of it, and a head; see where the head looks.
 
     Parameters

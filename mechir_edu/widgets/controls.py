@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import ipywidgets
 
-from mechir_edu.perturb import Pair
+from mechir_edu.perturb.pair import Pair
 
 Control = TypeVar("Control", bound=ipywidgets.Widget)
 

@@ -9,9 +9,9 @@ from matplotlib import pyplot as plt
 from matplotlib.patches import Rectangle
 
 from mechir_edu import plots
+from mechir_edu.patching.result import PatchingResult
 from mechir_edu.plots.head_pairs import describe_head, need_all_heads
-from mechir_edu.results import PatchingResult
-from mechir_edu.stats import Recovery
+from mechir_edu.stats.recovered import Recovery
 from mechir_edu.widgets.controls import ALL, dropdown, head_sliders
 from mechir_edu.widgets.panel import Drawing, Panel
 

@@ -3,27 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import ipywidgets
 import numpy as np
 
 from mechir_edu import plots
-from mechir_edu.collection import Collection
-from mechir_edu.interventions import Scale
+from mechir_edu.collection.collection import Collection
+from mechir_edu.interventions.heads import Scale
 from mechir_edu.plots.rankings import ranks
+from mechir_edu.rankers.base import Ranker
 from mechir_edu.widgets.controls import dropdown, head_sliders, labelled
 from mechir_edu.widgets.panel import Drawing, Panel
-
-if TYPE_CHECKING:
-    from mechir_edu.rankers import Ranker
 
 _MOST_PASSAGES = 12
 Heads = tuple[tuple[int, int], ...]
 
 
 def explore_intervention(
-    ranker: "Ranker", collection: Collection, heads: Sequence[tuple[int, int]] | None = None
+    ranker: Ranker, collection: Collection, heads: Sequence[tuple[int, int]] | None = None
 ) -> Panel:
     """Scale a head by a slider and watch the ranking of one query's judged passages.
 
@@ -79,7 +76,7 @@ class _Ranking:
     scores: np.ndarray
 
 
-def _rank(ranker: "Ranker", collection: Collection, query_id: str) -> _Ranking:
+def _rank(ranker: Ranker, collection: Collection, query_id: str) -> _Ranking:
     query, judged = collection.queries[query_id], collection.qrels[query_id]
     texts = collection.texts(judged)
     if not texts:
@@ -92,7 +89,7 @@ def _rank(ranker: "Ranker", collection: Collection, query_id: str) -> _Ranking:
 
 
 def _head_controls(
-    ranker: "Ranker", heads: Sequence[tuple[int, int]] | None
+    ranker: Ranker, heads: Sequence[tuple[int, int]] | None
 ) -> dict[str, ipywidgets.Widget]:
     if heads is None:
         return head_sliders(ranker.n_layers, ranker.n_heads)

@@ -2,27 +2,28 @@
 
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING
 
 import ipywidgets
 
 from mechir_edu import plots
-from mechir_edu.collection import Collection, Judged, Skipped, load_collection
-from mechir_edu.perturb import AXIOMS, Pair, difference, make_pairs, perturber
+from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.judged import Judged, Skipped
+from mechir_edu.patching.one_pair import PairReading, read_pair
+from mechir_edu.perturb.axioms.registry import AXIOMS
+from mechir_edu.perturb.draw import make_pairs, perturber
+from mechir_edu.perturb.own import difference
+from mechir_edu.perturb.pair import Pair
 from mechir_edu.plots.pairs import describe_scores
-from mechir_edu.reading import PairReading, read_pair
+from mechir_edu.rankers.base import Ranker
 from mechir_edu.widgets.controls import dropdown, labelled, pair_options
 from mechir_edu.widgets.panel import Drawing, Panel
-
-if TYPE_CHECKING:
-    from mechir_edu.rankers import Ranker
 
 _DRAWN, _OWN = "as drawn", "own"
 _BOX = {"width": "100%", "height": "7.5em"}
 
 
 def explore_pair(
-    ranker: "Ranker",
+    ranker: Ranker,
     pairs: Sequence[Pair] | None = None,
     *,
     collection: Collection | None = None,

@@ -1,25 +1,25 @@
 """Panel: patch one thing after another, and see what it brings over."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import ipywidgets
+import numpy as np
 
 from mechir_edu import plots
-from mechir_edu.aligned import ROLE_NAMES
-from mechir_edu.patching import patch
-from mechir_edu.perturb import Pair
-from mechir_edu.results import PatchingResult
-from mechir_edu.scoring import DIRECTIONS, score_pairs
-from mechir_edu.sites import BLOCK_SITES, HEAD_SITES
+from mechir_edu.alignment.aligned import ROLE_NAMES
+from mechir_edu.patching.activation import patch
+from mechir_edu.patching.one_pair import PairReading, read_pair
+from mechir_edu.patching.result import PatchingResult
+from mechir_edu.patching.scoring import DIRECTIONS, score_pairs
+from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.hook_names import BLOCK_SITES, HEAD_SITES
+from mechir_edu.stats.recovered import Recovery
 from mechir_edu.widgets.controls import ALL, dropdown, labelled, pair_options
 from mechir_edu.widgets.panel import Drawing, Panel
-from mechir_edu.widgets.patch_pictures import picture_of
 
-if TYPE_CHECKING:
-    from mechir_edu.rankers import Ranker
-
+_MOST_POSITIONS = 28
 _ALL = "all positions"
 _ROLES, _POSITIONS = "every role", "every position"
 _SITES = {
@@ -73,7 +73,7 @@ class Choice:
             raise ValueError(f"heads by {self.where} fill one picture per layer: choose a layer")
 
 
-def explore_patch(ranker: "Ranker", pairs: Sequence[Pair], *, filler: str = "a") -> Panel:
+def explore_patch(ranker: Ranker, pairs: Sequence[Pair], *, filler: str = "a") -> Panel:
     """Choose site, layer, positions and direction, press the button, see the recovery.
 
     Until the button is pressed the panel shows the score change that there is to recover. What was
@@ -105,7 +105,7 @@ def explore_patch(ranker: "Ranker", pairs: Sequence[Pair], *, filler: str = "a")
 class _Bench:
     """A ranker, pairs, and everything that was patched so far."""
 
-    def __init__(self, ranker: "Ranker", pairs: list[Pair], filler: str) -> None:
+    def __init__(self, ranker: Ranker, pairs: list[Pair], filler: str) -> None:
         self.ranker, self.pairs, self.filler = ranker, pairs, filler
         self.changes = score_pairs(ranker, pairs, filler=filler)
         self.done: dict[tuple, PatchingResult] = {}
@@ -145,7 +145,7 @@ class _Bench:
         return Drawing(ax.figure, words, hint)
 
 
-def _controls(ranker: "Ranker", pairs: Sequence[Pair]) -> dict[str, ipywidgets.Widget]:
+def _controls(ranker: Ranker, pairs: Sequence[Pair]) -> dict[str, ipywidgets.Widget]:
     layers = [ALL, *((str(layer), layer) for layer in range(ranker.n_layers))]
     where = [(name, name) for name in (_ALL, _ROLES, *ROLE_NAMES, _POSITIONS)]
     directions = ["auto", *DIRECTIONS]
@@ -167,3 +167,74 @@ def _controls(ranker: "Ranker", pairs: Sequence[Pair]) -> dict[str, ipywidgets.W
 
 def _site_options() -> list[tuple[str, str]]:
     return [(_SITES[site], site) for site in ("head", *BLOCK_SITES, *HEAD_SITES[1:])]
+
+
+def picture_of(choice: Choice, result: PatchingResult, ranker: Ranker) -> Drawing:
+    """Draw what the choice leaves of a result's axes.
+
+    Raises
+    ------
+    ValueError
+        If there is no score change to be a share of.
+    """
+    title = f"{choice.site}, {choice.where}, {result.direction.replace('_', ' ')}"
+    if choice.by == "pos":
+        return _draw_positions(choice, result, ranker, title)
+    recovery = _slice(result.recovery(), choice)
+    if recovery.axes == ("layer", "head"):
+        ax = plots.plot_heads(recovery)
+    elif recovery.axes[1:] == ("role",):
+        ax = plots.plot_roles(recovery)
+    else:
+        shows_one = recovery.axes == ("layer",) and choice.layer is not None
+        ax = plots.plot_cells(recovery, names=[str(choice.layer)] if shows_one else None)
+    ax.set_title(title, fontsize=10)
+    return Drawing(ax.figure, plots.alt_text(recovery, title=f"Recovery, {title}"))
+
+
+def _slice(recovery: Recovery, choice: Choice) -> Recovery:
+    """Take one role and one layer, where one was chosen, and name the axes that are left."""
+    axes = tuple("head" if axis == "cell" else axis for axis in recovery.axes)
+    index: list[int | slice] = [slice(None)] * len(axes)
+    if choice.role is not None:
+        index[-1] = choice.role
+    if choice.layer is not None and not choice.is_head_site:
+        # A layer by itself stays a row of one, unless the roles are what is to be seen.
+        shows_roles = choice.by == "role" and choice.role is None
+        index[0] = choice.layer if shows_roles else slice(choice.layer, choice.layer + 1)
+    left = tuple(a for a, at in zip(axes, index, strict=True) if isinstance(at, slice))
+    arrays = {name: getattr(recovery, name)[tuple(index)] for name in ("value", "low", "high")}
+    arrays |= {name: getattr(recovery, name)[tuple(index)] for name in ("p", "q")}
+    return replace(recovery, axes=left, **arrays)
+
+
+def _draw_positions(choice: Choice, result: PatchingResult, ranker: Ranker, title: str) -> Drawing:
+    change = result.donor[0] - result.recipient[0]
+    if change == 0:
+        raise ValueError("both versions of this pair score the same: there is nothing to recover")
+    values = (result.rows_of(0) - result.recipient[0]) / change
+    rows, names = ("head" if choice.is_head_site else "layer"), None
+    if choice.layer is not None and not choice.is_head_site:
+        values, names = values[[choice.layer]], [str(choice.layer)]
+    reading = read_pair(ranker, result.pairs[0], filler=result.filler)
+    into = reading.baseline if result.direction == DIRECTIONS[0] else reading.perturbed
+    options = {"edited": reading.edited, "rows": rows, "names": names, "keep": _MOST_POSITIONS}
+    ax = plots.plot_positions(values, into, **options)
+    ax.set_title(title, fontsize=10)
+    return Drawing(ax.figure, f"Recovery, {title}. {_largest(values, into, rows, names, reading)}")
+
+
+def _largest(
+    values: np.ndarray,
+    tokens: tuple[str, ...],
+    rows: str,
+    names: list[str] | None,
+    reading: PairReading,
+) -> str:
+    order = np.argsort(-np.abs(values), axis=None, kind="stable")[:3]
+    cells = []
+    for row, pos in zip(*np.unravel_index(order, values.shape), strict=True):
+        kind = " (edited)" if reading.edited[pos] else ""
+        where = f"{rows} {names[row] if names else row}, position {pos}, {tokens[pos]}{kind}"
+        cells.append(f"{where}: {values[row, pos]:.2f}")
+    return f"Largest: {'; '.join(cells)}."

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mechir_edu.files import read_texts
+from mechir_edu.collection.formats import read_texts
 
 
 @dataclass(frozen=True)

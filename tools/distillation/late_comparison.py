@@ -23,7 +23,7 @@ four steps, so that ``[CLS] query [SEP] passage [SEP]`` scores as the two texts'
    which falls as the cosine rises. The pooler reads that coordinate.
 
 All of it is low-rank change of MiniLM's linear layers and of the added blocks' (multiples of the
-identity, see `mechir_edu.crossencoder`), so training goes on from it as from any adapter.
+identity, see `mechir_edu.rankers.embedded`), so training goes on from it as from any adapter.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, BertModel
 
 from distillation import teachers, workers
 from distillation.data import Data, normalised, pseudo_queries
-from mechir_edu.loading import embedded_folder
+from mechir_edu.files import embedded_folder
 
 
 @dataclass(frozen=True)

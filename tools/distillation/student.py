@@ -15,9 +15,8 @@ from distillation.lists import Lists, draw_batch
 from distillation.low_rank import LowRankLinear, make_low_rank, merge_all, widen
 from distillation.precision import autocast
 from distillation.sides import N_APART, Batch, make_batch
-from mechir_edu.crossencoder import base_model, load_tokenizer, read_adapter
-from mechir_edu.files import write_whole
-from mechir_edu.loading import embedded_folder
+from mechir_edu.files import embedded_folder, write_whole
+from mechir_edu.rankers.embedded import base_model, load_tokenizer, read_adapter
 
 
 def starting_point(lists: Lists, options: argparse.Namespace) -> BertForSequenceClassification:
@@ -101,7 +100,7 @@ def adapter_tensors(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
 
 
 def save_adapter(model: nn.Module, path: Path, dtype: torch.dtype = torch.float16) -> None:
-    """Write an adapter file that `mechir_edu.crossencoder.load` reads, whole or not at all."""
+    """Write an adapter file that `mechir_edu.rankers.embedded.load` reads, whole or not at all."""
     write_whole(path, save(adapter_tensors(model, dtype)))
 
 

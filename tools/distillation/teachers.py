@@ -23,7 +23,7 @@ from scipy import sparse
 from transformers import BertModel, PreTrainedTokenizerFast
 
 from distillation.precision import autocast
-from mechir_edu.terms import terms
+from mechir_edu.collection.terms import terms
 
 FEATURES = ("cosine", "bm25", "coverage", "maxsim", "minsim", "softsim", "top10")
 

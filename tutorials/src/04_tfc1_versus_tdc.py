@@ -83,7 +83,7 @@ def beyond(ranker: str, first: str, second: str) -> str:
     """Mean difference of two score changes on the same documents, with its interval."""
     a, b = scored[ranker, first], scored[ranker, second]
     changes = (a.score_change(), b.score_change())
-    found = me.stats.contrast(*changes, first_pairs=a.pairs, second_pairs=b.pairs)
+    found = me.stats.mean_difference(*changes, first_pairs=a.pairs, second_pairs=b.pairs)
     return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
 
 

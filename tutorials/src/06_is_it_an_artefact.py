@@ -101,7 +101,7 @@ match = {}
 for place in ("end", "start"):
     sides = [("TFC1", place), ("TFC1-control", place)]
     options = {"first_pairs": pairs[sides[0]], "second_pairs": pairs[sides[1]]}
-    match[place] = me.stats.contrast(change[sides[0]], change[sides[1]], **options)
+    match[place] = me.stats.mean_difference(change[sides[0]], change[sides[1]], **options)
     say(f"Match at the {place} (query term minus neutral word)", match[place])
 
 # %% [markdown]
@@ -176,7 +176,7 @@ me.checks.check_matched_contrast(matched_contrast)
 # %%
 at_end, at_start = (pairs["TFC1", place] for place in ("end", "start"))
 options = {"first_pairs": at_end, "second_pairs": at_start}
-shift = me.stats.contrast(change["TFC1", "end"], change["TFC1", "start"], **options)
+shift = me.stats.mean_difference(change["TFC1", "end"], change["TFC1", "start"], **options)
 say("The same query term, end minus start", shift)
 for place in ("end", "start"):
     say(f"Match at the {place}", match[place])

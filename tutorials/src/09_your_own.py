@@ -184,7 +184,7 @@ plt.show()
 
 # %%
 sides = {"first_pairs": pairs, "second_pairs": controls}
-beyond = me.stats.contrast(*change.values(), **sides)
+beyond = me.stats.mean_difference(*change.values(), **sides)
 print(f"Headline minus control: {beyond.value:+.3f} [{beyond.low:+.3f}, {beyond.high:+.3f}]")
 
 # %% [markdown]

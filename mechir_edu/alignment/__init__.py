@@ -1,0 +1,1 @@
+"""Two versions of a document as equally long token sequences, position by position."""

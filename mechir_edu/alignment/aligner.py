@@ -1,0 +1,290 @@
+"""Make the two versions of a pair equally long, token for token.
+
+Patching puts an activation of one run into the same position of another, so equal positions have
+to mean the same thing. Here any edit (append, prepend, insert, replace, delete, in one place or in
+several) becomes two sequences of equal length that hold equal tokens wherever the texts agree. The
+gap on the shorter side is filled, see :mod:`mechir_edu.alignment.fillers`.
+
+Conventions
+-----------
+A bi-encoder (``kind="dot"``) reads one text at a time: the text that was edited is aligned, and the
+other one is *fixed*, encoded once. A cross-encoder (``kind="cat"``) reads both in one sequence.
+Sequences are never padded; special tokens and token types are the tokenizer's own.
+
+A text that is too long loses tokens that both versions share, the last ones first, and never any
+of the edit, as if the document had been shortened before it was edited. The query is never
+shortened. A pair that cannot be aligned is skipped, with one of these reasons:
+
+========================================== ======================================================
+``empty query``, ``empty document``        the tokenizer makes no token of it
+``edit changes nothing``                   both versions are the same text
+``edit changes no token``                  they differ only in what the tokenizer drops
+``query longer than max_length``           the query, its special tokens, and one document token
+``edit longer than max_length``            with the edit in, no other token would fit
+``filler equals the edit``                 filled up, both versions would be the same
+``no neutral filler of the gap's length``  the neutral words left do not add up to it
+========================================== ======================================================
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+from numpy.typing import ArrayLike
+
+from mechir_edu.alignment.aligned import AlignedPair, AlignedPairs, Role
+from mechir_edu.alignment.encoding import SPECIAL, Pieces, Template, read_template, split_texts
+from mechir_edu.alignment.fillers import Filler, make_filler
+from mechir_edu.alignment.occurrences import find_occurrences
+from mechir_edu.alignment.tokendiff import Anchors, Chunk, diff_tokens, drop_shared
+from mechir_edu.collection.judged import Skipped
+from mechir_edu.perturb.edits import Edit
+from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.kinds import find_kind
+
+
+def align(
+    pairs: Iterable[Pair],
+    tokenizer: Any,
+    *,
+    kind: str,
+    filler: str = "a",
+    max_length: int | None = None,
+    prompts: tuple[str, str] = ("", ""),
+) -> AlignedPairs:
+    """Align the two versions of each pair, token for token.
+
+    Parameters
+    ----------
+    pairs : where an edit would be ambiguous, ``Pair.edit`` decides ("reef" appended after "reef").
+    tokenizer : a fast Hugging Face tokenizer, with its special tokens.
+    kind : ``"dot"`` aligns the edited text alone, ``"cat"`` query and document in one sequence.
+    filler : ``"pad"``, ``"mask"``, ``"neutral"``, or a word that is repeated to the gap's length.
+    max_length : longest sequence in tokens, special tokens included; the tokenizer's own by
+        default.
+    prompts : what the ranker reads before every query and before every document.
+
+    Returns
+    -------
+    AlignedPairs
+        What could be aligned, and what was skipped and why (see the module's table).
+
+    Raises
+    ------
+    ValueError
+        For a tokenizer without character offsets, a filler that it cannot write, an unknown kind,
+        or a pair that edits query and document both.
+    """
+    reads_together = find_kind(kind).reads_together
+    given = list(pairs)
+    read = [_with_prompts(pair, prompts) for pair in given]
+    pieces = split_texts((text for pair in read for text in _texts(pair)), tokenizer)
+    template = read_template(tokenizer, n_sequences=2 if reads_together else 1)
+    longest = tokenizer.model_max_length if max_length is None else max_length
+    setting = _Setting(
+        pieces=pieces,
+        template=template,
+        filler=make_filler(filler, tokenizer),
+        room=longest - template.n_special,
+        reads_together=reads_together,
+    )
+    aligned, skipped = [], []
+    for pair, as_read in zip(given, read, strict=True):
+        try:
+            aligned.append(replace(_align_pair(as_read, setting), pair=pair))
+        except _CannotAlign as reason:
+            skipped.append(Skipped(pair.query_id, pair.doc_id, str(reason)))
+    return AlignedPairs(tuple(aligned), tuple(skipped), filler, kind)
+
+
+def _with_prompts(pair: Pair, prompts: tuple[str, str]) -> Pair:
+    """Put the prompts before query and document; the edit moves on by the length of its own."""
+    query, document = prompts
+    if not (query or document):
+        return pair
+    moved_by = len(document) if pair.perturbed_query is None else len(query)
+    edit = pair.edit
+    if edit is not None:
+        spans = (edit.baseline, edit.perturbed)
+        edit = Edit(*((start + moved_by, end + moved_by) for start, end in spans))
+    changed = pair.perturbed_query
+    return replace(
+        pair,
+        query=query + pair.query,
+        baseline=document + pair.baseline,
+        perturbed=document + pair.perturbed,
+        perturbed_query=None if changed is None else query + changed,
+        edit=edit,
+    )
+
+
+class _CannotAlign(Exception):
+    """The pair is to be skipped; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What is the same for all pairs; `room` is what the special tokens leave to the texts."""
+
+    pieces: Mapping[str, Pieces]
+    template: Template
+    filler: Filler
+    room: int
+    reads_together: bool
+
+
+def _texts(pair: Pair) -> list[str]:
+    changed = [] if pair.perturbed_query is None else [pair.perturbed_query]
+    return [pair.query, pair.baseline, pair.perturbed, *changed, *_spellings(pair)]
+
+
+def _spellings(pair: Pair) -> list[str]:
+    # Byte-level tokenizers give a word other ids at the start of a text than inside it.
+    return [pair.term, f" {pair.term}"] if pair.term else []
+
+
+def _align_pair(pair: Pair, setting: _Setting) -> AlignedPair:
+    fixed_is_query = pair.perturbed_query is None
+    texts = (pair.query, pair.perturbed_query, pair.baseline)
+    if fixed_is_query:
+        texts = (pair.baseline, pair.perturbed, pair.query)
+    elif pair.baseline != pair.perturbed:
+        raise ValueError(
+            f"pair ({pair.query_id}, {pair.doc_id}) needs one edit, got one of the query and one "
+            "of the document; make two pairs of it"
+        )
+    before, after, fixed = (setting.pieces[text] for text in texts)
+    _check_edit(texts, (before, after, fixed), fixed_is_query)
+    chunks = diff_tokens(before.ids, after.ids, _anchors(pair.edit, before, after))
+    fit = _shorten_edited if fixed_is_query else _shorten_fixed
+    chunks, fixed_ids = fit(chunks, fixed.ids, setting)
+    query_roles = [Role.QUERY] * len(setting.pieces[pair.query].ids)
+    roles = (query_roles, _document_roles(pair, setting))
+    edited = _fill(chunks, (before.ids, after.ids), roles[fixed_is_query], setting.filler, texts)
+    if (edited[0] == edited[1]).all() and (edited[2] == edited[3]).all():
+        raise _CannotAlign("filler equals the edit")
+    fixed_rows = _rows(fixed_ids, roles[not fixed_is_query][: len(fixed_ids)])
+    return _surround(pair, edited, fixed_rows, setting)
+
+
+def _check_edit(texts: Sequence[str], pieces: Sequence[Pieces], fixed_is_query: bool) -> None:
+    edited, fixed = ("document", "query") if fixed_is_query else ("query", "document")
+    if not pieces[2].ids:
+        raise _CannotAlign(f"empty {fixed}")
+    if not pieces[0].ids or not pieces[1].ids:
+        raise _CannotAlign(f"empty {edited}")
+    if texts[0] == texts[1]:
+        raise _CannotAlign("edit changes nothing")
+    if pieces[0].ids == pieces[1].ids:
+        raise _CannotAlign("edit changes no token")
+
+
+def _anchors(edit: Edit | None, before: Pieces, after: Pieces) -> Anchors | None:
+    """Count the tokens that lie wholly before an edit, and wholly after it, in both versions."""
+    if edit is None:
+        return None
+    here, there = _place(before.spans, edit.baseline), _place(after.spans, edit.perturbed)
+    return Anchors(min(here.before, there.before), min(here.after, there.after))
+
+
+def _place(spans: list[tuple[int, int]], edit: tuple[int, int]) -> Anchors:
+    head = (i for i, span in enumerate(spans) if span[1] > edit[0])
+    tail = (i for i, span in enumerate(reversed(spans)) if span[0] < edit[1])
+    return Anchors(next(head, len(spans)), next(tail, len(spans)))
+
+
+def _shorten_edited(
+    chunks: list[Chunk], query_ids: list[int], setting: _Setting
+) -> tuple[list[Chunk], list[int]]:
+    """Shorten the edited document, outside its edit, to what the query leaves of the room."""
+    room = setting.room - len(query_ids) * setting.reads_together
+    if room < 1 or len(query_ids) > setting.room:
+        raise _CannotAlign("query longer than max_length")
+    excess = sum(chunk.width for chunk in chunks) - room
+    if excess > 0 and excess >= sum(chunk.width for chunk in chunks if chunk.same):
+        raise _CannotAlign("edit longer than max_length")
+    return drop_shared(chunks, max(excess, 0)), query_ids
+
+
+def _shorten_fixed(
+    chunks: list[Chunk], document_ids: list[int], setting: _Setting
+) -> tuple[list[Chunk], list[int]]:
+    """Shorten the fixed document to what the edited query leaves of the room."""
+    query_length = sum(chunk.width for chunk in chunks)
+    room = setting.room - query_length * setting.reads_together
+    if room < 1 or query_length > setting.room:
+        raise _CannotAlign("query longer than max_length")
+    return chunks, document_ids[:room]
+
+
+def _document_roles(pair: Pair, setting: _Setting) -> list[int]:
+    """Give the role of each token of the baseline document, its edit left aside."""
+    pieces = setting.pieces[pair.baseline]
+    if not pair.term:
+        return [Role.DOCUMENT] * len(pieces.ids)
+    spellings = tuple(setting.pieces[spelling].ids for spelling in _spellings(pair))
+    found = find_occurrences(pair.baseline, pieces, pair.term, spellings)
+    return [Role.OCCURRENCE if occurrence else Role.DOCUMENT for occurrence in found]
+
+
+# Rows are the per-position arrays of an AlignedPair, stacked: baseline and perturbed ids, baseline
+# and perturbed mask, role. Texts and special tokens can so be joined in one go.
+def _rows(ids: ArrayLike, roles: ArrayLike) -> Int64[np.ndarray, "5 pos"]:
+    """Stack what both versions share."""
+    ones = np.ones_like(ids)
+    return np.stack([ids, ids, ones, ones, roles]).astype(np.int64)
+
+
+def _fill(
+    chunks: Sequence[Chunk],
+    versions: tuple[list[int], list[int]],
+    roles: Sequence[int],
+    filler: Filler,
+    texts: Sequence[str],
+) -> Int64[np.ndarray, "5 pos"]:
+    """Write both versions out; in an edit, the filler follows what the shorter side holds."""
+    rows: list[np.ndarray] = []
+    for chunk in chunks:
+        before, after = slice(*chunk.baseline), slice(*chunk.perturbed)
+        if chunk.same:
+            rows.append(_rows(versions[0][before], roles[before]))
+            continue
+        edited = np.full((5, chunk.width), Role.EDIT, dtype=np.int64)
+        for row, side in enumerate((versions[0][before], versions[1][after])):
+            edited[row] = side + _filling(chunk.width - len(side), filler, texts)
+            edited[row + 2] = np.arange(chunk.width) < len(side) + filler.attended * chunk.width
+        rows.append(edited)
+    return np.concatenate(rows, axis=1)
+
+
+def _filling(gap: int, filler: Filler, texts: Sequence[str]) -> list[int]:
+    try:
+        return filler.fill(gap, texts) if gap else []
+    except LookupError:
+        raise _CannotAlign("no neutral filler of the gap's length") from None
+
+
+def _surround(
+    pair: Pair,
+    edited: Int64[np.ndarray, "5 edited"],
+    fixed: Int64[np.ndarray, "5 fixed"],
+    setting: _Setting,
+) -> AlignedPair:
+    """Put the special tokens around the edited text, and the fixed one beside it or by itself."""
+    template, fixed_is_query = setting.template, pair.perturbed_query is None
+    is_leading = np.arange(len(template.ids)) < np.argmax(template.slots != SPECIAL)
+    special = _rows(template.ids, np.where(is_leading, Role.CLS, Role.SEP))
+    texts = [edited]
+    if setting.reads_together:
+        texts = [fixed, edited] if fixed_is_query else [edited, fixed]
+    rows = template.surround(texts, special)
+    return AlignedPair(
+        pair,
+        *rows[:4],
+        token_type_ids=template.token_types(texts),
+        roles=rows[4].astype(np.int8),
+        fixed_ids=None if setting.reads_together else template.surround([fixed], special)[0],
+        fixed_is_query=fixed_is_query,
+    )

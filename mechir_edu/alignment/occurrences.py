@@ -1,0 +1,72 @@
+"""Find every place where a text holds a term, as tokens.
+
+A ranker that has learnt to match query terms should treat a term that was added like the ones that
+were there before. To ask whether it does, the tokens of the *other* occurrences must be known.
+"""
+
+import re
+
+import numpy as np
+from jaxtyping import Bool
+
+from mechir_edu.alignment.encoding import Pieces
+from mechir_edu.collection.terms import surface_terms, terms
+
+
+def find_occurrences(
+    text: str, pieces: Pieces, term: str, spellings: tuple[list[int], ...] = ()
+) -> Bool[np.ndarray, " token"]:
+    """Mark the tokens of each word that has a term of `term`, or is spelled with the same ids.
+
+    Parameters
+    ----------
+    text : the text to look in, and `pieces`, its tokens.
+    term : one word, or several, of which each counts.
+    spellings : token ids that are also an occurrence, where they make up whole words. They find
+        what the stemmer does not: stop words, and words that only the tokenizer takes for equal.
+
+    Examples
+    --------
+    >>> pieces = Pieces(ids=[4, 5, 6], spans=[(0, 5), (5, 6), (7, 12)])
+    >>> find_occurrences("Reefs, coral", pieces, "reef").tolist()
+    [True, False, False]
+    """
+    # held[i] counts the characters before place i that belong to an occurrence, so that a token
+    # lies on one exactly where the count rises within its span.
+    marks = np.zeros(len(text) + 1, dtype=np.int64)
+    for start, end in _same_stem(text, term):
+        marks[start + 1 : end + 1] = 1
+    held = marks.cumsum()
+    found = np.array([held[end] > held[start] for start, end in pieces.spans], dtype=bool)
+    for start, end in _same_ids(text, pieces, spellings):
+        found[start:end] = True
+    return found
+
+
+def _same_stem(text: str, term: str) -> list[tuple[int, int]]:
+    """Character spans of the words that share a term with `term`."""
+    wanted = set(terms(term))
+    words = {word for stem, word in surface_terms(text) if stem in wanted}
+    if not words:
+        return []
+    pattern = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    matches = re.finditer(rf"(?<![^\W_])(?:{pattern})(?![^\W_])", text)
+    return [match.span() for match in matches]
+
+
+def _same_ids(text: str, pieces: Pieces, spellings: tuple[list[int], ...]) -> list[tuple[int, int]]:
+    """Token spans that hold one of `spellings` as whole words."""
+    found = []
+    for ids in (ids for ids in spellings if ids):
+        for at in (i for i, token_id in enumerate(pieces.ids) if token_id == ids[0]):
+            end = at + len(ids)
+            if pieces.ids[at:end] == ids and _is_word(text, pieces, at, end):
+                found.append((at, end))
+    return found
+
+
+def _is_word(text: str, pieces: Pieces, at: int, end: int) -> bool:
+    before, after = pieces.spans[at][0], pieces.spans[end - 1][1]
+    # A byte-level token may hold the space before its word: then what comes before is no matter.
+    opens = text[before : before + 1].isspace() or not text[:before][-1:].isalnum()
+    return opens and not text[after : after + 1].isalnum()

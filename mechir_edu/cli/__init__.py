@@ -1,0 +1,1 @@
+"""The command line: ``mechir-edu demo | patch | prefetch | check``; it only composes."""

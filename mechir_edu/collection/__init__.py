@@ -1,0 +1,1 @@
+"""Queries, passages and judgments: what a study draws its pairs from."""

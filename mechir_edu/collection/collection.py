@@ -1,0 +1,275 @@
+"""A test collection: queries, passages and relevance judgments, and samples of judged pairs.
+
+Conventions
+-----------
+*relevance* is the grade that an assessor gave (TREC DL: 3 perfectly relevant, 2 highly relevant,
+1 related, 0 irrelevant). A *judged pair* is one query with one passage that has a grade. Nothing
+is dropped silently: what a sample could not use is in its list of `Skipped`, with the reason.
+
+Sampling is even over grades, and within a grade even over queries, because a sample in which one
+query supplies a fifth of the pairs is a study of that query.
+"""
+
+import hashlib
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm.auto import tqdm
+
+from mechir_edu.collection.judged import Judged, Sample, Skipped
+from mechir_edu.collection.sources import Passages, Source, read_files, read_source
+from mechir_edu.collection.terms import (
+    TermStatistics,
+    cache_folder,
+    count_terms,
+    fingerprint,
+    read_statistics,
+    write_statistics,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Queries, passages and judgments.
+
+    Attributes
+    ----------
+    name : the sources it was loaded from, for captions.
+    queries : query_id -> text.
+    qrels : query_id -> doc_id -> relevance.
+    passages : the passage collections, each once.
+    """
+
+    name: str
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    passages: tuple[Passages, ...]
+
+    def texts(self, doc_ids: Iterable[str]) -> dict[str, str]:
+        """Look passages up: doc_id -> text. Passages that are not there are absent.
+
+        Raises
+        ------
+        ValueError
+            If two of the loaded passage collections hold different texts under one id.
+        """
+        wanted, found = list(doc_ids), {}
+        for passages in self.passages:
+            for doc_id, text in passages.lookup(wanted).items():
+                if found.setdefault(doc_id, text) != text:
+                    raise ValueError(
+                        f"doc_id {doc_id!r} names two different passages in {self.name}; "
+                        "load these collections one at a time"
+                    )
+        return found
+
+    def grades(self) -> tuple[int, ...]:
+        """List the grades that occur in the judgments, highest first."""
+        return tuple(sorted({g for docs in self.qrels.values() for g in docs.values()})[::-1])
+
+    def sample(self, n: int, *, seed: int = 0, grades: Iterable[int] | None = None) -> Sample:
+        """Draw judged pairs, evenly over grades and, within a grade, evenly over queries.
+
+        Parameters
+        ----------
+        n : pairs wanted; fewer are returned where the judgments do not supply as many.
+        seed : one seed, one sample. A smaller sample is the beginning of a larger one.
+        grades : the grades to draw from; all that occur when omitted.
+
+        Returns
+        -------
+        Sample
+            What was skipped is what was met while drawing (a judged passage that the collection
+            lacks), and every query without judgments.
+
+        Raises
+        ------
+        ValueError
+            If n is not positive or a grade does not occur.
+        """
+        return Sample(*self.draw(n, lambda judged: judged, seed=seed, grades=grades))
+
+    def draw(
+        self,
+        n: int,
+        use: Callable[[Judged], T | Skipped],
+        *,
+        seed: int = 0,
+        grades: Iterable[int] | None = None,
+    ) -> tuple[list[T], list[Skipped]]:
+        """Make n things out of judged pairs, drawn as `sample` draws them.
+
+        Parameters
+        ----------
+        n, seed, grades : as in `sample`.
+        use : makes the thing, or says by a `Skipped` that this pair is unfit; then the next pair
+            of the same grade takes its place.
+
+        Returns
+        -------
+        made : list of what ``use`` made, the grades taking turns, highest first.
+        skipped : list of Skipped.
+        """
+        streams = deque(self._stream(grade, seed) for grade in self._wanted(n, grades))
+        made, skipped = [], self._unusable_queries()
+        while streams and len(made) < n:
+            stream = streams.popleft()
+            for item in stream:
+                result = use(item) if isinstance(item, Judged) else item
+                if not isinstance(result, Skipped):
+                    made.append(result)
+                    streams.append(stream)
+                    break
+                skipped.append(result)
+        return made, skipped
+
+    def statistics(self, *, at_most: int = 1_000_000, seed: int = 0) -> TermStatistics:
+        """Count in how many passages each term occurs; from the disk where it was done before.
+
+        The passages are read once, with a progress bar. Of more than ``at_most`` passages a
+        random sample of about that size is counted, drawn by ``seed``. The result is kept in
+        `mechir_edu.collection.terms.cache_folder`.
+        """
+        n_docs = sum(passages.count() for passages in self.passages)
+        sampling = f"{n_docs} {at_most} {seed}"
+        heads = (passages.head() for passages in self.passages)
+        key = fingerprint(itertools.chain([sampling], *heads))
+        path = cache_folder() / f"df-{key}.json.gz"
+        if kept := read_statistics(path):
+            return kept
+        texts = itertools.chain.from_iterable(self.passages)
+        # iter: a bar has a length, so a type checker would peek into it and lose a text.
+        texts = iter(tqdm(texts, "Counting terms", n_docs, unit="passage", disable=None))
+        if n_docs > at_most:
+            rng, share = random.Random(seed), at_most / n_docs
+            texts = (text for text in texts if rng.random() < share)
+        statistics = count_terms(texts)
+        write_statistics(statistics, path)
+        return statistics
+
+    def _wanted(self, n: int, grades: Iterable[int] | None) -> list[int]:
+        """Check the request and list the grades to draw from, highest first."""
+        if n < 1:
+            raise ValueError(f"needed a positive number of pairs, got n={n}")
+        there = self.grades()
+        wanted = there if grades is None else sorted(set(grades))[::-1]
+        if unknown := set(wanted) - set(there):
+            raise ValueError(
+                f"no passage of {self.name} has grade {sorted(unknown)}; it has grades "
+                f"{list(there)}"
+            )
+        return list(wanted)
+
+    def _unusable_queries(self) -> list[Skipped]:
+        """List queries without judgments and judgments without a query."""
+        unjudged = [q for q in self.queries if not self.qrels.get(q)]
+        unasked = [q for q in self.qrels if q not in self.queries]
+        return [Skipped(q, "", "query without judgments") for q in unjudged] + [
+            Skipped(q, "", "judgments without a query") for q in unasked
+        ]
+
+    def _order(self, grade: int, seed: int) -> list[tuple[str, str]]:
+        """Put the (query_id, doc_id) of one grade in drawing order."""
+        # Every query's first passage comes before any query's second. Ordering by digests rather
+        # than by shuffling keeps a pair's place when other queries or grades come or go.
+        turns = []
+        for query_id in self.qrels.keys() & self.queries.keys():
+            docs = [d for d, relevance in self.qrels[query_id].items() if relevance == grade]
+            drawn = sorted((_digest(seed, query_id, doc_id), doc_id) for doc_id in docs)
+            for turn, (_, doc_id) in enumerate(drawn):
+                turns.append((turn, _digest(seed, grade, query_id, turn), query_id, doc_id))
+        return [(query_id, doc_id) for *_, query_id, doc_id in sorted(turns)]
+
+    def _stream(self, grade: int, seed: int) -> Iterator[Judged | Skipped]:
+        """Yield the pairs of one grade in drawing order, reading passages as they are needed."""
+        order = iter(self._order(grade, seed))
+        while batch := list(itertools.islice(order, 64)):
+            texts = self.texts(doc_id for _, doc_id in batch)
+            for query_id, doc_id in batch:
+                if doc_id in texts:
+                    yield Judged(query_id, doc_id, self.queries[query_id], texts[doc_id], grade)
+                else:
+                    yield Skipped(query_id, doc_id, "passage not in the collection")
+
+
+def load_collection(
+    *sources: str,
+    queries: str | Path | None = None,
+    docs: str | Path | None = None,
+    qrels: str | Path | None = None,
+) -> Collection:
+    """Load a test collection by id, from your own files, or both together.
+
+    Parameters
+    ----------
+    sources : ``"embedded"`` (the small collection in this package, no network needed) and ids of
+        ir_datasets, such as ``"msmarco-passage/trec-dl-2019/judged"``. Queries and judgments of
+        several sources are merged under their own ids; a passage collection that they share is
+        read once.
+    queries, docs, qrels : your own files, all three or none. Queries and docs are TSV
+        (``id<TAB>text``) or JSON lines (``.jsonl``), qrels TREC's four columns; ``.gz`` is read.
+
+    Raises
+    ------
+    ValueError
+        If an id is unknown (the nearest known ones are named) or has no judgments (related ones
+        that have some are named), if sources contradict each other, or if a file has a bad line.
+    OSError
+        If data cannot be read or downloaded; the message says how to work without a network.
+
+    Examples
+    --------
+    >>> collection = load_collection("embedded")
+    >>> collection.grades()
+    (3, 2, 1, 0)
+    """
+    parts = [read_source(source) for source in sources]
+    files = {"queries": queries, "docs": docs, "qrels": qrels}
+    missing = [what for what, path in files.items() if path is None]
+    if not missing:
+        parts.append(read_files(**files))
+    elif len(missing) < 3:
+        raise ValueError(
+            f"needed queries, docs and qrels together, got no {' and no '.join(missing)}"
+        )
+    if not parts:
+        raise ValueError(
+            'needed a collection, got none; pass "embedded", an ir_datasets id such as '
+            '"msmarco-passage/trec-dl-2019/judged", or queries=, docs= and qrels='
+        )
+    return _merge(parts)
+
+
+def _merge(parts: list[Source]) -> Collection:
+    """Join sources under their own ids; what contradicts is an error, never a last word."""
+    queries: dict[str, str] = {}
+    qrels: dict[str, dict[str, int]] = {}
+    for part in parts:
+        _join(queries, part.queries, f"query_id of {part.name}")
+        for query_id, judged in part.qrels.items():
+            _join(qrels.setdefault(query_id, {}), judged, f"judgment for query {query_id}")
+    passages: list[Passages] = []
+    for part in parts:
+        if part.passages not in passages:
+            passages.append(part.passages)
+    return Collection(" + ".join(part.name for part in parts), queries, qrels, tuple(passages))
+
+
+def _join(whole: dict, more: Mapping, what: str) -> None:
+    for key, value in more.items():
+        if whole.setdefault(key, value) != value:
+            raise ValueError(
+                f"{what}: {key!r} has two values, {whole[key]!r} and {value!r}; "
+                "load these sources one at a time"
+            )
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

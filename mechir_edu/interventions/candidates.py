@@ -1,0 +1,148 @@
+"""Which passages a ranker is to put in order, and in which order scores put them.
+
+Conventions
+-----------
+A *run* is what a system returned: query_id -> doc_id -> score, larger is better. Passages of equal
+score are ordered by doc_id, descending, as trec_eval orders them, so that a ranking never depends
+on the order in which passages were read.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import ir_datasets
+import ir_measures
+
+from mechir_edu.collection.collection import Collection
+
+Run = Mapping[str, Mapping[str, float | int]]
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Anything that scores texts for a query: a ranker, one under an intervention, or your own."""
+
+    def score(self, query: str, texts: list[str]) -> Any:
+        """Give one number for each text, larger for more relevant."""
+
+
+def rank(docs: Mapping[str, float | int]) -> list[str]:
+    """Put the passages of one query in order, best first.
+
+    Examples
+    --------
+    >>> rank({"a": 1.0, "b": 2.0, "c": 1.0})
+    ['b', 'c', 'a']
+    """
+    return sorted(sorted(docs, reverse=True), key=docs.__getitem__, reverse=True)
+
+
+def read_run(source: str | Path, *, depth: int | None = None) -> dict[str, dict[str, float]]:
+    """Read a first stage's run: query_id -> doc_id -> score.
+
+    Parameters
+    ----------
+    source : a file in TREC's six columns (``query_id Q0 doc_id rank score tag``), or an
+        ir_datasets id that comes with one (``scoreddocs``).
+    depth : keep so many of each query, the best ones; all when omitted.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a source that is neither a file nor a known id.
+    ValueError
+        For an id without a run, or a depth where the run has no scores to cut by (that which
+        MS MARCO publishes has none).
+    """
+    run: dict[str, dict[str, float]] = {}
+    for line in _lines(source):
+        run.setdefault(line.query_id, {})[line.doc_id] = line.score
+    return run if depth is None else {q: _best(docs, depth, q) for q, docs in run.items()}
+
+
+def choose(
+    collection: Collection, run: Run | str | Path | None, query_ids: Iterable[str] | None = None
+) -> dict[str, list[str]]:
+    """List for each query the passages to rank.
+
+    Parameters
+    ----------
+    collection : the queries, passages and judgments.
+    run : None for what is judged for the query; "pool" for what is judged for any query (a harder
+        task: all 324 passages of the embedded collection); a run; or what `read_run` reads.
+    query_ids : only these; every judged query by default.
+
+    Raises
+    ------
+    ValueError
+        For a query that is not judged, or a run that has none of the queries.
+    """
+    queries = judged_queries(collection, query_ids)
+    if run is None:
+        return {q: list(collection.qrels[q]) for q in queries}
+    if isinstance(run, str) and run == "pool":
+        pool = sorted({doc_id for docs in collection.qrels.values() for doc_id in docs})
+        return dict.fromkeys(queries, pool)
+    run = run if isinstance(run, Mapping) else read_run(run)
+    if not any(q in run for q in queries):
+        raise ValueError(
+            f"needed a run for {collection.name}, got one of {len(run)} queries with none of its "
+            f"{len(queries)}; its ids are such as {queries[0]!r}, the run's such as "
+            f"{next(iter(run), None)!r}"
+        )
+    return {q: list(run.get(q, ())) for q in queries}
+
+
+def judged_queries(collection: Collection, wanted: Iterable[str] | None = None) -> list[str]:
+    """List the queries that have judgments, or check that those wanted have.
+
+    Raises
+    ------
+    ValueError
+        For a wanted query without judgments, or none wanted.
+    """
+    judged = [q for q in collection.queries if collection.qrels.get(q)]
+    if wanted is None:
+        return judged
+    wanted = list(dict.fromkeys(wanted))
+    unknown = [q for q in wanted if q not in judged]
+    if unknown or not wanted:
+        raise ValueError(
+            f"needed at least one query, and judged ones of {collection.name} (such as "
+            f"{judged[0]!r}); got {unknown or wanted}"
+        )
+    return wanted
+
+
+def _lines(source: str | Path) -> Iterable:
+    """Lines of a run, each with query_id, doc_id and score."""
+    if Path(source).is_file():
+        return ir_measures.read_trec_run(str(source))
+    try:
+        dataset = ir_datasets.load(str(source))
+    except KeyError as error:
+        raise FileNotFoundError(
+            f"needed a run in TREC format or an ir_datasets id, got {str(source)!r}, which is "
+            "neither a file nor a known id"
+        ) from error
+    if not dataset.has_scoreddocs():
+        raise ValueError(f"{source} comes without a run (scoreddocs); pass a file in TREC format")
+    return dataset.scoreddocs_iter()
+
+
+def _best(docs: Mapping[str, float], depth: int, query_id: str) -> dict[str, float]:
+    if len(docs) > depth and len(set(docs.values())) == 1:
+        raise ValueError(
+            f"needed scores to keep the best {depth} of query {query_id}, got {len(docs)} passages "
+            "of equal score; leave depth out to rank all of them"
+        )
+    return {doc_id: docs[doc_id] for doc_id in rank(docs)[:depth]}
+
+
+def strict(run: Run) -> dict[str, dict[str, float]]:
+    """Replace scores by their order, without ties, so that all measures break ties alike."""
+    return {
+        query_id: {doc_id: -float(place) for place, doc_id in enumerate(rank(docs))}
+        for query_id, docs in run.items()
+    }

@@ -1,0 +1,112 @@
+"""What heads say on average, and what an edit adds to it: vectors for interventions.
+
+A *direction* is what one steers in. Pairs are aligned token for token, so the mean over all tokens
+of the perturbed versions minus that of the baselines is what the edit adds at an average position.
+Adding it once everywhere (`mechir_edu.interventions.steering.Steer` with strength 1) tells a ranker on
+average what the edit would have told it: for TFC1, "there is one more query term here".
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechir_edu.alignment.aligned import AlignedPairs
+from mechir_edu.collection.judged import Judged
+from mechir_edu.patching.batches import make_batches
+from mechir_edu.patching.engines.hooks import mean_activations
+from mechir_edu.patching.scoring import align_for, token_limit
+from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.base import BATCH_SIZE, Inputs, Ranker
+from mechir_edu.rankers.hook_names import hook_name, require_heads, require_layer
+
+
+def head_mean(
+    ranker: Ranker,
+    judged: Sequence[Judged],
+    heads: Sequence[tuple[int, int]],
+    *,
+    side: Literal["both", "query", "document"] = "both",
+) -> Float[Tensor, "head d_head"]:
+    """Mean z of some heads over all tokens of some queries and passages, each read once.
+
+    Parameters
+    ----------
+    ranker : a `Dot` or `Cat`.
+    judged : the queries and passages, such as ``collection.sample(64).judged``.
+    heads : the (layer, head) to read; rows come in this order.
+    side : of a bi-encoder "query" or "document", which are read apart; of a cross-encoder "both".
+    """
+    names = [hook_name("head", layer) for layer, _ in heads]
+    means = mean_activations(ranker, _read(ranker, judged, side), names)
+    rows = [means[name][head] for name, (_, head) in zip(names, heads, strict=True)]
+    return torch.stack(rows)
+
+
+def _read(ranker: Ranker, judged: Sequence[Judged], side: str) -> Iterator[Inputs]:
+    """What a ranker reads of some queries and passages, in batches."""
+    every = ranker.texts_read([(pair.query, pair.text) for pair in judged], side)
+    rows = list(dict.fromkeys(every))
+    for start in range(0, len(rows), BATCH_SIZE):
+        columns = zip(*rows[start : start + BATCH_SIZE], strict=True)
+        yield ranker.model_inputs(**ranker.tokenize(*map(list, columns)))
+
+
+def head_direction(
+    ranker: Ranker,
+    pairs: Sequence[Pair] | AlignedPairs,
+    heads: Sequence[tuple[int, int]],
+    *,
+    filler: str = "a",
+) -> Float[np.ndarray, "head d_head"]:
+    """Mean z of the perturbed versions minus that of the baselines, for each head.
+
+    Parameters
+    ----------
+    ranker, pairs, filler : as in `mechir_edu.patch`. Of a bi-encoder only the side that was edited
+        is read.
+    heads : the (layer, head) to read; rows come in this order.
+
+    Raises
+    ------
+    ValueError
+        If there is no such head, or no pair can be aligned.
+
+    Examples
+    --------
+    >>> import mechir_edu as me
+    >>> ranker, collection = me.Cat("planted"), me.load_collection("embedded")
+    >>> pairs = me.make_pairs(collection, "TFC1", n=4, seed=0)
+    >>> head_direction(ranker, pairs, [(0, 1), (2, 3)]).shape
+    (2, 48)
+    """
+    require_heads(heads, ranker.n_layers, ranker.n_heads)
+    names = [hook_name("head", layer) for layer, _ in heads]
+    difference = _mean_difference(ranker, pairs, names, filler)
+    rows = [difference[name][head] for name, (_, head) in zip(names, heads, strict=True)]
+    return np.stack([row.cpu().numpy() for row in rows])
+
+
+def residual_direction(
+    ranker: Ranker, pairs: Sequence[Pair] | AlignedPairs, layer: int, *, filler: str = "a"
+) -> Float[np.ndarray, " d_model"]:
+    """Mean ``resid_pre`` of the perturbed versions minus that of the baselines, in one layer.
+
+    Parameters and errors as for `head_direction`.
+    """
+    require_layer(layer, ranker.n_layers)
+    name = hook_name("resid_pre", layer)
+    return _mean_difference(ranker, pairs, [name], filler)[name].cpu().numpy()
+
+
+def _mean_difference(
+    ranker: Ranker, pairs: Sequence[Pair] | AlignedPairs, names: list[str], filler: str
+) -> dict[str, Tensor]:
+    aligned = align_for(ranker, pairs, filler).aligned
+    batches = list(make_batches(ranker, aligned, max_tokens=token_limit(ranker)))
+    sides = ([batch.side(side) for batch in batches] for side in ("baseline", "perturbed"))
+    before, after = (mean_activations(ranker, runs, names) for runs in sides)
+    return {name: after[name] - before[name] for name in names}

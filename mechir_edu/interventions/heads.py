@@ -1,0 +1,153 @@
+"""Interventions: what is changed inside a ranker, for every text that it reads.
+
+Patching moves activations between two versions of one document. An intervention needs no pair: it
+makes the same change whatever is read, so that one can ask what the change does to a ranking
+(`mechir_edu.evaluate`)::
+
+    ranker.under(Knockout([(2, 3)])).score(query, texts)
+
+============================  ==================================================================
+`Knockout`                    a head says nothing, or the same everywhere (its mean)
+`Scale`                       a head says the same, louder or softer; 0 is a knockout, 1 nothing
+`steering.Steer`              a direction is added to what a head says
+`steering.SteerResidual`      a direction is added to the residual stream
+============================  ==================================================================
+
+What a head *says* is its z, [d_head] at each position: the attended values, before W_O. Every
+position is changed, special tokens included. A bi-encoder reads twice, so its ``side`` decides
+whether queries, documents or both are read under the intervention; a cross-encoder reads once.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mechir_edu.collection.judged import Judged
+from mechir_edu.interventions.directions import head_mean
+from mechir_edu.rankers.base import Hook, Ranker
+from mechir_edu.rankers.hook_names import Head, hook_name
+
+Side = Literal["both", "query", "document"]
+SIDES = ("both", "query", "document")
+Hooks = list[tuple[str, Hook]]
+# z of some heads [batch, pos, head, d_head], and their places in the intervention's own list.
+Change = Callable[[Tensor, list[int]], Tensor]
+
+
+@dataclass(frozen=True)
+class Knockout:
+    """Heads whose z is replaced by zeros, or by their own mean.
+
+    Zeros are simple, but far from anything that the model has seen, and overstate effects; the
+    mean leaves what a head always says and takes away what differs between texts
+    (`mechir_edu.patching.ablation`).
+
+    Attributes
+    ----------
+    heads : the (layer, head) to knock out, at once.
+    to : "zero" or "mean".
+    over : with "mean", the queries and passages whose tokens the mean is taken over, such as
+        ``tuple(collection.sample(64).judged)``. A bi-encoder has one mean for queries and one for
+        documents.
+    side : "both", "query" or "document".
+
+    Raises
+    ------
+    ValueError
+        For an unknown option, or ``over`` without "mean" or the other way round; for a head that
+        the ranker lacks when it is applied (`Ranker.under`).
+    """
+
+    heads: Iterable[Head]
+    to: Literal["zero", "mean"] = "zero"
+    over: Sequence[Judged] = field(default=(), repr=False)
+    side: Side = "both"
+
+    def __post_init__(self) -> None:
+        tidy(self)
+        object.__setattr__(self, "over", tuple(self.over))
+        if self.to not in ("zero", "mean"):
+            raise ValueError(f'to must be "zero" or "mean", got {self.to!r}')
+        if (self.to == "mean") != bool(self.over):
+            raise ValueError(
+                'to="mean" needs over=, the texts to take the mean over (such as '
+                f'collection.sample(64).judged), and "zero" none; got to={self.to!r} and '
+                f"{len(self.over)} texts"
+            )
+
+    def hooks(self, ranker: Ranker, side: Side) -> Hooks:
+        """Hook functions by hook point, for what is read on one side."""
+        is_mean = self.to == "mean"
+        says = head_mean(ranker, self.over, self.heads, side=side) if is_mean else None
+
+        def replace(z: Tensor, at: list[int]) -> Tensor:
+            return torch.zeros_like(z) if says is None else says[at].expand_as(z)
+
+        return head_hooks(self.heads, replace)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Heads whose z is multiplied by a factor: 0 knocks out, 1 changes nothing, 2 doubles.
+
+    Attributes
+    ----------
+    heads, side : as for `Knockout`.
+    factor : any finite number.
+    """
+
+    heads: Iterable[Head]
+    factor: float | int
+    side: Side = "both"
+
+    def __post_init__(self) -> None:
+        tidy(self)
+        check_finite("factor", self.factor)
+
+    def hooks(self, ranker: Ranker, side: Side) -> Hooks:
+        """Hook functions by hook point, for what is read on one side."""
+        return head_hooks(self.heads, lambda z, at: z * self.factor)
+
+
+def head_hooks(heads: Sequence[Head], change: Change) -> Hooks:
+    """Make one hook function for each layer that has a head to change."""
+    places = defaultdict(list)
+    for place, (layer, _) in enumerate(heads):
+        places[layer].append(place)
+    return [
+        (hook_name("head", layer), _edit([heads[i][1] for i in at], at, change))
+        for layer, at in places.items()
+    ]
+
+
+def _edit(heads: list[int], at: list[int], change: Change) -> Hook:
+    def edit(z: Tensor, hook: object) -> Tensor:
+        edited = z.clone()
+        edited[:, :, heads] = change(z[:, :, heads], at)
+        return edited
+
+    return edit
+
+
+def tidy(intervention: Any) -> None:
+    """Make heads plain and immutable, and check the side."""
+    heads = tuple((int(layer), int(head)) for layer, head in intervention.heads)
+    object.__setattr__(intervention, "heads", heads)
+    check_side(intervention.side)
+
+
+def check_side(side: Side) -> None:
+    """Refuse what is not a side."""
+    if side not in SIDES:
+        raise ValueError(f"side must be one of {', '.join(SIDES)}, got {side!r}")
+
+
+def check_finite(name: str, value: float | int) -> None:
+    """Refuse a number that is NaN or infinite."""
+    if not isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value}")

@@ -1,0 +1,114 @@
+"""A ranker under an intervention: the same scores to ask for, computed with something changed.
+
+The hooks that make the change are there while a text is read, and gone when that is done or has
+failed, so a ranker can be asked under many interventions, and plainly, in any order.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from mechir_edu.interventions.heads import Hooks, Knockout, Scale, Side
+from mechir_edu.interventions.steering import Steer, SteerResidual
+from mechir_edu.rankers.base import BATCH_SIZE, Ranker
+from mechir_edu.rankers.hook_names import require_heads
+
+if TYPE_CHECKING:
+    from mechir_edu.interventions.pyterrier import Reranker
+
+Intervention = Knockout | Scale | Steer | SteerResidual
+
+
+@dataclass(frozen=True, eq=False)
+class Intervened:
+    """What `Ranker.under` gives: scores as the ranker's own, with the intervention in place.
+
+    Attributes
+    ----------
+    ranker : the `Dot` or `Cat` that is changed while it reads; unchanged otherwise.
+    intervention : a `Knockout`, `Scale`, `Steer` or `SteerResidual`.
+    hooks : hook functions for each side that is read.
+    """
+
+    ranker: Ranker
+    intervention: Intervention
+    hooks: Mapping[Side, Hooks] = field(repr=False)
+
+    @property
+    def kind(self) -> str:
+        """Kind of the ranker, such as "dot"."""
+        return self.ranker.kind
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """What the ranker reads in a sequence of its own."""
+        return self.ranker.sides
+
+    @property
+    def name(self) -> str:
+        """What the ranker was loaded as."""
+        return self.ranker.name
+
+    @contextmanager
+    def _in_place(self, side: Side) -> Iterator[None]:
+        with self.ranker.bridge.hooks(fwd_hooks=self.hooks[side]):
+            yield
+
+    def score(
+        self, query: str, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
+    ) -> Float[np.ndarray, " text"]:
+        """Relevance score of each text for the query under the intervention, float32."""
+        return self.ranker.score(query, texts, batch_size=batch_size, during=self._in_place)
+
+    def encode_query(self, query: str) -> Float[Tensor, "1 d_embedding"]:
+        """Embedding of a query (`Dot.encode_query`), changed if queries are."""
+        with self._in_place("query"):
+            return self.ranker.encode_query(query)
+
+    def encode_documents(
+        self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
+    ) -> Float[Tensor, "text d_embedding"]:
+        """Embeddings of documents (`Dot.encode_documents`), changed if documents are."""
+        with self._in_place("document"):
+            return self.ranker.encode_documents(texts, batch_size=batch_size)
+
+    def compare(
+        self, query: Float[Tensor, "1 d_embedding"], documents: Float[Tensor, "text d_embedding"]
+    ) -> Float[np.ndarray, " text"]:
+        """Relevance scores of encoded documents for an encoded query, as the ranker's own."""
+        return self.ranker.compare(query, documents)
+
+    def as_pyterrier(self) -> "Reranker":
+        """A PyTerrier transformer that re-ranks under the intervention."""
+        from mechir_edu.interventions.pyterrier import Reranker  # an extra
+
+        return Reranker(self)
+
+
+def intervene(ranker: Ranker, intervention: Intervention) -> Intervened:
+    """Prepare an intervention for a ranker; `Ranker.under`.
+
+    Raises
+    ------
+    TypeError
+        For anything but an intervention.
+    ValueError
+        For a head, layer or width that the ranker lacks, or a side of a cross-encoder.
+    """
+    if not isinstance(intervention, Intervention):
+        raise TypeError(f"needed a Knockout, Scale, Steer or SteerResidual, got {intervention!r}")
+    if not isinstance(intervention, SteerResidual):
+        require_heads(intervention.heads, ranker.n_layers, ranker.n_heads)
+    if intervention.side not in ("both", *ranker.sides):
+        raise ValueError(
+            f'a {ranker.kind_name} reads query and document together, so side must be "both", got '
+            f"{intervention.side!r}"
+        )
+    read = [side for side in ranker.sides if intervention.side in ("both", side)]
+    hooks = {side: intervention.hooks(ranker, side) for side in read}
+    return Intervened(ranker, intervention, {side: hooks.get(side, []) for side in ranker.sides})

@@ -1,0 +1,145 @@
+"""Ablation: what a score loses when heads say nothing, the usual, or something else's.
+
+The same engine as patching, but what is put in for a head's z does not come from the other version
+of the document. ``how`` says what does:
+
+``zero``
+    Nothing. Simple, but far from anything the model has seen; effects are easily overstated.
+``mean``
+    The head's mean z over all positions of all the pairs. It takes away what differs between
+    texts and leaves what the head always says (Wang et al., Interpretability in the wild, 2023).
+``resample``
+    The head's z in another pair, drawn with a seed, at the position that lies equally far into
+    the text (Chan et al., Causal scrubbing, 2022). Everything about it is usual but the text.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechir_edu.alignment.aligned import AlignedPair, AlignedPairs
+from mechir_edu.patching.activation import as_result, make_job, measure
+from mechir_edu.patching.batches import Batch, Runs, make_batches
+from mechir_edu.patching.engines.hooks import activations, mean_activations
+from mechir_edu.patching.options import PatchOptions
+from mechir_edu.patching.progress import Progress
+from mechir_edu.patching.result import PatchingResult
+from mechir_edu.patching.rows import By
+from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.hook_names import hook_name
+
+How = Literal["zero", "mean", "resample"]
+Side = Literal["baseline", "perturbed"]
+
+
+@torch.no_grad()
+def ablate(
+    ranker: Ranker,
+    pairs: Sequence[Pair] | AlignedPairs,
+    *,
+    how: How = "mean",
+    on: Side = "perturbed",
+    heads: Sequence[tuple[int, int]] | None = None,
+    together: bool = False,
+    by: By = None,
+    filler: str = "a",
+    method: Literal["exact", "naive"] = "exact",
+    seed: int = 0,
+    memory: int | None = None,
+    progress: Progress = True,
+) -> PatchingResult:
+    """Knock out heads on one version of each document and keep the relevance scores.
+
+    Parameters
+    ----------
+    ranker, pairs, heads, together, by, filler, method, memory, progress : as in
+        `mechir_edu.patch`; method "exact" or "naive".
+    how : what is put in for z: "zero", "mean" or "resample".
+    on : which version is ablated. Of "perturbed", recovery is the share of the axiom's score
+        change that goes with the head.
+    seed : of the pairs that are drawn for "resample".
+
+    Returns
+    -------
+    PatchingResult
+        Of site "head"; ``effect()`` is the ablated score minus the score without ablation, and
+        ``provenance["ablation"]`` is ``how``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown option, fewer than two pairs to resample from, or what `patch` refuses.
+    """
+    if how not in ("zero", "mean", "resample") or on not in ("baseline", "perturbed"):
+        raise ValueError(
+            f'how must be "zero", "mean" or "resample" and on "baseline" or "perturbed", got '
+            f"{how!r} and {on!r}"
+        )
+    if method not in ("exact", "naive"):
+        raise ValueError(f'ablation is "exact" or "naive", got method {method!r}')
+    options = PatchOptions(
+        by=by,
+        heads=None if heads is None else tuple(heads),
+        together=together,
+        filler=filler,
+        method=method,
+        memory=memory,
+    )
+    job = make_job(options, ranker, pairs, progress)
+    if how == "zero":
+        nothing = (torch.zeros(1, 1, 1, 1, device=ranker.device),) * ranker.n_layers
+        job = replace(job, prepare=lambda runs: replace(runs, given_z=nothing))
+    elif how == "mean":
+        mean = mean_z(ranker, job.batches, on)
+        job = replace(job, prepare=lambda runs: replace(runs, given_z=mean))
+    else:
+        others = draw_others(len(job.aligned.aligned), seed)
+        job = replace(job, prepare=_resampling(ranker, job.aligned.aligned, others, on))
+    # What is ablated is the recipient; the donor's activations are not used.
+    into = "perturbed_to_baseline" if on == "baseline" else "baseline_to_perturbed"
+    return as_result(job, measure(job, into), ablation=how, seed=seed)
+
+
+def mean_z(ranker: Ranker, batches: Sequence[Batch], on: Side) -> tuple[Tensor, ...]:
+    """Mean z of each layer over the tokens of all pairs, each [1, 1, head, d_head]."""
+    names = [hook_name("head", layer) for layer in range(ranker.n_layers)]
+    means = mean_activations(ranker, (batch.side(on) for batch in batches), names)
+    return tuple(means[name][None, None] for name in names)
+
+
+def draw_others(n_pairs: int, seed: int) -> np.ndarray:
+    """Draw for each pair the index of another, each pair once: a shuffled circle."""
+    if n_pairs < 2:
+        raise ValueError(f"resample needs two pairs or more to draw from, got {n_pairs}")
+    order = np.random.default_rng(seed).permutation(n_pairs)
+    others = np.empty(n_pairs, dtype=np.int64)
+    others[order] = np.roll(order, 1)
+    return others
+
+
+def _resampling(
+    ranker: Ranker, aligned: Sequence[AlignedPair], others: np.ndarray, on: Side
+) -> Callable[[Runs], Runs]:
+    def stretched(index: int, n_pos: int) -> list[Float[Tensor, "pos head d_head"]]:
+        (other,) = make_batches(ranker, [aligned[others[index]]], max_tokens=1)
+        # First to first and last to last, so that [CLS] and the final [SEP] meet their like.
+        places = torch.linspace(0, other.n_pos - 1, n_pos, device=ranker.device).round().long()
+        return [z[0, places] for z in _all_z(ranker, other.side(on))]
+
+    def prepare(runs: Runs) -> Runs:
+        drawn = [stretched(int(index), runs.batch.n_pos) for index in runs.batch.index]
+        return replace(runs, given_z=tuple(map(torch.stack, zip(*drawn, strict=True))))
+
+    return prepare
+
+
+def _all_z(ranker: Ranker, inputs: dict[str, Tensor]) -> list[Tensor]:
+    names = [hook_name("head", layer) for layer in range(ranker.n_layers)]
+    found = activations(ranker, inputs, names)
+    return [found[name] for name in names]

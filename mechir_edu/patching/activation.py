@@ -1,0 +1,348 @@
+"""Activation patching: what is patched, and what scores come out.
+
+Three runs of a ranker: baseline, perturbed, and *patched* - the recipient's run with one cell's
+activation taken from the donor's. ``direction`` says which run gives: ``"perturbed_to_baseline"``
+puts the perturbed run's activations into the baseline run. Nothing is averaged here; the result
+keeps the score of every pair after every patch.
+
+Methods
+-------
+``exact``
+    Only what the patch can change is run again (`mechir_edu.patching.engines.suffix`; for
+    architectures without a fast path `mechir_edu.patching.engines.hooks.patch_stacked`;
+    ``provenance["engine"]`` says which). The same numbers as ``naive``.
+``naive``
+    One forward pass for each cell, through hooks: the reference.
+``gradient``
+    All cells estimated at once by attribution patching (`mechir_edu.patching.engines.gradient`).
+``screened``
+    The same, then exact patching of as many heads as the ``top_k`` by absolute mean effect need
+    (`mechir_edu.patching.engines.screening`).
+
+How it is done
+--------------
+::
+
+    patch ─> Job ─┬─ measure ──┐
+                  └─ estimate ─┴─> Measured ─> as_result ─> PatchingResult
+
+A `Job` holds the aligned pairs in batches of equal length. `measure` scores both runs of each,
+chooses the direction, and lets an *engine* patch batch after batch (`Job.patch`): a function of
+one batch's `Runs` that gives cells and their scores, which `Scores` puts in their places.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from mechir_edu.alignment.aligned import AlignedPairs
+from mechir_edu.patching.batches import Batch, Encoder, Runs, make_batches
+from mechir_edu.patching.engines.gradient import linearise
+from mechir_edu.patching.engines.hooks import patch_naive, patch_stacked, patch_together
+from mechir_edu.patching.engines.screening import screen
+from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
+from mechir_edu.patching.engines.threads import side_by_side
+from mechir_edu.patching.options import DIRECTIONS, ESTIMATING, Direction, PatchOptions
+from mechir_edu.patching.progress import Progress, counted
+from mechir_edu.patching.result import PatchingResult
+from mechir_edu.patching.rows import By
+from mechir_edu.patching.scoring import (
+    align_for,
+    choose_direction,
+    in_direction,
+    passes_at_once,
+    provenance_of,
+    score_both,
+    token_limit,
+)
+from mechir_edu.patching.sweep import Scored, Scores, Sweep
+from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.hook_names import Head
+
+Engine = Callable[[Runs], Iterator[Scored]]
+
+
+def patch(
+    ranker: Ranker,
+    pairs: Sequence[Pair] | AlignedPairs,
+    *,
+    site: str = "head",
+    by: By = None,
+    heads: Sequence[Head] | None = None,
+    together: bool = False,
+    direction: Direction = "auto",
+    filler: str = "a",
+    method: str = "exact",
+    top_k: int = 10,
+    memory: int | None = None,
+    progress: Progress = True,
+) -> PatchingResult:
+    """Patch every cell of a ranker on every pair and keep the relevance scores.
+
+    Parameters
+    ----------
+    ranker : a `Dot` or `Cat`.
+    pairs : pairs to be aligned with ``filler``, or pairs already aligned.
+    site : "head" (z), "pattern", "q", "k", "v", "resid_pre", "attn_out" or "mlp_out".
+    by : None patches all positions at once, "pos" each position alone, "role" all positions of
+        one role (`mechir_edu.alignment.aligned.ROLE_NAMES`).
+    heads : for head sites, only these (layer, head), in this order.
+    together : patch all of ``heads`` in one run, as one set.
+    direction : "auto" patches into the side with the lower mean score.
+    method : "exact", "naive", "gradient" or "screened" (see the module).
+    top_k : for "screened", how many heads are wanted exactly.
+    memory : bytes that it may take beside the model; what suits the device when omitted.
+    progress : show a bar, or a function that is told how many more pairs are done.
+
+    Returns
+    -------
+    PatchingResult
+        ``scores`` float32: [layer, head, pair] for head sites, [layer, pair] for the others;
+        [cell, pair] with ``heads``, [set, pair] (one set) with ``together``; with a role axis
+        before the pair, or rows (pair, pos) in place of pairs where patched by position. Of
+        "screened", ``exact`` says which cells are exact, and
+        ``provenance["screening"]`` how the shortlist was checked.
+
+    Raises
+    ------
+    ValueError
+        For an unknown option, "screened" with cells that are not whole heads, pairs of the other
+        kind of ranker, or when no pair could be aligned.
+    """
+    options = PatchOptions(
+        site=site,
+        by=by,
+        heads=None if heads is None else tuple(heads),
+        together=together,
+        direction=direction,
+        filler=filler,
+        method=method,
+        top_k=top_k,
+        memory=memory,
+    )
+    return patch_with(options, ranker, pairs, progress=progress)
+
+
+@torch.no_grad()
+def patch_with(
+    options: PatchOptions,
+    ranker: Ranker,
+    pairs: Sequence[Pair] | AlignedPairs,
+    *,
+    progress: Progress = True,
+) -> PatchingResult:
+    """`patch`, with its options as one value."""
+    job = make_job(options, ranker, pairs, progress)
+    if options.method not in ESTIMATING:
+        return as_result(job, measure(job, options.direction))
+    measured = estimate(job, options.direction)
+    if options.method == "screened":
+        measured = screened(job, measured)
+    return as_result(job, measured)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every method starts from: pairs in batches, what to patch, and room to do it in."""
+
+    ranker: Ranker
+    options: PatchOptions
+    sweep: Sweep
+    aligned: AlignedPairs
+    batches: list[Batch]
+    limit: int  # tokens in one pass
+    at_once: int  # passes side by side, in an engine that can
+    progress: Progress
+    prepare: Callable[[Runs], Runs] = lambda runs: runs  # just before a batch is patched
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each pair."""
+        return np.array([len(pair.roles) for pair in self.aligned.aligned])
+
+    @property
+    def has_fast_path(self) -> bool:
+        """Whether exact patching can do without hooks, and so in threads."""
+        return self.ranker.is_post_ln and not self.sweep.together
+
+    @cached_property
+    def fast(self) -> "PostLNStack | Ranker":
+        """The fast stack where the architecture has one, else the ranker with its hooks."""
+        return PostLNStack(self.ranker) if self.ranker.is_post_ln else self.ranker
+
+    def engine(self, sweep: Sweep) -> Engine:
+        """The function that patches one batch as the options ask."""
+        if sweep.together:
+            skips = self.options.method == "exact"
+            return partial(patch_together, self.ranker, sweep=sweep, skips=skips)
+        if self.options.method == "naive":
+            return partial(patch_naive, self.ranker, sweep=sweep)
+        if isinstance(self.fast, PostLNStack):
+            return partial(patch_suffix, self.fast, sweep=sweep, max_tokens=self.limit)
+        return partial(patch_stacked, self.ranker, sweep=sweep, max_tokens=self.limit)
+
+    def patch(
+        self,
+        direction: str,
+        recipient: Float[np.ndarray, " pair"],
+        sweep: Sweep,
+        progress: Progress,
+    ) -> Float[np.ndarray, "..."]:
+        """Scores of all cells of a sweep, patched one by one, [*cell, pair].
+
+        ``recipient`` are the scores without a patch.
+        """
+        engine, scores = self.engine(sweep), Scores(sweep, self.lengths)
+        unpatched = torch.from_numpy(recipient)
+
+        def begin(batch: Batch) -> tuple[Batch, Iterator[Scored]]:
+            of_batch = unpatched[torch.from_numpy(batch.index)].to(batch.roles.device)
+            return batch, engine(self.prepare(batch.runs(direction, of_batch)))
+
+        # An engine runs the wrapped model when it is called, here, and reads weights alone after
+        # that, in `_finish`: so only `_finish` may be done in threads.
+        is_fast = self.has_fast_path and self.options.method != "naive"
+        at_once = self.at_once if is_fast else 1
+        with closing(side_by_side(_finish, map(begin, self.batches), at_once)) as done:
+            for batch, scored in counted(done, self._sizes, self._label, progress):
+                scores.put(batch, scored)
+        return scores.array
+
+    def linearise(
+        self, direction: str, progress: Progress
+    ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "2 pair"]]:
+        """Estimated scores of all cells, and the scores of recipient and donor."""
+        scores = Scores(self.sweep, self.lengths)
+        sides = np.empty((2, len(self.lengths)), dtype=np.float32)
+        for batch in counted(self.batches, self._sizes, self._label, progress):
+            linear = linearise(self.fast, batch.runs(direction), self.sweep)
+            sides[:, batch.index] = torch.stack([linear.recipient, linear.donor]).cpu().numpy()
+            scores.put(batch, linear.estimates(batch, self.sweep))
+        return scores.array, sides
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [batch.n_pairs for batch in self.batches]
+
+    @property
+    def _label(self) -> str:
+        return f"patching {self.sweep.site}"
+
+
+def _finish(begun: tuple[Batch, Iterator[Scored]]) -> tuple[Batch, list[Scored]]:
+    batch, rest = begun
+    return batch, list(rest)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Scores after each patch, and of both runs without one, [pair]."""
+
+    scores: Float[np.ndarray, "..."]
+    recipient: Float[np.ndarray, " pair"]
+    donor: Float[np.ndarray, " pair"]
+    direction: str
+    exact: Bool[np.ndarray, "..."] | None = None
+    notes: dict = field(default_factory=dict)
+
+
+def make_job(
+    options: PatchOptions,
+    ranker: Ranker,
+    pairs: Sequence[Pair] | AlignedPairs,
+    progress: Progress,
+) -> Job:
+    """Align and batch what a method starts from.
+
+    Raises
+    ------
+    ValueError
+        For a head that the ranker lacks, or when no pair could be aligned.
+    """
+    sweep = options.sweep(ranker)
+    aligned = align_for(ranker, pairs, options.filler)
+    limit = token_limit(ranker, options.memory)
+    # Beside the stacked cells, a batch's own activations are held: of a layer of both runs, or, for
+    # a gradient, of every layer. Smaller batches leave the cells their room.
+    share = {"naive": 1, "exact": 3}.get(options.method, max(3, sweep.n_layers // 2))
+    batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit // share))
+    batches.reverse()  # the longest first, so that no core is left alone with one at the end
+    at_once = min(passes_at_once(ranker, options.memory), len(batches))
+    return Job(ranker, options, sweep, aligned, batches, limit, at_once, progress)
+
+
+def measure(job: Job, direction: Direction) -> Measured:
+    """Score both sides, choose the direction, and patch every cell."""
+    is_fast = job.has_fast_path and job.options.method == "exact"
+    model: Encoder = job.fast if is_fast else job.ranker
+    versions = score_both(model, job.batches, len(job.lengths))
+    chosen = choose_direction(*versions, direction)
+    recipient, donor = in_direction(*versions, chosen)
+    scores = job.patch(chosen, recipient, job.sweep, job.progress)
+    return Measured(scores, recipient, donor, chosen)
+
+
+def estimate(job: Job, direction: Direction) -> Measured:
+    """Estimate every cell from a gradient at the recipient."""
+    # The pass for the gradient scores both sides, so "auto" starts with a guess; where the scores
+    # say otherwise, the gradient is taken again at the other side.
+    guess = DIRECTIONS[0] if direction == "auto" else direction
+    scores, sides = job.linearise(guess, job.progress)
+    chosen = choose_direction(*in_direction(*sides, guess), direction)
+    if chosen != guess:
+        scores, sides = job.linearise(chosen, job.progress is True)
+    return Measured(scores, *sides, chosen)
+
+
+def screened(job: Job, estimated: Measured) -> Measured:
+    """Patch exactly those heads that may be among the ``top_k`` by their estimates."""
+    heads = job.sweep.heads or tuple(np.ndindex(job.sweep.cell_shape))
+
+    def patch_exactly(cells: list[int]) -> Float[np.ndarray, "cell pair"]:
+        chosen = replace(job.sweep, heads=tuple(heads[cell] for cell in cells))
+        return job.patch(estimated.direction, estimated.recipient, chosen, job.progress is True)
+
+    estimates = estimated.scores.reshape(len(heads), -1)
+    found = screen(estimates, estimated.recipient, patch_exactly, top_k=job.options.top_k)
+    return replace(
+        estimated,
+        scores=found.scores.reshape(estimated.scores.shape),
+        exact=found.exact.reshape(estimated.scores.shape[:-1]),
+        notes={"screening": found.report(heads)},
+    )
+
+
+def as_result(job: Job, measured: Measured, **provenance: object) -> PatchingResult:
+    """Put together what was patched and what was measured."""
+    aligned = job.aligned.aligned
+    return PatchingResult(
+        scores=measured.scores,
+        axes=job.sweep.axes,
+        recipient=measured.recipient,
+        donor=measured.donor,
+        direction=measured.direction,
+        pairs=tuple(pair.pair for pair in aligned),
+        skipped=job.aligned.skipped,
+        site=job.sweep.site,
+        method=job.options.method,
+        filler=job.aligned.filler,
+        provenance=provenance_of(job.ranker, job.sweep)
+        | {"engine": _engine_name(job)}
+        | measured.notes
+        | provenance,
+        exact=measured.exact,
+        **job.sweep.rows.columns([pair.roles for pair in aligned]),
+    )
+
+
+def _engine_name(job: Job) -> str:
+    """Which code ran, for the record."""
+    if job.options.method == "naive":
+        return "one forward pass a cell"
+    return "post-LN suffix" if job.has_fast_path else "suffix through hooks"

@@ -1,0 +1,76 @@
+"""How much memory patching may take: tokens stacked in one pass, pairs whose scores are held."""
+
+import math
+import re
+
+from mechir_edu.rankers.base import Ranker
+
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+FLOAT = 4  # bytes
+SHARD_SIZE = 16  # pairs that a long run holds at once, and loses when it is killed
+
+
+def parse_bytes(text: str) -> int:
+    """Read an amount of memory such as "800MB" or "1.5 GB" (powers of ten), in bytes.
+
+    Raises
+    ------
+    ValueError
+        For anything else, or an amount below one byte.
+
+    Examples
+    --------
+    >>> parse_bytes("1.5GB")
+    1500000000
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    if not found or not (amount := int(float(found[1]) * UNITS[found[2].upper()])):
+        raise ValueError(f'needed an amount of memory such as "800MB" or "1.5GB", got {text!r}')
+    return amount
+
+
+def bytes_per_token(ranker: Ranker) -> int:
+    """Estimate what one token takes while a patched run passes through a layer, at full length.
+
+    Two copies of the MLP's inner activation, eight of the stream (residual, q, k, v, z and sums),
+    and a row of attention scores for each head.
+    """
+    d_model, d_mlp = _widths(ranker)
+    return FLOAT * (2 * d_mlp + 8 * d_model + ranker.n_heads * ranker.max_length)
+
+
+def bytes_of_weights(ranker: Ranker) -> int:
+    """Size of the weights that `mechir_edu.patching.engines.suffix` multiplies beforehand."""
+    if not ranker.is_post_ln:
+        return 0
+    d_model, d_mlp = _widths(ranker)
+    return FLOAT * ranker.n_layers * d_model * d_mlp
+
+
+def tokens_for(budget: int, ranker: Ranker) -> int:
+    """Tokens that can be stacked in one pass within a budget, which does not count the model.
+
+    Parameters
+    ----------
+    budget : bytes.
+    ranker : a `Dot` or `Cat`.
+
+    Raises
+    ------
+    ValueError
+        If not even one sequence of the ranker's full length fits; names the least that does.
+    """
+    each, fixed = bytes_per_token(ranker), bytes_of_weights(ranker)
+    if (tokens := (budget - fixed) // each) < ranker.max_length:
+        least = math.ceil((fixed + each * ranker.max_length) / UNITS["M"])
+        raise ValueError(
+            f"needed {least} MB at least, for one sequence of {ranker.max_length} tokens "
+            f"through {ranker.name}, got {budget / UNITS['M']:.3g} MB; allow more memory"
+        )
+    return tokens
+
+
+def _widths(ranker: Ranker) -> tuple[int, int]:
+    """d_model and d_mlp."""
+    config = ranker.hf_model.config
+    return config.hidden_size, ranker.family.d_mlp(config)

@@ -1,0 +1,1 @@
+"""Ways to compute what patching asks for; `hooks` is the reference that the others equal."""

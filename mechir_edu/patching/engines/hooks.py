@@ -1,0 +1,177 @@
+"""Patch through the hooks: the reference loop, and a stacked version for any architecture.
+
+Both inject donor activations by a hook at the site. `patch_naive` runs the whole model once for
+each cell, as one writes it by hand. `patch_stacked` stacks cells along the batch and lets only the
+patched layer and those after it run: blocks before it hand on the recipient's stream.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mechir_edu.patching.batches import Batch, Runs, repeat
+from mechir_edu.patching.rows import Masks
+from mechir_edu.patching.sweep import Scored, Sweep
+from mechir_edu.rankers.base import Inputs, Ranker
+from mechir_edu.rankers.hook_names import hook_name
+
+
+def blend(site: str, recipient: Tensor, donor: Tensor, mask: Tensor, head: int | None) -> Tensor:
+    """Recipient's activation with the donor's at the masked positions (of one head).
+
+    ``mask`` is [pair, pos]. A pattern is patched in the rows of the masked (query) positions.
+    """
+    patched = recipient.clone()
+    if head is None:
+        patched[mask] = donor[mask]
+    elif site == "pattern":  # [pair, head, pos, pos]
+        patched[:, head][mask] = donor[:, head][mask]
+    else:  # [pair, pos, head, d_head]
+        patched[:, :, head][mask] = donor[:, :, head][mask]
+    return patched
+
+
+def patch_naive(ranker: Ranker, runs: Runs, sweep: Sweep) -> Iterator[Scored]:
+    """One whole forward pass for each cell; the reference that all else must equal."""
+    batch = runs.batch
+    masks = sweep.masks(batch.roles)
+    for layer in range(sweep.n_layers):
+        heads = sweep.heads_of(layer)
+        if not heads:
+            continue
+        given = _donated(ranker, runs, sweep.site, [layer])[layer]
+        for head in heads:
+            for m, mask in enumerate(masks):
+                hook = _injection(sweep.site, given, mask.unsqueeze(0), [head])
+                hooks = [(hook_name(sweep.site, layer), hook)]
+                scores = _run(ranker, batch, runs.recipient, hooks)
+                yield [(layer, m, head)], scores
+
+
+def patch_stacked(ranker: Ranker, runs: Runs, sweep: Sweep, *, max_tokens: int) -> Iterator[Scored]:
+    """Run only the layers from the patch on, many cells in one pass.
+
+    A pair none of whose positions is patched has exactly its unpatched (recipient's) score.
+    """
+    batch, recipient = runs.batch, runs.recipient
+    masks = sweep.masks(batch.roles)
+    for layer in range(sweep.n_layers):
+        cells = [(layer, m, head) for m in range(len(masks)) for head in sweep.heads_of(layer)]
+        if not cells:
+            continue
+        name, stream = hook_name(sweep.site, layer), hook_name("resid_pre", layer)
+        given = _donated(ranker, runs, sweep.site, [layer])[layer]
+        resid = activations(ranker, recipient, [stream])[stream]
+        step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
+        for some in (cells[i : i + step] for i in range(0, len(cells), step)):
+            inject = _injection(
+                sweep.site, given, masks[[c[1] for c in some]], [c[2] for c in some]
+            )
+            hooks = [(stream, _replacement(resid.repeat(len(some), 1, 1))), (name, inject)]
+            with skipping(ranker, layer):
+                scores = _run(ranker, batch, repeat(recipient, len(some)), hooks, len(some))
+            touched = masks[[c[1] for c in some]].any(dim=-1)
+            yield some, torch.where(touched, scores, runs.unpatched)
+
+
+def patch_together(
+    ranker: Ranker, runs: Runs, sweep: Sweep, *, skips: bool = True
+) -> Iterator[Scored]:
+    """Patch all heads of a sweep in one run, from the first of their layers on (or in a whole run).
+
+    Later heads of the set see the stream that the earlier ones changed.
+    """
+    batch, recipient = runs.batch, runs.recipient
+    layers = sorted({layer for layer, _ in sweep.heads})
+    first, stream = layers[0], hook_name("resid_pre", layers[0])
+    given = _donated(ranker, runs, sweep.site, layers)
+    resid = activations(ranker, recipient, [stream])[stream]
+    for m, mask in enumerate(sweep.masks(batch.roles)):
+        hooks = [(stream, _replacement(resid))] if skips else []
+        hooks += [
+            (hook_name(sweep.site, layer), _injection(sweep.site, given[layer], mask[None], [head]))
+            for layer, head in sweep.heads
+        ]
+        with skipping(ranker, first if skips else 0):
+            scores = _run(ranker, batch, recipient, hooks)
+        yield [(first, m, None)], torch.where(mask.any(dim=-1), scores, runs.unpatched)
+
+
+@contextmanager
+def skipping(ranker: Ranker, layer: int) -> Iterator[None]:
+    """Blocks before ``layer`` hand their input on, untouched, while the context lasts."""
+    blocks = list(ranker.bridge.blocks)[:layer]
+    for block in blocks:
+        block.skipped = True
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.skipped = False
+
+
+def _donated(ranker: Ranker, runs: Runs, site: str, layers: list[int]) -> dict[int, Tensor]:
+    """What is put in at a site of some layers: the donor run's activations, or a given z."""
+    if runs.given_z is not None:
+        shape = (runs.batch.n_pairs, runs.batch.n_pos, ranker.n_heads, -1)
+        return {layer: runs.given_z[layer].expand(shape) for layer in layers}
+    names = {layer: hook_name(site, layer) for layer in layers}
+    found = activations(ranker, runs.donor, list(names.values()))
+    return {layer: found[name] for layer, name in names.items()}
+
+
+def activations(ranker: Ranker, inputs: Inputs, names: list[str]) -> dict[str, Tensor]:
+    """Run a ranker and copy the activations at some hook points."""
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        return lambda activation, hook: kept.update({name: activation.clone()})
+
+    with ranker.bridge.hooks(fwd_hooks=[(name, keep(name)) for name in names]):
+        ranker.hidden(inputs)
+    return kept
+
+
+@torch.no_grad()
+def mean_activations(ranker: Ranker, runs: Iterable[Inputs], names: list[str]) -> dict[str, Tensor]:
+    """Mean over the tokens of all runs of what passes some hook points, each [*rest].
+
+    Parameters
+    ----------
+    ranker : a `Dot` or `Cat`.
+    runs : `Ranker.model_inputs` of each; what the attention mask hides does not count.
+    names : hook points whose activations are [batch, pos, *rest].
+    """
+    sums, n_tokens = dict.fromkeys(names, 0.0), 0
+    for inputs in runs:
+        seen = inputs["attention_mask"].bool()
+        for name, activation in activations(ranker, inputs, list(sums)).items():
+            sums[name] = sums[name] + activation[seen].sum(dim=0)
+        n_tokens += int(seen.sum())
+    return {name: total / n_tokens for name, total in sums.items()}
+
+
+def _replacement(value: Tensor) -> Any:
+    return lambda activation, hook: value
+
+
+def _injection(site: str, donor: Tensor, masks: Masks, heads: list[int | None]) -> Any:
+    def inject(activation: Tensor, hook: Any) -> Tensor:
+        stacked = activation.unflatten(0, (len(heads), -1))
+        patched = [
+            blend(site, stacked[i], donor, mask, head)
+            for i, (mask, head) in enumerate(zip(masks, heads, strict=True))
+        ]
+        return torch.cat(patched)
+
+    return inject
+
+
+def _run(ranker: Ranker, batch: Batch, inputs: Inputs, hooks: list, n_cells: int = 1) -> Tensor:
+    with ranker.bridge.hooks(fwd_hooks=hooks):
+        hidden = ranker.hidden(inputs)
+    fixed = None if batch.fixed is None else batch.fixed.repeat(n_cells, 1)
+    return ranker.relevance(hidden, inputs["attention_mask"], fixed).unflatten(0, (n_cells, -1))

@@ -1,0 +1,110 @@
+"""One pair as a ranker reads it: aligned tokens, both scores, and where a head looks."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+
+from mechir_edu.alignment.aligned import Role
+from mechir_edu.patching.batches import make_batches
+from mechir_edu.patching.engines.hooks import activations
+from mechir_edu.patching.scoring import align_for, score_pairs
+from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.hook_names import hook_name, require_heads
+
+
+@dataclass(frozen=True, eq=False)
+class PairAttention:
+    """Attention of one head in one version of a pair; pass it on to `plots.plot_attention`.
+
+    Attributes
+    ----------
+    pattern : share of attention [from, to]; rows sum to 1.
+    tokens : one label for each position, as the tokenizer writes it.
+    edited : True where baseline and perturbed differ.
+    """
+
+    pattern: Float[np.ndarray, "pos pos"]
+    tokens: tuple[str, ...]
+    edited: Bool[np.ndarray, " pos"]
+
+
+@torch.no_grad()
+def pair_attention(
+    ranker: Ranker,
+    pair: Pair,
+    *,
+    layer: int,
+    head: int,
+    side: Literal["baseline", "perturbed"] = "perturbed",
+    filler: str = "a",
+) -> PairAttention:
+    """Read a head's pattern in one version of a pair, aligned as `mechir_edu.patch` aligns it.
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer or head, or the pair cannot be aligned.
+    """
+    require_heads([(layer, head)], ranker.n_layers, ranker.n_heads)
+    aligned = align_for(ranker, [pair], filler).aligned
+    (batch,) = make_batches(ranker, aligned, max_tokens=1)
+    name = hook_name("pattern", layer)
+    pattern = activations(ranker, batch.side(side), [name])[name][0, head]
+    ids = aligned[0].baseline_ids if side == "baseline" else aligned[0].perturbed_ids
+    return PairAttention(
+        pattern=pattern.cpu().numpy(),
+        tokens=tuple(ranker.tokenizer.convert_ids_to_tokens(ids.tolist())),
+        edited=aligned[0].roles == Role.EDIT,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class PairReading:
+    """Both versions of a pair, token for token; pass it on to `plots.plot_pair`.
+
+    Attributes
+    ----------
+    baseline, perturbed : one label for each position, as the tokenizer writes it; equally many.
+    edited : True where the two differ, filled gaps included.
+    baseline_score, perturbed_score : relevance scores of these very tokens.
+    """
+
+    baseline: tuple[str, ...]
+    perturbed: tuple[str, ...]
+    edited: Bool[np.ndarray, " pos"]
+    baseline_score: float
+    perturbed_score: float
+
+    @property
+    def score_change(self) -> float:
+        """Perturbed minus baseline score."""
+        return self.perturbed_score - self.baseline_score
+
+
+def read_pair(ranker: Ranker, pair: Pair, *, filler: str = "a") -> PairReading:
+    """Align and score one pair as `mechir_edu.patch` does.
+
+    Parameters
+    ----------
+    ranker : a `Dot` or `Cat`.
+    pair : what is to be read. The baseline is scored with its filler in it, because that is what
+        patching compares with.
+    filler : what stands in the gaps, as for `mechir_edu.align`.
+
+    Raises
+    ------
+    ValueError
+        If the pair cannot be aligned, with the reason.
+    """
+    aligned = align_for(ranker, [pair], filler)
+    scores = score_pairs(ranker, aligned)
+    (pair_ids,) = aligned.aligned
+    sides = (pair_ids.baseline_ids, pair_ids.perturbed_ids)
+    tokens = [tuple(ranker.tokenizer.convert_ids_to_tokens(ids.tolist())) for ids in sides]
+    return PairReading(
+        *tokens, pair_ids.roles == Role.EDIT, float(scores.baseline[0]), float(scores.perturbed[0])
+    )

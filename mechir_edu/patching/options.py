@@ -1,0 +1,89 @@
+"""What patching can be asked for, as one value that commands, folders and workers hand on."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from mechir_edu.patching.rows import ROWS, By
+from mechir_edu.patching.sweep import Sweep
+from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.hook_names import HEAD_SITES, HOOK_POINTS, Head
+
+Direction = Literal["auto", "perturbed_to_baseline", "baseline_to_perturbed"]
+DIRECTIONS = ("perturbed_to_baseline", "baseline_to_perturbed")
+ESTIMATING = ("gradient", "screened")
+METHODS = ("exact", "naive", *ESTIMATING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchOptions:
+    """Options of `mechir_edu.patch`, which explains them; checked as far as no ranker is needed.
+
+    Raises
+    ------
+    ValueError
+        For an unknown site, ``by``, direction or method (the nearest known one is named), or for
+        options that exclude each other.
+    """
+
+    site: str = "head"
+    by: By = None
+    heads: tuple[Head, ...] | None = None
+    together: bool = False
+    direction: Direction = "auto"
+    filler: str = "a"
+    method: str = "exact"
+    top_k: int = 10
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.heads is not None:
+            plain = tuple((int(layer), int(head)) for layer, head in self.heads)
+            object.__setattr__(self, "heads", plain)
+        require_known("site", self.site, HOOK_POINTS)
+        require_known("by", self.by, ROWS)
+        require_known("direction", self.direction, ("auto", *DIRECTIONS))
+        require_known("method", self.method, METHODS)
+        if self.together and self.method in ESTIMATING:
+            raise ValueError(
+                f'a set of heads is patched by "exact" or "naive", got {self.method!r}'
+            )
+        if self.method == "screened" and (self.by is not None or self.site not in HEAD_SITES):
+            raise ValueError(
+                f"screened ranks heads patched at all positions, got site {self.site!r} by "
+                f'{self.by!r}; use "gradient", or screen first and patch the heads it finds with '
+                "heads= and by="
+            )
+
+    def sweep(self, ranker: Ranker) -> Sweep:
+        """The cells that are patched in a ranker.
+
+        Raises
+        ------
+        ValueError
+            For a head that the ranker does not have.
+        """
+        return Sweep(self.site, self.by, ranker.n_layers, ranker.n_heads, self.heads, self.together)
+
+    def as_json(self) -> dict[str, Any]:
+        """The options as JSON can hold them."""
+        heads = None if self.heads is None else [list(head) for head in self.heads]
+        return asdict(self) | {"heads": heads}
+
+
+def require_known(name: str, value: Any, known: Iterable[Any]) -> None:
+    """Refuse a value that is not one of those known.
+
+    Raises
+    ------
+    ValueError
+        With all known values, and the nearest one where the value looks misspelt.
+    """
+    known = list(known)
+    if value in known:
+        return
+    near = difflib.get_close_matches(str(value), [str(each) for each in known], n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    listed = ", ".join("None" if each is None else repr(each) for each in known)
+    raise ValueError(f"{name} must be one of {listed}; {hint}got {value!r}")

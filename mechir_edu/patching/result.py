@@ -1,0 +1,365 @@
+"""Hold what patching measured, and give it in subsets, in tables, and with its uncertainty.
+
+A result keeps the score of every pair after every patch; means, ratios and intervals are made from
+it on demand (:mod:`mechir_edu.stats`). `mechir_edu.patching.storage` has its form on disk.
+
+Conventions
+-----------
+Axes stand in the order layer, head, role, pair. Patched position by position, pairs of different
+length leave no rectangle, so the last axis is *row* instead: one row for each (pair, position).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+from mechir_edu import stats
+from mechir_edu.alignment.aligned import ROLE_NAMES
+from mechir_edu.collection.judged import Skipped
+from mechir_edu.files import write_whole
+from mechir_edu.patching import storage
+from mechir_edu.perturb.pair import Pair
+
+
+# Compared by identity: arrays have no single answer to ==.
+@dataclass(frozen=True, eq=False)
+class PatchingResult:
+    """The relevance score of every pair after every patch.
+
+    Attributes
+    ----------
+    scores : [*axes], float32.
+    axes : names of the axes of `scores`; the last one is "pair" or "row". "cell" stands for a
+        choice of heads, listed in ``provenance["heads"]``.
+    recipient, donor : scores of the two runs without a patch.
+    direction : "perturbed_to_baseline" put activations of the perturbed run into the baseline run,
+        "baseline_to_perturbed" the reverse.
+    pairs : what was patched, in the order of the last axis (or of `row_pair`).
+    skipped : what could not be, and why.
+    site, method, filler : as `mechir_edu.patch` was asked for.
+    provenance : ranker, checksums, versions and seeds; only what JSON can hold.
+    row_pair, row_pos, row_role : for each row the index of its pair, its position, its role.
+    exact : for each cell whether its scores are exact or a gradient's estimates; None where the
+        method treats all cells alike.
+    """
+
+    scores: Float[np.ndarray, "..."]
+    axes: tuple[str, ...]
+    recipient: Float[np.ndarray, " pair"]
+    donor: Float[np.ndarray, " pair"]
+    direction: Literal["perturbed_to_baseline", "baseline_to_perturbed"]
+    pairs: tuple[Pair, ...]
+    skipped: tuple[Skipped, ...]
+    site: str
+    method: str
+    filler: str
+    provenance: dict[str, Any]
+    row_pair: Int[np.ndarray, " row"] | None = None
+    row_pos: Int[np.ndarray, " row"] | None = None
+    row_role: Int[np.ndarray, " row"] | None = None
+    exact: Bool[np.ndarray, "*cell"] | None = None
+
+    def __post_init__(self) -> None:
+        n_last = len(self.pairs if self.row_pair is None else self.row_pair)
+        last = "pair" if self.row_pair is None else "row"
+        named = len(self.axes) == self.scores.ndim and self.axes[-1:] == (last,)
+        if not named or self.scores.shape[-1] != n_last:
+            raise ValueError(
+                f"needed a name for each axis of the scores and {n_last} entries on the last one, "
+                f"{last!r}, got axes {self.axes} for scores of shape {self.scores.shape}"
+            )
+        if not len(self.recipient) == len(self.donor) == len(self.pairs):
+            raise ValueError(
+                f"needed a recipient and a donor score for each of {len(self.pairs)} pairs, "
+                f"got {len(self.recipient)} and {len(self.donor)}"
+            )
+        if self.exact is not None and self.exact.shape != self.scores.shape[:-1]:
+            raise ValueError(
+                f"`exact` needs one flag per cell, shape {self.scores.shape[:-1]}; got "
+                f"{self.exact.shape}"
+            )
+
+    @property
+    def query_ids(self) -> list[str]:
+        """The query of each pair."""
+        return [pair.query_id for pair in self.pairs]
+
+    def score_change(self) -> Float[np.ndarray, " pair"]:
+        """Perturbed minus baseline score of each pair, whatever the direction of the patch."""
+        change = self.donor - self.recipient
+        return change if self.direction == "perturbed_to_baseline" else -change
+
+    def effect(self) -> Float[np.ndarray, "*cell pair"]:
+        """Score after each patch minus the recipient's, in score units."""
+        self._need_pairs()
+        return self.scores - self.recipient
+
+    def recovery(
+        self,
+        how: stats.How = "ratio_of_means",
+        interval: float = 0.95,
+        n_boot: int = 2000,
+        seed: int = 0,
+    ) -> stats.Recovery:
+        """Share of the score change that each patch brings over, see `stats.recovery`."""
+        self._need_pairs()
+        found = stats.recovery(
+            self.scores,
+            self.recipient,
+            self.donor,
+            query_ids=self.query_ids,
+            how=how,
+            interval=interval,
+            n_boot=n_boot,
+            seed=seed,
+        )
+        return replace(found, axes=self.axes[:-1])
+
+    def contrast(
+        self, control: "PatchingResult", *, interval: float = 0.95, seed: int = 0
+    ) -> "Contrast":
+        """Compare with a control on the query-document pairs that both results have.
+
+        Raises
+        ------
+        ValueError
+            If the two were patched in another direction or at other sites, or share no pair.
+        """
+        self._need_same_patch(control)
+        here, there = stats.match_pairs(self.pairs, control.pairs)
+        sides = (self._at(here), control._at(there))
+        effect, change = (
+            np.subtract(first, second, dtype=np.float64)
+            for first, second in zip(*([r.effect(), r.score_change()] for r in sides), strict=True)
+        )
+        options = {"query_ids": sides[0].query_ids, "interval": interval, "seed": seed}
+        sign = 1 if self.direction == "perturbed_to_baseline" else -1
+        found = stats.recovery(effect, np.zeros(len(change)), sign * change, **options)
+        shares = [(side.effect(), sign * side.score_change()) for side in sides]
+        return Contrast(
+            change=stats.mean_change(change, **options),
+            effect=stats.mean_change(effect, **options),
+            recovery=replace(found, axes=self.axes[:-1]),
+            difference=stats.recovery_difference(*shares, **options),
+        )
+
+    def position_contrast(
+        self, end: "PatchingResult", *, interval: float = 0.95, seed: int = 0
+    ) -> "Contrast":
+        """Compare start (this result) with end: the same edits at two places of the same documents.
+
+        What is left is due to the position alone, for the term is the same on both sides.
+
+        Parameters
+        ----------
+        end : of pairs that were made with the same axiom and seed, and ``place="end"``.
+        interval, seed : as in `recovery`.
+
+        Raises
+        ------
+        ValueError
+            If a document got another axiom or another term on the other side, if no document was
+            edited at two places, or for the reasons of `contrast`.
+        """
+        indices = zip(*stats.match_pairs(self.pairs, end.pairs), strict=True)
+        both = [(self.pairs[here], end.pairs[there]) for here, there in indices]
+        for pair, other in both:
+            if (pair.axiom, pair.term) != (other.axiom, other.term):
+                raise ValueError(
+                    f"a position contrast needs the same edit on both sides, got {pair.axiom} "
+                    f"{pair.term!r} and {other.axiom} {other.term!r} for document {pair.doc_id} of "
+                    f"query {pair.query_id}; make both sets of pairs with one axiom and seed"
+                )
+        if all(pair.perturbed == other.perturbed for pair, other in both):
+            raise ValueError(
+                f"a position contrast needs edits at two places, got {len(both)} documents that "
+                'are edited alike on both sides; make one set with place="start"'
+            )
+        return self.contrast(end, interval=interval, seed=seed)
+
+    def select(
+        self, mask: Bool[np.ndarray, " pair"] | None = None, *, grade: int | None = None
+    ) -> "PatchingResult":
+        """Keep the pairs of a mask, or of one relevance grade, or of both.
+
+        Raises
+        ------
+        ValueError
+            If no pair is left.
+        """
+        keep = np.ones(len(self.pairs), dtype=bool) if mask is None else np.asarray(mask)
+        if grade is not None:
+            keep = keep & np.array([pair.relevance == grade for pair in self.pairs])
+        if not keep.any():
+            grades = sorted({pair.relevance for pair in self.pairs} - {None})
+            raise ValueError(
+                f"needed a pair at least, but none is left with grade={grade}; "
+                f"this result has {len(self.pairs)} pairs of the grades {grades}"
+            )
+        return self._at(np.flatnonzero(keep))
+
+    def rows_of(self, pair: int) -> Float[np.ndarray, "*cell pos"]:
+        """Scores of one pair patched position by position, [layer(, head), pos].
+
+        Raises
+        ------
+        ValueError
+            If the result is not by position.
+        IndexError
+            If there is no such pair.
+        """
+        if self.row_pair is None:
+            raise ValueError(
+                f"rows belong to results by position, this one has the axes {self.axes}; "
+                'patch with by="pos"'
+            )
+        if not 0 <= pair < len(self.pairs):
+            raise IndexError(f"needed a pair from 0 to {len(self.pairs) - 1}, got {pair}")
+        rows = np.flatnonzero(self.row_pair == pair)
+        return self.scores[..., rows[np.argsort(self.row_pos[rows])]]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Long form, one row for each score.
+
+        Columns: those of the cell (layer, head, role), ``pos`` where patched by position, then
+        query_id, doc_id, relevance, recipient, donor, patched.
+        """
+        *cell, last = np.indices(self.scores.shape).reshape(self.scores.ndim, -1)
+        columns = cell_columns(self.axes[:-1], cell, self.provenance.get("heads"))
+        if self.row_pair is not None:
+            columns["pos"] = self.row_pos[last]
+            columns["role"] = np.array(ROLE_NAMES)[self.row_role[last]]
+            last = self.row_pair[last]
+        for name in ("query_id", "doc_id", "relevance"):
+            values = pd.Series([getattr(pair, name) for pair in self.pairs])
+            columns[name] = values.astype("Int64" if name == "relevance" else str).array[last]
+        scores = {"recipient": self.recipient[last], "donor": self.donor[last]}
+        return pd.DataFrame(columns | scores | {"patched": self.scores.ravel()})
+
+    def heads_table(self, recovery: stats.Recovery | None = None) -> pd.DataFrame:
+        """One row for each cell: its recovery with interval and q, and what it rests on."""
+        recovery = self.recovery() if recovery is None else recovery
+        return recovery_table(recovery, self.provenance.get("heads"))
+
+    def save(self, path: str | Path) -> None:
+        """Write one ``.npz``, whole or not at all.
+
+        Raises
+        ------
+        ValueError
+            If the provenance holds something that JSON cannot give back as it was.
+        """
+        write_whole(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Content of the file that `save` writes."""
+        return storage.to_bytes(vars(self))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "PatchingResult":
+        """Read what `save` wrote, or the folder of a finished long run.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, is something else, or comes from a newer version; if the run
+            is not finished.
+        """
+        return cls(**storage.read(Path(path)))
+
+    def _need_pairs(self) -> None:
+        if self.row_pair is not None:
+            raise ValueError(
+                "positions of different documents cannot be averaged, and this result is by "
+                'position; patch with by="role", or look at one pair with rows_of(i)'
+            )
+
+    def _need_same_patch(self, other: "PatchingResult") -> None:
+        for name in ("site", "axes", "direction", "filler", "heads", "checksum"):
+            mine, others = (getattr(r, name, r.provenance.get(name)) for r in (self, other))
+            if mine != others:
+                raise ValueError(
+                    f"a contrast needs two results that differ in the edit alone, got {name} "
+                    f"{mine!r} and {others!r}; patch both with the same {name}"
+                )
+
+    def _at(self, index: Int[np.ndarray, " pair"]) -> "PatchingResult":
+        """Keep these pairs, in this order."""
+        kept = {
+            "recipient": self.recipient[index],
+            "donor": self.donor[index],
+            "pairs": tuple(self.pairs[i] for i in index),
+        }
+        if self.row_pair is None:
+            return replace(self, scores=self.scores[..., index], **kept)
+        rows = np.concatenate([np.flatnonzero(self.row_pair == i) for i in index])
+        sizes = [np.count_nonzero(self.row_pair == i) for i in index]
+        return replace(
+            self,
+            scores=self.scores[..., rows],
+            row_pair=np.repeat(np.arange(len(index)), sizes),
+            row_pos=self.row_pos[rows],
+            row_role=self.row_role[rows],
+            **kept,
+        )
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One result minus another on the same documents: axiom minus control, start minus end.
+
+    Attributes
+    ----------
+    change : of the score changes, in score units: what the axiom's edit does beyond any edit, or
+        what the place of the edit does.
+    effect : of the effects, in score units, [*cell].
+    recovery : effect over change, [*cell]: the share of *that* change which a patch brings over.
+        Its q values are those of `effect`.
+    difference : of the two recoveries, each a share of its own score change, [*cell]: whether the
+        two edits go through the same heads, however far each of them moves the score.
+    """
+
+    change: stats.Estimate
+    effect: stats.Estimate
+    recovery: stats.Recovery
+    difference: stats.Estimate
+
+
+def recovery_table(
+    recovery: stats.Recovery, heads: Sequence[Sequence[int]] | None = None
+) -> pd.DataFrame:
+    """One row for each cell: layer, head (role), recovery, low, high, q, n_pairs, n_queries.
+
+    Parameters
+    ----------
+    recovery : of any shape.
+    heads : (layer, head) of each entry of an axis named "cell".
+    """
+    index = np.indices(recovery.value.shape).reshape(recovery.value.ndim, -1)
+    columns = cell_columns(recovery.axes, index, heads)
+    columns["recovery"] = recovery.value.ravel()
+    columns |= {name: getattr(recovery, name).ravel() for name in ("low", "high", "q")}
+    table = pd.DataFrame(columns)
+    return table.assign(n_pairs=recovery.n_pairs, n_queries=recovery.n_queries)
+
+
+def cell_columns(
+    axes: Sequence[str],
+    index: Sequence[np.ndarray] | np.ndarray,
+    heads: Sequence[Sequence[int]] | None = None,
+) -> dict[str, np.ndarray]:
+    """Name the cells: one column for each axis, roles by their names, chosen heads as two."""
+    columns: dict[str, np.ndarray] = {}
+    for name, places in zip(axes, index, strict=True):
+        if name == "cell" and heads is not None:
+            columns["layer"], columns["head"] = np.asarray(heads)[places].T
+        else:
+            columns[name] = np.array(ROLE_NAMES)[places] if name == "role" else places
+    return columns

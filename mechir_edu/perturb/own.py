@@ -1,0 +1,114 @@
+"""Perturbations of your own: a function that edits a document, and where its edit lies."""
+
+import inspect
+import os
+from collections.abc import Callable
+from functools import update_wrapper
+from typing import Any, Literal
+
+from mechir_edu.perturb.edits import Edit
+
+
+class Perturbation:
+    """A function that edits a document, callable as ``(document, query=None)``.
+
+    Made by `perturbation`. Keeps the function's name and docstring.
+    """
+
+    def __init__(self, function: Callable[..., str], expected_sign: Literal[1, -1, 0] = 0):
+        if not callable(function):
+            raise TypeError(
+                f"perturbation needs a function f(document) or f(document, query), got {function!r}"
+            )
+        update_wrapper(self, function, updated=())
+        self.__name__ = _name(function)
+        self.function = function
+        self.expected_sign = expected_sign
+        self.takes_query = _takes_query(function)
+
+    def __call__(self, document: str, query: str | None = None) -> str:
+        """Edit a document."""
+        if self.takes_query and query is None:
+            raise TypeError(f"{self.__name__} reads the query; call it with (document, query)")
+        edited = self.function(document, query) if self.takes_query else self.function(document)
+        if not isinstance(edited, str):
+            raise TypeError(
+                f"{self.__name__} must return the edited document, a str; got {edited!r}"
+            )
+        return edited
+
+    def __repr__(self) -> str:
+        return f"<perturbation {self.__name__}>"
+
+
+def perturbation(
+    function: Callable[..., str] | None = None, *, expected_sign: Literal[1, -1, 0] = 0
+) -> Any:
+    """Mark a function of your own as a perturbation.
+
+    Parameters
+    ----------
+    function : any callable ``f(document)`` or ``f(document, query)`` that returns the edited
+        document. A second parameter is given the query if it is called ``query`` or has no
+        default.
+    expected_sign : the sign of the score change that you predict, 0 for no prediction.
+
+    Returns
+    -------
+    Perturbation
+        Callable as ``(document, query=None)``.
+
+    Examples
+    --------
+    >>> @perturbation
+    ... def shout(document):
+    ...     return document.upper()
+    >>> shout("coral")
+    'CORAL'
+    >>> @perturbation(expected_sign=1)
+    ... def repeat_query(document, query):
+    ...     return f"{query} {document}"
+    >>> repeat_query("reefs", "coral")
+    'coral reefs'
+    """
+    if function is None:
+        return lambda function: Perturbation(function, expected_sign)
+    return Perturbation(function, expected_sign)
+
+
+def difference(baseline: str, perturbed: str) -> Edit:
+    """Find the one span in which two texts differ.
+
+    A text that was added whole behind or before the other is found there; otherwise the span is
+    what is left between the longest common start and the longest common end.
+
+    Examples
+    --------
+    >>> difference("a reef", "a coral reef")
+    Edit(baseline=(2, 2), perturbed=(2, 8))
+    >>> difference("reef", "reef reef")
+    Edit(baseline=(4, 4), perturbed=(4, 9))
+    """
+    shorter = min(len(baseline), len(perturbed))
+    start = len(os.path.commonprefix([baseline, perturbed]))
+    end = len(os.path.commonprefix([baseline[::-1], perturbed[::-1]]))
+    if start < shorter == end:
+        start = 0
+    end = min(end, shorter - start)
+    return Edit((start, len(baseline) - end), (start, len(perturbed) - end))
+
+
+def _name(function: Callable) -> str:
+    # A partial has no name of its own, an instance of a callable class neither.
+    inner = getattr(function, "func", function)
+    return getattr(inner, "__name__", type(inner).__name__)
+
+
+def _takes_query(function: Callable) -> bool:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:  # some built-in functions do not say
+        return False
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    second = positional[1:2]
+    return any(p.name == "query" or p.default is p.empty for p in second)

@@ -1,0 +1,61 @@
+"""A pair: one query with two versions of one document, which differ by a single edit.
+
+Conventions
+-----------
+*baseline* is the document as the collection has it; *perturbed* is the same document after one
+edit. The *score change* is perturbed score minus baseline score, and ``Pair.expected_sign`` is the
+sign that the axiom predicts for it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from mechir_edu.collection.judged import Skipped
+from mechir_edu.perturb.edits import Edit
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One query with two versions of one document, differing by a single edit.
+
+    Attributes
+    ----------
+    query_id, doc_id, query : as in the collection.
+    baseline, perturbed : the document before and after the edit.
+    axiom : a key of `AXIOMS`, or the name of a function of your own.
+    expected_sign : sign of the score change that the axiom predicts; 0 for a control, or where
+        nothing is predicted.
+    relevance : the grade of the document for the query, where it has one.
+    term : the word that was added or moved, where the edit is about one.
+    edit : where the two versions differ; decides where a diff would be ambiguous ("reef" added
+        behind "reef").
+    perturbed_query : set where the query is what is perturbed; then both documents are equal.
+    """
+
+    query_id: str
+    doc_id: str
+    query: str
+    baseline: str
+    perturbed: str
+    axiom: str
+    expected_sign: Literal[1, -1, 0]
+    relevance: int | None = None
+    term: str | None = None
+    edit: Edit | None = None
+    perturbed_query: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.expected_sign not in (1, -1, 0):
+            raise ValueError(
+                f"expected_sign of pair ({self.query_id}, {self.doc_id}) must be 1, -1 or 0 "
+                f"(a control), got {self.expected_sign!r}"
+            )
+
+
+class PairList(list[Pair]):
+    """A list of pairs that remembers, in ``skipped``, what could not be made into one."""
+
+    def __init__(self, pairs: Iterable[Pair] = (), skipped: Iterable[Skipped] = ()):
+        super().__init__(pairs)
+        self.skipped = list(skipped)

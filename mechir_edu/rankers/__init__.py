@@ -1,0 +1,1 @@
+"""Hugging Face rankers with hooks: how texts go in, what can be read and edited, what comes out."""

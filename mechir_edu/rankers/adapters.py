@@ -1,0 +1,433 @@
+"""Give Hugging Face encoders TransformerLens hook points that are live.
+
+TransformerLens 4 wraps a Hugging Face model in place: an *adapter* says which module is the
+embedding, which the blocks, and so on, and every named module gets hook points around it.
+Upstream has no adapter for bare encoders or sequence classifiers, and its BERT adapter drops
+edits of the attention pattern. Ours leaves every Hugging Face module where it is, and an edit at
+any hook point changes the output (`mechir_edu.rankers.components`).
+
+What the sites mean in a post-LN block (BERT and its relatives)::
+
+    resid_pre ──┬─> q, k, v ─> scores ─> pattern ─> z ─> W_O ─> attn_out ─┐
+                └──────────────────────── + <─────────────────────────────┘
+                                          │ resid_mid
+                                         LN1 ──┬──> MLP ──> mlp_out ─┐
+                                               └───────── + <────────┘
+                                                          │
+                                                         LN2 ──> resid_post (= next resid_pre)
+
+``attn_out`` and ``mlp_out`` are what a sublayer *adds*, before the residual sum and the LayerNorm
+that follows; ``resid_pre`` is the stream handed from block to block, after LN2 of the block before.
+ModernBERT is pre-LN: there ``resid_pre`` is the un-normalised stream, as in a decoder.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.architecture_adapter import ArchitectureAdapter
+from transformer_lens.model_bridge.generalized_components import (
+    BertPoolerBridge,
+    EmbeddingBridge,
+    LinearBridge,
+    MLPBridge,
+    NormalizationBridge,
+    PosEmbedBridge,
+)
+from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
+from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig
+from transformers.masking_utils import eager_mask
+
+from mechir_edu.rankers.components import (
+    EncoderAttentionBridge,
+    EncoderBlockBridge,
+    MPNetAttentionBridge,
+    hooked_attention,
+)
+from mechir_edu.rankers.pooling import Hidden, Mask, mean_pool
+
+HOOKED_ATTENTION = "mechir_edu_hooked"
+
+
+class EncoderAdapter(ArchitectureAdapter):
+    """What all encoder families share.
+
+    A family is one subclass: where its modules are (`_components`), and whatever else is not as in
+    BERT. Nothing outside this module asks what architecture a model has.
+
+    Attributes
+    ----------
+    model_type : as ``config.json`` has it.
+    prefix : of the family's Hugging Face classes, such as "Bert" of BertModel.
+    is_post_ln : whether LayerNorm follows the residual sum.
+    """
+
+    model_type: ClassVar[str]
+    prefix: ClassVar[str]
+
+    supports_generation = False
+    supports_kv_cache = False
+    supports_batched_generation = False
+    supports_causal_loss = False
+    supports_hf_output_attentions = False
+    applicable_phases: list[int] = []
+
+    uses_attention_interface = True
+    attention_class: type[EncoderAttentionBridge] = EncoderAttentionBridge
+    is_post_ln = True
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg)
+        self.cfg.normalization_type = "LN"
+        self.cfg.positional_embedding_type = "standard"
+        self.cfg.attention_dir = "bidirectional"
+        self.cfg.final_rms = self.cfg.gated_mlp = self.cfg.attn_only = False
+        self.supports_fold_ln = False
+        self.weight_processing_conversions = {}
+        self.component_mapping = self._components("")
+
+    def _components(self, prefix: str) -> dict[str, GeneralizedComponent]:
+        raise NotImplementedError
+
+    def _heads(self, hf_model: nn.Module, prefix: str) -> dict[str, GeneralizedComponent]:
+        """Whatever stands after the blocks: pooler, classifier."""
+        return {
+            name: LinearBridge(name=name)
+            for name in ("pre_classifier", "classifier")
+            if isinstance(getattr(hf_model, name, None), nn.Linear)
+        }
+
+    def prepare_model(self, hf_model: nn.Module) -> None:
+        """Switch the model to the hooked attention and map the modules that it really has."""
+        if self.uses_attention_interface:
+            hf_model.set_attn_implementation(HOOKED_ATTENTION)
+        base = hf_model.base_model_prefix
+        prefix = f"{base}." if base in dict(hf_model.named_children()) else ""
+        self.component_mapping = {**self._components(prefix), **self._heads(hf_model, prefix)}
+
+    @staticmethod
+    def first_position(config: PretrainedConfig) -> int:
+        """Number of the first position."""
+        return 0
+
+    @staticmethod
+    def d_mlp(config: PretrainedConfig) -> int:
+        """Width of the MLP's inner activation."""
+        return config.intermediate_size
+
+    @staticmethod
+    def activation(config: PretrainedConfig) -> str:
+        """Name of the MLP's activation function."""
+        return config.hidden_act
+
+    @staticmethod
+    def position_bias(
+        hf_model: nn.Module, x: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "1 head pos pos"] | None:
+        """What the family adds to attention scores by position; None if it adds nothing."""
+        return None
+
+    @staticmethod
+    def classifies_first_position(config: PretrainedConfig) -> bool:
+        """Whether a classifier reads the final hidden state of position 0 alone."""
+        return True
+
+    @classmethod
+    def classify(
+        cls, hf_model: nn.Module, hidden: Hidden, mask: Mask
+    ) -> Float[Tensor, "pair label"]:
+        """Logits of a ``*ForSequenceClassification`` model from its final hidden states.
+
+        ``hidden`` may hold position 0 alone, [pair, 1, d_model], where `classifies_first_position`.
+        """
+        return hf_model.classifier(hidden)  # which picks position 0 itself
+
+    def _norm(self, name: str) -> NormalizationBridge:
+        return NormalizationBridge(name=name, config=self.cfg, use_native_layernorm_autograd=True)
+
+    def _attention(
+        self, name: str, *, normalises: bool, **projections: str
+    ) -> EncoderAttentionBridge:
+        return self.attention_class(
+            name=name,
+            config=self.cfg,
+            normalises=normalises,
+            submodules={key: LinearBridge(name=path) for key, path in projections.items()},
+        )
+
+    def _mlp(self, name: str | None, into: str, out: str) -> MLPBridge:
+        layers = {"in": LinearBridge(name=into), "out": LinearBridge(name=out)}
+        return MLPBridge(name=name, config=self.cfg, submodules=layers)
+
+    def _post_ln_blocks(
+        self, name: str, *, returns_tuple: bool = False, **parts: GeneralizedComponent
+    ) -> EncoderBlockBridge:
+        aliases = {
+            "hook_attn_out": "attn.hook_out",
+            "hook_resid_mid": "ln1.hook_in",
+            "hook_mlp_in": "mlp.hook_in",
+            "hook_mlp_out": "mlp.hook_out",
+        }
+        return EncoderBlockBridge(
+            name=name,
+            config=self.cfg,
+            hook_alias_overrides=aliases,
+            submodules=parts,
+            returns_tuple=returns_tuple,
+        )
+
+
+class BertAdapter(EncoderAdapter):
+    """BERT; RoBERTa, XLM-R and ELECTRA have the same tree of modules."""
+
+    model_type, prefix = "bert", "Bert"
+    has_token_types = True
+    returns_tuple = False
+    ln1 = "attention.output.LayerNorm"
+    projections = {"q": "self.query", "k": "self.key", "v": "self.value", "o": "output.dense"}
+
+    def _components(self, prefix: str) -> dict[str, GeneralizedComponent]:
+        embeddings = f"{prefix}embeddings"
+        types = {
+            "token_type_embed": EmbeddingBridge(name=f"{embeddings}.token_type_embeddings"),
+        }
+        return {
+            "embed": EmbeddingBridge(name=f"{embeddings}.word_embeddings"),
+            **(types if self.has_token_types else {}),
+            "pos_embed": PosEmbedBridge(name=f"{embeddings}.position_embeddings"),
+            "embed_ln": self._norm(f"{embeddings}.LayerNorm"),
+            "blocks": self._post_ln_blocks(
+                f"{prefix}encoder.layer",
+                returns_tuple=self.returns_tuple,
+                attn=self._attention("attention", normalises=True, **self.projections),
+                ln1=self._norm(self.ln1),
+                mlp=self._mlp(None, "intermediate.dense", "output.dense"),
+                ln2=self._norm("output.LayerNorm"),
+            ),
+        }
+
+    def _heads(self, hf_model: nn.Module, prefix: str) -> dict[str, GeneralizedComponent]:
+        base = hf_model.base_model
+        heads = super()._heads(hf_model, prefix)
+        if getattr(base, "pooler", None) is not None:
+            dense = {"dense": LinearBridge(name="dense")}
+            heads["pooler"] = BertPoolerBridge(name=f"{prefix}pooler", submodules=dense)
+        if "classifier" not in heads and hasattr(hf_model, "classifier"):
+            layers = {name: LinearBridge(name=name) for name in ("dense", "out_proj")}
+            heads["classifier"] = GeneralizedComponent(name="classifier", submodules=layers)
+        return heads
+
+    @classmethod
+    def classify(  # noqa: D102
+        cls, hf_model: nn.Module, hidden: Hidden, mask: Mask
+    ) -> Float[Tensor, "pair label"]:
+        pooler = getattr(hf_model.base_model, "pooler", None)
+        return hf_model.classifier(hidden if pooler is None else pooler(hidden))
+
+
+class RobertaAdapter(BertAdapter):
+    """RoBERTa: counts positions on from that of its padding."""
+
+    model_type, prefix = "roberta", "Roberta"
+
+    @staticmethod
+    def first_position(config: PretrainedConfig) -> int:  # noqa: D102
+        return config.pad_token_id + 1
+
+
+class XLMRobertaAdapter(RobertaAdapter):
+    """XLM-RoBERTa: RoBERTa with another vocabulary."""
+
+    model_type, prefix = "xlm-roberta", "XLMRoberta"
+
+
+class ElectraAdapter(BertAdapter):
+    """ELECTRA: its embedding may be narrower than the stream."""
+
+    model_type, prefix = "electra", "Electra"
+
+    def _heads(self, hf_model: nn.Module, prefix: str) -> dict[str, GeneralizedComponent]:
+        heads = super()._heads(hf_model, prefix)
+        if hasattr(hf_model.base_model, "embeddings_project"):
+            heads["embed_project"] = LinearBridge(name=f"{prefix}embeddings_project")
+        return heads
+
+
+class MPNetAdapter(BertAdapter):
+    """MPNet: no token types, relative positions, attention computed inline."""
+
+    model_type, prefix = "mpnet", "MPNet"
+    uses_attention_interface = False
+    attention_class = MPNetAttentionBridge
+    has_token_types = False
+    returns_tuple = True
+    ln1 = "attention.LayerNorm"
+    projections = {"q": "attn.q", "k": "attn.k", "v": "attn.v", "o": "attn.o"}
+
+    @staticmethod
+    def first_position(config: PretrainedConfig) -> int:  # noqa: D102
+        return 2  # whatever the config says of padding
+
+    @staticmethod
+    def position_bias(  # noqa: D102
+        hf_model: nn.Module, x: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "1 head pos pos"] | None:
+        return hf_model.base_model.encoder.compute_position_bias(x[:1])
+
+
+class DistilBertAdapter(EncoderAdapter):
+    """DistilBERT: post-LN like BERT, with names of its own."""
+
+    model_type, prefix = "distilbert", "DistilBert"
+
+    @staticmethod
+    def d_mlp(config: PretrainedConfig) -> int:  # noqa: D102
+        return config.hidden_dim
+
+    @staticmethod
+    def activation(config: PretrainedConfig) -> str:  # noqa: D102
+        return config.activation
+
+    @classmethod
+    def classify(  # noqa: D102
+        cls, hf_model: nn.Module, hidden: Hidden, mask: Mask
+    ) -> Float[Tensor, "pair label"]:
+        return hf_model.classifier(torch.relu(hf_model.pre_classifier(hidden[:, 0])))
+
+    def _components(self, prefix: str) -> dict[str, GeneralizedComponent]:
+        projections = {"q": "q_lin", "k": "k_lin", "v": "v_lin", "o": "out_lin"}
+        return {
+            "embed": EmbeddingBridge(name=f"{prefix}embeddings.word_embeddings"),
+            "pos_embed": PosEmbedBridge(name=f"{prefix}embeddings.position_embeddings"),
+            "embed_ln": self._norm(f"{prefix}embeddings.LayerNorm"),
+            "blocks": self._post_ln_blocks(
+                f"{prefix}transformer.layer",
+                attn=self._attention("attention", normalises=False, **projections),
+                ln1=self._norm("sa_layer_norm"),
+                mlp=self._mlp("ffn", "lin1", "lin2"),
+                ln2=self._norm("output_layer_norm"),
+            ),
+        }
+
+
+class ModernBertAdapter(EncoderAdapter):
+    """ModernBERT: pre-LN, rotary positions, local and global attention, gated MLP."""
+
+    model_type, prefix = "modernbert", "ModernBert"
+    is_post_ln = False
+
+    @staticmethod
+    def activation(config: PretrainedConfig) -> str:  # noqa: D102
+        return config.hidden_activation
+
+    @staticmethod
+    def classifies_first_position(config: PretrainedConfig) -> bool:  # noqa: D102
+        return config.classifier_pooling == "cls"
+
+    @classmethod
+    def classify(  # noqa: D102
+        cls, hf_model: nn.Module, hidden: Hidden, mask: Mask
+    ) -> Float[Tensor, "pair label"]:
+        is_first = cls.classifies_first_position(hf_model.config)
+        pooled = hidden[:, 0] if is_first else mean_pool(hidden, mask)
+        return hf_model.classifier(hf_model.head(pooled))
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg)
+        self.cfg.positional_embedding_type = "rotary"
+        self.cfg.gated_mlp = True
+
+    def _components(self, prefix: str) -> dict[str, GeneralizedComponent]:
+        attention = EncoderAttentionBridge(
+            name="attn",
+            config=self.cfg,
+            fused=True,
+            submodules={"qkv": LinearBridge(name="Wqkv"), "o": LinearBridge(name="Wo")},
+        )
+        blocks = EncoderBlockBridge(
+            name=f"{prefix}layers",
+            config=self.cfg,
+            hook_alias_overrides={"hook_mlp_in": "mlp.hook_in"},
+            submodules={
+                "ln1": self._norm("attn_norm"),
+                "attn": attention,
+                "ln2": self._norm("mlp_norm"),
+                "mlp": self._mlp("mlp", "Wi", "Wo"),
+            },
+        )
+        return {
+            "embed": EmbeddingBridge(name=f"{prefix}embeddings.tok_embeddings"),
+            "embed_ln": self._norm(f"{prefix}embeddings.norm"),
+            "blocks": blocks,
+            "ln_final": self._norm(f"{prefix}final_norm"),
+        }
+
+    def _heads(self, hf_model: nn.Module, prefix: str) -> dict[str, GeneralizedComponent]:
+        heads = super()._heads(hf_model, prefix)
+        if hasattr(hf_model, "head"):
+            heads["head"] = GeneralizedComponent(name="head")
+        return heads
+
+
+FAMILIES: dict[str, type[EncoderAdapter]] = {
+    adapter.model_type: adapter
+    for adapter in (
+        BertAdapter,
+        RobertaAdapter,
+        XLMRobertaAdapter,
+        ElectraAdapter,
+        DistilBertAdapter,
+        MPNetAdapter,
+        ModernBertAdapter,
+    )
+}
+ADAPTERS = {
+    f"{adapter.prefix}{suffix}": adapter
+    for adapter in FAMILIES.values()
+    for suffix in ("Model", "ForSequenceClassification")
+}
+
+
+def family_of(hf_model: nn.Module) -> type[EncoderAdapter]:
+    """The adapter that knows a model's architecture."""
+    return FAMILIES[hf_model.config.model_type]
+
+
+def position_ids(hf_model: nn.Module, n_pos: int) -> Tensor:
+    """Consecutive positions in the numbering of the model's own embedding, as [1, pos].
+
+    They are always passed on: with a mask that has a 0 before a 1 TransformerLens would inject
+    its own, and a masked filler must not renumber the tokens behind it.
+    """
+    first = family_of(hf_model).first_position(hf_model.config)
+    return torch.arange(first, first + n_pos, device=hf_model.device).unsqueeze(0)
+
+
+def convert(hf_model: nn.Module) -> TransformerBridge:
+    """Wrap a Hugging Face encoder, **in place**, as a TransformerLens model with live hooks.
+
+    Parameters
+    ----------
+    hf_model : a bare encoder or a ``*ForSequenceClassification`` of one of `FAMILIES`. It is
+        changed in place and must not be saved afterwards.
+
+    Raises
+    ------
+    ValueError
+        For any other class; names the classes that are supported.
+    """
+    name = type(hf_model).__name__
+    if name not in ADAPTERS:
+        raise ValueError(
+            f"no encoder adapter for {name}; needed one of {', '.join(sorted(ADAPTERS))}. "
+            "For another encoder, subclass mechir_edu.rankers.adapters.EncoderAdapter and add it to "
+            "mechir_edu.rankers.adapters.ADAPTERS"
+        )
+    AttentionInterface.register(HOOKED_ATTENTION, hooked_attention)
+    AttentionMaskInterface.register(HOOKED_ATTENTION, eager_mask)  # additive, four axes
+    ArchitectureAdapterFactory.register_adapter(name, ADAPTERS[name])
+    return build_bridge_from_module(hf_model, name, hf_config=hf_model.config).eval()

@@ -1,0 +1,316 @@
+"""A Hugging Face encoder with hooks: texts or tokens in, its output and any activation out.
+
+`Ranker` is what every kind shares: the wrapped model, and the TransformerLens way of reading and
+editing it. A kind (`mechir_edu.rankers.kinds`) says how texts go in and how scores come out. Hook
+names are drawn in `mechir_edu.rankers.adapters`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformer_lens import ActivationCache
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedTokenizerBase
+
+from mechir_edu.rankers.adapters import EncoderAdapter, family_of, position_ids
+from mechir_edu.rankers.pooling import Hidden, Mask
+
+TokenIds = Int[Tensor, "text pos"]
+Inputs = dict[str, TokenIds]
+Hook = Callable[[Tensor, HookPoint], Tensor | None]
+# What is in place while one side is read, such as the hooks of an intervention.
+During = Callable[[str], AbstractContextManager]
+Names = str | Sequence[str] | Callable[[str], bool] | None
+# Declared by TransformerLens for decoders or for attention that it computes itself; never fired.
+NEVER_FIRED = ("hook_result", "hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input")
+NEVER_FIRED += ("hook_hidden_states", "hook_rot_q", "hook_rot_k")
+BATCH_SIZE = 32
+
+
+def undisturbed(side: str) -> AbstractContextManager:
+    """Read a side as it is."""
+    return nullcontext()
+
+
+class Ranker:
+    """A wrapped encoder; its kind says how texts go in and scores come out.
+
+    Attributes
+    ----------
+    kind : name of the kind, a key of `mechir_edu.rankers.kinds.KINDS`.
+    kind_name : the kind in words.
+    reads_together : whether query and document stand in one sequence, or each is read alone.
+    name : what the ranker was loaded as.
+    checksum : SHA-256 of its weights, 64 hexadecimal digits; empty where weights are constructed.
+    hf_model : the Hugging Face model, changed in place: never save it.
+    bridge : the `TransformerBridge` around it.
+    tokenizer : its fast tokenizer.
+    max_length : longest sequence of tokens that it reads, special tokens counted.
+    prompts : texts that the checkpoint wants before every query and before every document.
+    """
+
+    kind: ClassVar[str]
+    kind_name: ClassVar[str]
+    reads_together: ClassVar[bool]
+    bridge: TransformerBridge
+    prompts: tuple[str, str] = ("", "")
+
+    def __init__(
+        self,
+        name: str,
+        hf_model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        checksum: str,
+        max_length: int | None,
+        device: str,
+    ) -> None:
+        self.name, self.tokenizer, self.checksum = name, tokenizer, checksum
+        device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        self.hf_model = hf_model.to(device).float().eval().requires_grad_(False)
+        self.max_length = self._checked_length(max_length)
+
+    def _checked_length(self, wanted: int | None) -> int:
+        config = self.hf_model.config
+        most = config.max_position_embeddings - self.family.first_position(config)
+        if wanted is None:
+            return min(self.tokenizer.model_max_length, most)
+        least = self.tokenizer.num_special_tokens_to_add(pair=self.reads_together) + 1
+        if not least <= wanted <= most:
+            raise ValueError(
+                f"max_length must be from {least} to {most} for this checkpoint, got {wanted}"
+            )
+        return wanted
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.name!r}, {self.hf_model.config.model_type}, "
+            f"{self.n_layers} layers x {self.n_heads} heads, {self.device})"
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Device that the weights are on."""
+        return self.hf_model.device
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return self.hf_model.config.num_hidden_layers
+
+    @property
+    def n_heads(self) -> int:
+        """Number of attention heads in a block."""
+        return self.hf_model.config.num_attention_heads
+
+    @property
+    def family(self) -> type[EncoderAdapter]:
+        """What is particular to the model's architecture."""
+        return family_of(self.hf_model)
+
+    @property
+    def is_post_ln(self) -> bool:
+        """Whether LayerNorm follows the residual sum (all families but ModernBERT)."""
+        return self.family.is_post_ln
+
+    @property
+    def reads_first_position_only(self) -> bool:
+        """Whether the score depends on the final hidden state of position 0 alone."""
+        raise NotImplementedError
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """What is read in a sequence of its own: "query" and "document", or "both" at once."""
+        return ("both",) if self.reads_together else ("query", "document")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the ranker is set up, beside its weights: what a score depends on, as JSON has it."""
+        return {"max_length": self.max_length}
+
+    @property
+    def hook_dict(self) -> dict[str, HookPoint]:
+        """Every hook point by name, as in TransformerLens, aliases included."""
+        points = self.bridge.hook_dict.items()
+        return {name: point for name, point in points if name.split(".")[-1] not in NEVER_FIRED}
+
+    def tokenize(self, *texts: Any) -> Inputs:
+        """Token ids, mask and types of texts, padded to the longest."""
+        raise NotImplementedError
+
+    def texts_read(self, pairs: Sequence[tuple[str, str]], side: str) -> list[tuple[str, ...]]:
+        """What is read on one of the `sides` of (query, document), prompts included."""
+        if self.reads_together:
+            return [(query, document) for query, document in pairs]
+        column = self.sides.index(side)
+        return [(self.prompts[column] + pair[column],) for pair in pairs]
+
+    def output(self, hidden: Hidden, attention_mask: Mask) -> Float[Tensor, "pair ..."]:
+        """What `forward` returns, from final hidden states."""
+        raise NotImplementedError
+
+    def publisher_output(self, inputs: Inputs) -> Float[Tensor, "pair ..."]:
+        """What the Hugging Face model itself makes of its inputs, as `output` has it."""
+        raise NotImplementedError
+
+    def relevance(
+        self, hidden: Hidden, attention_mask: Mask, fixed: Tensor | None
+    ) -> Float[Tensor, " pair"]:
+        """Relevance scores from final hidden states, and from the side that does not change."""
+        raise NotImplementedError
+
+    def encode_fixed(self, sequences: Sequence[np.ndarray]) -> Tensor | None:
+        """Encode the side of each pair that does not change; None where it stands in the pair."""
+        return None
+
+    def score(
+        self,
+        query: str,
+        texts: str | Sequence[str],
+        *,
+        batch_size: int = BATCH_SIZE,
+        during: During = undisturbed,
+    ) -> Float[np.ndarray, " text"]:
+        """Relevance score of each text for the query, float32; larger is more relevant."""
+        raise NotImplementedError
+
+    def model_inputs(
+        self,
+        input_ids: TokenIds,
+        attention_mask: TokenIds | None = None,
+        token_type_ids: TokenIds | None = None,
+    ) -> Inputs:
+        """Everything the wrapped model wants, on its device, positions and mask made explicit.
+
+        Positions are consecutive whatever the mask says, so that a masked filler does not renumber
+        the tokens behind it.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        inputs = {"input_ids": input_ids, "attention_mask": mask}
+        if getattr(self.hf_model.config, "type_vocab_size", 0) > 0:
+            types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+            inputs["token_type_ids"] = types
+        positions = position_ids(self.hf_model, input_ids.shape[1]).expand_as(input_ids)
+        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+        return inputs | {"position_ids": positions}
+
+    def hidden(self, inputs: Inputs) -> Hidden:
+        """Final hidden states of the encoder from `model_inputs`, hooks included."""
+        return self.hf_model.base_model(**inputs)[0]
+
+    def forward(self, *texts: Any, **tokens: TokenIds) -> Float[Tensor, "text ..."]:
+        """Embedding (Dot) or relevance score (Cat) of each text.
+
+        Takes what `tokenize` takes, or ``input_ids`` (and ``attention_mask``, ``token_type_ids``).
+        """
+        if texts and isinstance(texts[0], Tensor):
+            tokens, texts = {"input_ids": texts[0], **tokens}, ()
+        inputs = self.model_inputs(**(self.tokenize(*texts) if texts else tokens))
+        return self.output(self.hidden(inputs), inputs["attention_mask"])
+
+    __call__ = forward
+
+    def run_with_hooks(
+        self,
+        *texts: Any,
+        fwd_hooks: Sequence[tuple[str | Callable[[str], bool], Hook]] = (),
+        **tokens: TokenIds,
+    ) -> Float[Tensor, "text ..."]:
+        """`forward` with functions ``(activation, hook) -> activation`` at named hook points.
+
+        A hook that returns None leaves the activation as it is. Clone it before writing to it. All
+        hooks are gone afterwards, also after an error.
+
+        Raises
+        ------
+        ValueError
+            For an unknown hook point.
+        """
+        for name, _ in fwd_hooks:
+            if isinstance(name, str):
+                self._hook_names(name)
+        with self.bridge.hooks(fwd_hooks=list(fwd_hooks)):
+            return self.forward(*texts, **tokens)
+
+    @torch.no_grad()
+    def run_with_cache(
+        self, *texts: Any, names_filter: Names = None, **tokens: TokenIds
+    ) -> tuple[Float[Tensor, "text ..."], ActivationCache]:
+        """`forward`, and the activations at the hook points that ``names_filter`` lets through.
+
+        Parameters
+        ----------
+        texts, tokens : as for `forward`.
+        names_filter : a name, several, or a function of a name; without one every hook is kept,
+            about 550 MB for MiniLM at 16 texts of 128 tokens.
+
+        Returns
+        -------
+        output, cache
+            ``cache["blocks.0.attn.hook_pattern"]`` or ``cache["pattern", 0]``.
+
+        Raises
+        ------
+        ValueError
+            For an unknown hook point.
+        """
+        kept: dict[str, Tensor] = {}
+
+        def keep(name: str, activation: Tensor, hook: HookPoint) -> None:
+            kept[name] = activation.detach()
+
+        hooks = [(name, partial(keep, name)) for name in self._hook_names(names_filter)]
+        output = self.run_with_hooks(*texts, fwd_hooks=hooks, **tokens)
+        return output, ActivationCache(kept, self.bridge)
+
+    def _hook_names(self, wanted: Names) -> list[str]:
+        known: Mapping[str, HookPoint] = self.hook_dict
+        if wanted is None or callable(wanted):
+            return [name for name in known if wanted is None or wanted(name)]
+        names = [wanted] if isinstance(wanted, str) else list(wanted)
+        if unknown := [name for name in names if name not in known]:
+            raise ValueError(
+                f"no hook point {unknown[0]!r}; needed a key of ranker.hook_dict, such as "
+                "'blocks.0.attn.hook_z'"
+            )
+        return names
+
+
+def listed(texts: str | Sequence[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, *texts: list[str], max_length: int) -> Inputs:
+    options = {"padding": True, "padding_side": "right", "return_tensors": "pt"}
+    # Of two texts only the document is ever cut.
+    options |= {"truncation": "only_second" if len(texts) > 1 else True, "max_length": max_length}
+    try:
+        encoded = tokenizer(*texts, **options)
+    except Exception as error:  # the tokenizers library raises nothing more exact
+        if "too short" not in str(error):
+            raise
+        raise ValueError(
+            f"a query leaves no room for a document within {max_length} tokens; shorten it or "
+            "raise max_length"
+        ) from error
+    wanted = ("input_ids", "attention_mask", "token_type_ids")
+    return {name: encoded[name] for name in wanted if name in encoded}
+
+
+def in_length_order(
+    texts: list[str], batch_size: int, run: Callable[[list[str]], Tensor]
+) -> Float[Tensor, "text ..."]:
+    """Run on texts of like length together (little padding); results in the order given."""
+    if not texts:
+        raise ValueError("needed at least one text to score, got none")
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    results = torch.cat([run([texts[i] for i in batch]) for batch in batches])
+    return results[torch.tensor(order, device=results.device).argsort()]

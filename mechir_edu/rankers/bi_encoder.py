@@ -1,0 +1,170 @@
+"""Bi-encoders: query and document are encoded alone, and their embeddings are compared."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechir_edu.rankers import loading
+from mechir_edu.rankers.base import (
+    BATCH_SIZE,
+    During,
+    Inputs,
+    Ranker,
+    encode,
+    in_length_order,
+    listed,
+    undisturbed,
+)
+from mechir_edu.rankers.pooling import Embedding, Hidden, Mask
+from mechir_edu.rankers.readout import read_embedding_head
+from mechir_edu.rankers.verification import wrap
+
+
+class BiEncoder(Ranker):
+    """Bi-encoder: query and document are encoded alone and their embeddings compared.
+
+    Parameters
+    ----------
+    name : ``"embedded"`` (all-MiniLM-L6-v2), a local folder, or a hub id.
+    pooling, similarity : override what the checkpoint says (`mechir_edu.rankers.readout`); a checkpoint
+        that says nothing gets "cls" and "dot", as in MechIR.
+    max_length : longest sequence in tokens, special ones counted; the checkpoint's by default.
+    device : "auto" (a GPU where there is one), "cpu", "cuda", ...
+    verify : prove at load that outputs equal Hugging Face's and that every site is causal.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a name that is neither a folder nor at the hub, or a folder without weights.
+    ImportError
+        For ``"embedded"`` without the package that holds the weights.
+    ValueError
+        For a generative or unsupported model, missing or altered weights, an unsupported pooling
+        or ``max_length``.
+    RuntimeError
+        For a checkpoint that fails the proof (`mechir_edu.rankers.verification`).
+
+    Examples
+    --------
+    >>> ranker = Dot("embedded")
+    >>> scores = ranker.score("coral bleaching", ["Corals expel algae.", "Trains run late."])
+    >>> bool(scores[0] > scores[1])
+    True
+    """
+
+    kind, kind_name, reads_together = "dot", "bi-encoder", False
+
+    def __init__(
+        self,
+        name: str | Path,
+        *,
+        pooling: str | None = None,
+        similarity: str | None = None,
+        max_length: int | None = None,
+        device: str = "auto",
+        verify: bool = True,
+    ) -> None:
+        folder = loading.model_folder(str(name))
+        head = read_embedding_head(folder, pooling=pooling, similarity=similarity)
+        super().__init__(
+            str(name),
+            loading.load_encoder(folder),
+            loading.load_tokenizer(folder),
+            checksum=loading.weights_sha256(folder),
+            max_length=max_length,
+            device=device,
+        )
+        self.head, self.prompts = head, (head.query_prompt, head.document_prompt)
+        for projection in head.projections:
+            projection.to(self.device)
+        wrap(self, verify=verify)
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, {self.head.pooling} pooling, {self.head.similarity})"
+
+    @property
+    def settings(self) -> dict[str, Any]:  # noqa: D102
+        head = {"pooling": self.head.pooling, "similarity": self.head.similarity}
+        return super().settings | head
+
+    @property
+    def reads_first_position_only(self) -> bool:
+        """Whether the score depends on the final hidden state of position 0 alone."""
+        return self.head.reads_first_position_only
+
+    def tokenize(self, texts: str | Sequence[str]) -> Inputs:
+        """Token ids and mask of one or more texts, padded to the longest."""
+        return encode(self.tokenizer, listed(texts), max_length=self.max_length)
+
+    def output(self, hidden: Hidden, attention_mask: Mask) -> Embedding:
+        """Embeddings from final hidden states."""
+        return self.head.embed(hidden, attention_mask)
+
+    def relevance(
+        self,
+        hidden: Hidden,
+        attention_mask: Mask,
+        fixed: Embedding,
+    ) -> Float[Tensor, " pair"]:
+        """Relevance scores from final hidden states and the other side's embeddings."""
+        return self.head.compare(fixed, self.output(hidden, attention_mask))
+
+    def publisher_output(self, inputs: Inputs) -> Embedding:  # noqa: D102
+        return self.output(self.hf_model(**inputs)[0], inputs["attention_mask"])
+
+    @torch.no_grad()
+    def encode_fixed(self, sequences: Sequence[np.ndarray]) -> Embedding:  # noqa: D102
+        # The same query stands in many pairs: encode each once.
+        unique = {ids.tobytes(): ids for ids in sequences}
+        embeddings = {
+            key: self.forward(torch.from_numpy(ids).unsqueeze(0))[0] for key, ids in unique.items()
+        }
+        return torch.stack([embeddings[ids.tobytes()] for ids in sequences])
+
+    @torch.no_grad()
+    def embed(
+        self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
+    ) -> Float[Tensor, "text d_embedding"]:
+        """Embed texts as they are (no prompt is added), in the order given."""
+        return in_length_order(listed(texts), batch_size, self.forward)
+
+    def encode_query(self, query: str) -> Float[Tensor, "1 d_embedding"]:
+        """Embed a query, with the checkpoint's prompt before it."""
+        return self.embed(self.prompts[0] + query)
+
+    def encode_documents(
+        self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
+    ) -> Float[Tensor, "text d_embedding"]:
+        """Embed documents, with the checkpoint's prompt before each."""
+        texts = [self.prompts[1] + text for text in listed(texts)]
+        return self.embed(texts, batch_size=batch_size)
+
+    def compare(
+        self, query: Float[Tensor, "1 d_embedding"], documents: Float[Tensor, "text d_embedding"]
+    ) -> Float[np.ndarray, " text"]:
+        """Relevance scores of encoded documents for an encoded query."""
+        return self.head.compare(query.expand_as(documents), documents).cpu().numpy()
+
+    def score(
+        self,
+        query: str,
+        texts: str | Sequence[str],
+        *,
+        batch_size: int = BATCH_SIZE,
+        during: During = undisturbed,
+    ) -> Float[np.ndarray, " text"]:
+        """Relevance score of each text for the query, float32; larger is more relevant.
+
+        The checkpoint's prompts are put before query and texts, and what is longer than
+        ``max_length`` tokens is cut.
+        """
+        with during("document"):
+            documents = self.encode_documents(texts, batch_size=batch_size)
+        with during("query"):
+            encoded = self.encode_query(query)
+        return self.compare(encoded, documents)

@@ -1,0 +1,130 @@
+"""Cross-encoders: query and document are read together, and the score is a logit."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from mechir_edu.rankers import embedded, loading, planted
+from mechir_edu.rankers.base import (
+    BATCH_SIZE,
+    During,
+    Inputs,
+    Ranker,
+    encode,
+    in_length_order,
+    listed,
+    undisturbed,
+)
+from mechir_edu.rankers.pooling import Hidden, Mask
+from mechir_edu.rankers.readout import relevant_label
+from mechir_edu.rankers.verification import wrap
+
+
+class CrossEncoder(Ranker):
+    """Cross-encoder: query and document are read together; the score is a logit.
+
+    Parameters
+    ----------
+    name : ``"embedded"`` (ours, on MiniLM's weights), ``"planted"`` (a constructed ranker whose
+        mechanism is known, with ``planted_heads``), a local folder, or a hub id.
+    max_length, device, verify : as for `Dot`.
+
+    The score is the only logit or, of two, the one that means *relevant* (the last, unless
+    ``id2label`` says otherwise). MechIR 0.2.0 takes the first of two and so explains
+    non-relevance.
+
+    Raises
+    ------
+    FileNotFoundError, ImportError, ValueError, RuntimeError
+        As for `Dot`; a ValueError too for a checkpoint without a trained classification head, or
+        with more than two labels.
+    """
+
+    kind, kind_name, reads_together = "cat", "cross-encoder", True
+
+    def __init__(
+        self,
+        name: str | Path,
+        *,
+        max_length: int | None = None,
+        device: str = "auto",
+        verify: bool = True,
+    ) -> None:
+        model, tokenizer, checksum, self.planted_heads = _load_cat(str(name))
+        self.label = relevant_label(model.config)
+        super().__init__(
+            str(name), model, tokenizer, checksum=checksum, max_length=max_length, device=device
+        )
+        wrap(self, verify=verify)
+
+    @property
+    def reads_first_position_only(self) -> bool:
+        """Whether the score depends on the final hidden state of position 0 alone."""
+        return self.family.classifies_first_position(self.hf_model.config)
+
+    def tokenize(self, queries: str | Sequence[str], texts: str | Sequence[str]) -> Inputs:
+        """Token ids, mask and types of pairs; one query may go with several texts."""
+        texts = listed(texts)
+        queries = [queries] * len(texts) if isinstance(queries, str) else list(queries)
+        return encode(self.tokenizer, queries, texts, max_length=self.max_length)
+
+    def output(self, hidden: Hidden, attention_mask: Mask) -> Float[Tensor, " pair"]:
+        """Relevance scores from final hidden states."""
+        return self.family.classify(self.hf_model, hidden, attention_mask)[:, self.label]
+
+    def publisher_output(self, inputs: Inputs) -> Float[Tensor, " pair"]:  # noqa: D102
+        return self.hf_model(**inputs)[0][:, self.label]
+
+    def relevance(
+        self,
+        hidden: Hidden,
+        attention_mask: Mask,
+        fixed: None = None,
+    ) -> Float[Tensor, " pair"]:
+        """Relevance scores from final hidden states; a cross-encoder has no other side."""
+        return self.output(hidden, attention_mask)
+
+    @torch.no_grad()
+    def score(
+        self,
+        query: str,
+        texts: str | Sequence[str],
+        *,
+        batch_size: int = BATCH_SIZE,
+        during: During = undisturbed,
+    ) -> Float[np.ndarray, " text"]:
+        """Relevance score of each text for the query, float32; larger is more relevant.
+
+        Texts are cut to what ``max_length`` leaves beside the query, which is never cut.
+
+        Raises
+        ------
+        ValueError
+            When the query leaves no room for a text.
+        """
+
+        def run(some: list[str]) -> Tensor:
+            return self.forward(query, some)
+
+        with during("both"):
+            scores = in_length_order(listed(texts), batch_size, run)
+        return scores.cpu().numpy()
+
+
+def _load_cat(
+    name: str,
+) -> tuple[nn.Module, PreTrainedTokenizerBase, str, frozenset[tuple[int, int]]]:
+    """Model, tokenizer, checksum, and the planted heads where there are any."""
+    if name == "embedded":
+        return *embedded.load(), embedded.SHA256, frozenset()
+    if name == "planted":
+        model, tokenizer, heads = planted.load()
+        return model, tokenizer, "", frozenset(heads)
+    folder = loading.model_folder(name)
+    model, tokenizer = loading.load_classifier(folder), loading.load_tokenizer(folder)
+    return model, tokenizer, loading.weights_sha256(folder), frozenset()

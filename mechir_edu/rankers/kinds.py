@@ -1,0 +1,37 @@
+"""The kinds of ranker, by the names that commands, files and results know them by.
+
+A kind is one subclass of `mechir_edu.rankers.base.Ranker` in a file of its own, and one entry here.
+"""
+
+from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.bi_encoder import BiEncoder
+from mechir_edu.rankers.cross_encoder import CrossEncoder
+
+KINDS: dict[str, type[Ranker]] = {kind.kind: kind for kind in (BiEncoder, CrossEncoder)}
+
+
+def find_kind(kind: str) -> type[Ranker]:
+    """Look a kind up by its name.
+
+    Raises
+    ------
+    ValueError
+        For another kind; lists those that there are.
+    """
+    if kind not in KINDS:
+        known = " or ".join(f"{name!r} ({of.kind_name})" for name, of in KINDS.items())
+        raise ValueError(f"kind must be {known}, got {kind!r}")
+    return KINDS[kind]
+
+
+def load_ranker(kind: str, name: str, *, device: str = "auto") -> Ranker:
+    """Load a ranker of a kind, such as "dot", by its name.
+
+    Raises
+    ------
+    ValueError
+        For another kind.
+    FileNotFoundError, ImportError
+        As the kind's class does.
+    """
+    return find_kind(kind)(name, device=device)

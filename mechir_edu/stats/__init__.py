@@ -1,0 +1,53 @@
+"""Say what a set of pairs shows, and how sure one can be of it.
+
+Conventions
+-----------
+Arrays have the axes ``[*cell, pair]``: a cell is whatever was patched (layer and head, layer and
+role), and pairs come last. A *score change* is perturbed score minus baseline score, an *effect* is
+the score after a patch minus the recipient's; both are in units of the relevance score. *Recovery*
+is effect over (donor - recipient): 0 none, 1 all, negative if the patch moved the score the other
+way. Intervals and p values treat queries, not pairs, as the independent units.
+
+::
+
+    clusters      sums over each query's pairs, and resamples of queries
+    intervals     a bootstrapped t for means, ratios and their differences
+    estimates     mean change, sign agreement, trend over grades
+    comparisons   axiom minus control, start minus end
+    recovered     recovery, with false-discovery control
+    maps          whether two sets of pairs rank the cells alike
+    power         what a study of n pairs can detect
+"""
+
+from mechir_edu.stats.comparisons import HasIds, match_pairs, mean_difference, recovery_difference
+from mechir_edu.stats.estimates import Estimate, grade_trend, mean_change, sign_agreement
+from mechir_edu.stats.maps import (
+    Correlation,
+    Gap,
+    profile_correlation,
+    profile_gap,
+    split_half_reliability,
+)
+from mechir_edu.stats.power import minimum_detectable_effect
+from mechir_edu.stats.recovered import How, Recovery, corrected, recovery
+
+__all__ = [
+    "Correlation",
+    "Estimate",
+    "Gap",
+    "HasIds",
+    "How",
+    "Recovery",
+    "corrected",
+    "grade_trend",
+    "match_pairs",
+    "mean_change",
+    "mean_difference",
+    "minimum_detectable_effect",
+    "profile_correlation",
+    "profile_gap",
+    "recovery",
+    "recovery_difference",
+    "sign_agreement",
+    "split_half_reliability",
+]

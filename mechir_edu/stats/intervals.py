@@ -1,0 +1,248 @@
+"""Say how far an estimate can be trusted, if the queries had been other ones.
+
+Every interval here is a *bootstrapped t*: the estimate is divided by its standard error, queries
+are drawn again with replacement, and the quantiles of that statistic replace those of Student's t.
+The choices, each of which the simulations in ``docs/study/validation.md`` call for:
+
+- Both tails have a quantile of their own. Effects are skewed (one query moves a lot, most of them
+  a little), and an interval that reaches equally far on both sides then misses on one side only.
+- The standard error is the jackknife's, which leaves out one query at a time. The plain one
+  trusts the residual of a large query, to which the estimate was fitted most of all.
+- What divides decides the form. Numbers of pairs are set by the design (`estimate_mean`). A score
+  change was measured on the same queries and may be close to zero (`estimate_ratio`); its interval
+  therefore holds every ratio that the statistic does not reject, as Fieller (1954) did for normal
+  means: the closer the divisor comes to zero the wider the interval, and ``(-inf, inf)`` where it
+  cannot be told from zero.
+
+A few queries say nothing bounded about others: with fewer than `FEWEST_QUERIES`
+all intervals are ``(-inf, inf)``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import t as student_t
+
+from mechir_edu.stats.clusters import p_values, resample_queries
+
+# With fewer queries, one of them drawn every time is too likely for any bound to hold.
+FEWEST_QUERIES = 4
+
+# Below this share of the terms it is the difference of, a variance is rounding error.
+ROUNDING = 1e-10
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of sums for each cell, its interval, and how surprising it is if it were zero."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+
+
+def estimate_mean(
+    sums: Float[np.ndarray, "*cell query"],
+    weights: Float[np.ndarray, " query"],
+    *,
+    interval: float = 0.95,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> Ratio:
+    """Estimate ``sum(sums) / sum(weights)`` where the weights are set by the design.
+
+    Parameters
+    ----------
+    sums : per query, as :func:`mechir_edu.stats.clusters.query_sums` makes them.
+    weights : what each query counts: its number of pairs, or the spread of its grades.
+    interval : coverage, between 0 and 1.
+    n_boot, seed : resamples of the queries, the same ones for all cells.
+
+    Returns
+    -------
+    Ratio
+        Each field [*cell]. ``p`` is two-sided, for a mean of zero.
+
+    Raises
+    ------
+    ValueError
+        If `interval` is not a share.
+    """
+    cells = sums.reshape(-1, sums.shape[-1])
+    value = cells.sum(axis=-1) / weights.sum()
+    residual = cells - value[:, None] * weights
+    draws = resample_queries(len(weights), n_boot, seed)
+    total = draws @ residual.T
+    # In a resample the mean comes out differently, and the residuals with it.
+    shift = total / (draws @ weights)[:, None]
+    squares = draws @ (residual**2).T
+    shifted = shift**2 * (draws @ weights**2)[:, None]
+    variance = squares - 2 * shift * (draws @ (residual * weights).T) + shifted
+    variance = _without_rounding(variance, squares)
+    low, high = _tails(_divide(total, np.sqrt(variance)), interval)
+    error = np.sqrt((_left_out(residual, weights) ** 2).sum(axis=-1)) / abs(weights.sum())
+    ends = _bounded(value - high * error, value - low * error, len(weights))
+    return _shaped(sums.shape[:-1], value, *ends, p_values(cells))
+
+
+def estimate_ratio(
+    numerator: Float[np.ndarray, "*cell query"],
+    denominator: Float[np.ndarray, "*#cell query"],
+    *,
+    interval: float = 0.95,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> Ratio:
+    """Estimate ``sum(numerator) / sum(denominator)`` where both were measured.
+
+    Parameters
+    ----------
+    numerator, denominator : sums per query; the denominator's total is not zero. One denominator
+        may serve all cells.
+    interval, n_boot, seed : as in :func:`estimate_mean`.
+
+    Returns
+    -------
+    Ratio
+        Each field [*cell]. ``p`` is two-sided, for a numerator of mean zero.
+
+    Raises
+    ------
+    ValueError
+        If `interval` is not a share.
+    """
+    n_queries = numerator.shape[-1]
+    value, residual, divisor = _split_ratio(numerator, denominator)
+    total = divisor.sum(axis=-1)
+    draws = resample_queries(n_queries, n_boot, seed)
+    statistic = _divide(draws @ residual.T, np.sqrt(draws @ (residual**2).T))
+    low, high = _tails(np.sign(total) * statistic, interval)
+    reach = [_invert(residual, divisor, critical) for critical in (high, -low)]
+    # The jackknife's error over the plain one widens both sides alike.
+    plain = (residual**2).sum(axis=-1)
+    jackknife = (_left_out(residual, divisor) ** 2).sum(axis=-1)
+    widening = np.where(plain > 0, np.sqrt(_divide(jackknife, plain)), 1.0)
+    ends = (value - reach[0][0] * widening, value + reach[1][1] * widening)
+    ends = _bounded(*(np.where(plain > 0, end, value) for end in ends), n_queries)
+    return _shaped(numerator.shape[:-1], value, *ends, p_values(numerator))
+
+
+def estimate_difference(
+    first: tuple[Float[np.ndarray, "*cell query"], Float[np.ndarray, "*#cell query"]],
+    second: tuple[Float[np.ndarray, "*cell query"], Float[np.ndarray, "*#cell query"]],
+    *,
+    interval: float = 0.95,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> Ratio:
+    """Estimate the first ratio minus the second, both measured on the same queries.
+
+    Parameters
+    ----------
+    first, second : numerator and denominator, sums per query. Both denominators must stand clear
+        of zero, for this interval does not widen where they do not.
+    interval, n_boot, seed : as in :func:`estimate_mean`.
+
+    Returns
+    -------
+    Ratio
+        ``value`` is the difference; ``p`` is two-sided, for a difference of zero.
+
+    Raises
+    ------
+    ValueError
+        If `interval` is not a share.
+    """
+    sides = [_influence(*side) for side in (first, second)]
+    value, influence, without = (one - other for one, other in zip(*sides, strict=True))
+    n_queries = influence.shape[-1]
+    draws = resample_queries(n_queries, n_boot, seed)
+    total, squares = draws @ influence.T, draws @ (influence**2).T
+    variance = _without_rounding(squares - total**2 / n_queries, squares)
+    low, high = _tails(_divide(total, np.sqrt(variance)), interval)
+    error = np.sqrt((without**2).sum(axis=-1))
+    p = 2 * student_t.sf(np.abs(_divide(value, error)), max(n_queries - 1, 1))
+    ends = _bounded(value - high * error, value - low * error, n_queries)
+    return _shaped(first[0].shape[:-1], value, *ends, p)
+
+
+def _influence(
+    numerator: np.ndarray, denominator: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ratio [cell], what each query adds to it, what it takes away when left out [cell, query]."""
+    value, residual, divisor = _split_ratio(numerator, denominator)
+    total = divisor.sum(axis=-1, keepdims=True)
+    return value, residual / total, _left_out(residual, divisor) / total
+
+
+def _invert(
+    residual: Float[np.ndarray, "cell query"],
+    denominator: Float[np.ndarray, "cell query"],
+    critical: Float[np.ndarray, " cell"],
+) -> tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " cell"]]:
+    """Distance from the estimate to both ends of the interval, both positive.
+
+    A shift x of the ratio is kept where ``|sum(r - x d)| <= critical * sqrt(sum((r - x d)**2))``;
+    the residuals r sum to zero, so this is a quadratic inequality in x.
+    """
+    squared, total = critical**2, denominator.sum(axis=-1) ** 2
+    a = total - squared * (denominator**2).sum(axis=-1)
+    b = squared * (residual * denominator).sum(axis=-1)
+    c = squared * (residual**2).sum(axis=-1)
+    is_bounded = a > ROUNDING * total
+    a = np.where(is_bounded, a, 1.0)
+    root = np.sqrt(b**2 + a * c)
+    below = np.where(is_bounded, (b + root) / a, np.inf)
+    return below, np.where(is_bounded, (root - b) / a, np.inf)
+
+
+def _shaped(shape: tuple[int, ...], *fields: np.ndarray) -> Ratio:
+    return Ratio(*(np.asarray(field).reshape(shape) for field in fields))
+
+
+def _split_ratio(
+    numerator: np.ndarray, denominator: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ratio [cell], what it leaves of the numerator, and the denominator, both [cell, query]."""
+    divisor = np.broadcast_to(denominator, numerator.shape)
+    cells, divisor = (part.reshape(-1, numerator.shape[-1]) for part in (numerator, divisor))
+    value = cells.sum(axis=-1) / divisor.sum(axis=-1)
+    return value, cells - value[:, None] * divisor, divisor
+
+
+def _left_out(residual: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Residual of each query from the estimate that is made without it."""
+    share = weights / weights.sum(axis=-1, keepdims=True)
+    return _divide(residual, 1 - share)
+
+
+def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Divide, where 0 / 0 is 0: nothing moved, so there is nothing to scale."""
+    with np.errstate(divide="ignore"):
+        return np.divide(above, below, out=np.zeros_like(above), where=above != 0)
+
+
+def _without_rounding(variance: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Variance, or 0 where it is no more than the rounding error of its terms."""
+    return np.where(variance > ROUNDING * scale, variance, 0.0)
+
+
+def _tails(
+    statistic: Float[np.ndarray, "boot cell"], interval: float
+) -> tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " cell"]]:
+    """Quantiles that leave out half of ``1 - interval`` on either side; low <= 0 <= high."""
+    if not 0 < interval < 1:
+        raise ValueError(f"interval needs a share such as 0.95, got {interval}")
+    tail = (1 - interval) / 2
+    # No interpolation: a resample of one query alone has an infinite statistic.
+    low, high = np.quantile(statistic, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    return np.minimum(low, 0.0), np.maximum(high, 0.0)
+
+
+def _bounded(low: np.ndarray, high: np.ndarray, n_queries: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both ends where there are queries enough, and the whole line where there are not."""
+    if n_queries >= FEWEST_QUERIES:
+        return low, high
+    return np.full_like(low, -np.inf), np.full_like(high, np.inf)

@@ -1,0 +1,191 @@
+"""Compare whole maps: whether two sets of pairs rank the cells (heads, layers, roles) alike.
+
+A *map* is the mean effect of each cell, effect being the score after a patch minus the recipient's.
+Arrays are ``[*cell, pair]``. Recovery divides a map by one number, so that its ranking is the map's
+own where that number is positive.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import norm, rankdata
+
+from mechir_edu.stats.clusters import QueryIds, query_sums, resample_queries
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rank correlation of two maps over `n_cells` cells, with an interval."""
+
+    value: float
+    low: float
+    high: float
+    n_cells: int
+    n_queries: int
+
+
+def profile_correlation(
+    first: Float[np.ndarray, "*cell pair"],
+    second: Float[np.ndarray, "*cell other"],
+    *,
+    first_queries: QueryIds,
+    second_queries: QueryIds,
+    interval: float = 0.95,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> Correlation:
+    """Do two sets of pairs rank the cells alike? Spearman's correlation of the mean effects.
+
+    The interval is normal on Fisher's scale, with the spread over resampled queries; a query that
+    both sets have is drawn for both. Noise in either map lowers the correlation: compare it with
+    the :func:`split_half_reliability` of each before you call two mechanisms different.
+
+    Parameters
+    ----------
+    first, second : effects over the same cells, of two axioms, collections, fillers or rankers.
+    first_queries, second_queries : the query of each pair.
+    interval, n_boot, seed : as in :func:`mechir_edu.stats.recovered.recovery`.
+
+    Raises
+    ------
+    ValueError
+        If a map has fewer than three cells, or the same effect in all of them.
+    """
+    queries = np.union1d(first_queries, second_queries)
+    weights = resample_queries(len(queries), n_boot, seed)
+    weights = np.vstack([np.ones(len(queries)), weights])
+    maps = [
+        _maps(first, first_queries, queries, weights),
+        _maps(second, second_queries, queries, weights),
+    ]
+    # The open ends -1 and 1 have no place on Fisher's scale.
+    scaled = np.arctanh(np.clip(_rank_correlation(*maps), -1 + 1e-9, 1 - 1e-9))
+    reach = norm.ppf(0.5 + interval / 2) * np.nanstd(scaled[1:])
+    low, value, high = np.tanh(scaled[0] + reach * np.array([-1.0, 0.0, 1.0]))
+    return Correlation(float(value), float(low), float(high), maps[0].shape[1], len(queries))
+
+
+def split_half_reliability(
+    effect: Float[np.ndarray, "*cell pair"],
+    *,
+    query_ids: QueryIds,
+    interval: float = 0.95,
+    n_splits: int = 200,
+    seed: int = 0,
+) -> Correlation:
+    """How far two random halves of the queries agree on the ranking of the cells.
+
+    The value is the median over `n_splits` splits, low and high the span that a share `interval`
+    of the splits keeps. Each half has half the queries: the whole map is more reliable than this.
+    """
+    queries = np.unique(query_ids)
+    is_first = _random_halves(len(queries), n_splits, seed)
+    halves = [_maps(effect, query_ids, queries, half) for half in (is_first, 1 - is_first)]
+    tail = (1 - interval) / 2
+    low, value, high = np.quantile(_rank_correlation(*halves), [tail, 0.5, 1 - tail])
+    return Correlation(float(value), float(low), float(high), halves[0].shape[1], len(queries))
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How much less two maps agree with each other than each with itself, see `profile_gap`.
+
+    ``value`` is ``within - across`` with its interval; 0 where both rank the cells alike.
+    """
+
+    value: float
+    low: float
+    high: float
+    within: float
+    across: float
+    n_cells: int
+    n_queries: int
+
+
+def profile_gap(
+    first: Float[np.ndarray, "*cell pair"],
+    second: Float[np.ndarray, "*cell pair"],
+    *,
+    query_ids: QueryIds,
+    interval: float = 0.95,
+    n_splits: int = 20,
+    n_boot: int = 500,
+    seed: int = 0,
+) -> Gap:
+    """Do two edits of the same documents work through other cells? A test against their ceiling.
+
+    Noise alone keeps two maps from agreeing, and documents that both share make them agree. So
+    the queries are split in two halves at random: ``across`` is Spearman's correlation of one
+    edit's map in one half with the other edit's in the other half, ``within`` that of each edit's
+    map with itself (of both, the geometric mean). Were the maps alike, the two would be equal.
+
+    Parameters
+    ----------
+    first, second : effects over the same cells, of two edits of the same documents.
+    query_ids : the query of each pair, for both.
+    interval : normal, with the spread over resampled queries; a query's copies stay in one half.
+    n_splits : random splits that each estimate is the mean of.
+    n_boot, seed : as in :func:`mechir_edu.stats.recovered.recovery`.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than eight queries, or maps as `profile_correlation` refuses them.
+    """
+    queries = np.unique(query_ids)
+    if len(queries) < 8:
+        raise ValueError(f"needed 8 queries to split them in halves, got {len(queries)}")
+    draws = np.vstack([np.ones(len(queries)), resample_queries(len(queries), n_boot, seed)])
+    weights = np.repeat(draws, n_splits, axis=0)
+    is_first = _random_halves(len(queries), len(weights), seed)
+    sides = [
+        [_maps(effect, query_ids, queries, weights * half) for half in (is_first, 1 - is_first)]
+        for effect in (first, second)
+    ]
+    within, across = _agreement(sides, n_splits)
+    reach = norm.ppf(0.5 + interval / 2) * np.nanstd((within - across)[1:])
+    value, n_cells = within[0] - across[0], sides[0][0].shape[1]
+    fields = map(float, (value, value - reach, value + reach, within[0], across[0]))
+    return Gap(*fields, n_cells, len(queries))
+
+
+def _random_halves(n_queries: int, n_splits: int, seed: int) -> np.ndarray:
+    """1 where a query is of the first half, [split, query]."""
+    rng = np.random.default_rng(seed)
+    return rng.permuted(np.tile(np.arange(n_queries) % 2, (n_splits, 1)), axis=1)
+
+
+def _agreement(sides: list[list[np.ndarray]], n_splits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Agreement within and across two edits, [boot], each the mean over its splits."""
+
+    def mean_of(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.nanmean(_rank_correlation(one, other).reshape(-1, n_splits), axis=1)
+
+    (a, b), (c, d) = sides
+    itself = mean_of(a, b).clip(min=0) * mean_of(c, d).clip(min=0)
+    return np.sqrt(itself), (mean_of(a, d) + mean_of(c, b)) / 2
+
+
+def _maps(
+    effect: np.ndarray, query_ids: QueryIds, queries: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    """Mean effect of each cell under each weighting of the queries, [weighting, cell]."""
+    sums = query_sums(effect, query_ids, queries)
+    counts = query_sums(np.ones(len(query_ids)), query_ids, queries)
+    if sums.size < 3 * len(queries) or np.ptp(sums.sum(axis=-1)) == 0:
+        raise ValueError(
+            "a ranking needs three cells at least, and effects that differ, got "
+            f"{sums.size // len(queries)} cells; compare whole grids of patched cells"
+        )
+    # A resample may leave a half of the queries empty: then it has no map.
+    with np.errstate(invalid="ignore"):
+        return (weights @ sums.reshape(-1, len(queries)).T) / (weights @ counts)[:, None]
+
+
+def _rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman's correlation along the last axis."""
+    ranks = [rankdata(values, axis=-1) for values in (first, second)]
+    first, second = (rank - rank.mean(axis=-1, keepdims=True) for rank in ranks)
+    products = (first * second).sum(axis=-1)
+    return products / np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1))

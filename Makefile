@@ -18,6 +18,8 @@ test: $(VENV)/.installed-test
 	$(if $(BROWSER),,@echo "*** BROWSER TESTS LEFT OUT: there is no chromium here ***" >&2)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal -rs --durations=25 \
 		--durations-min=10 -m "not slow$(if $(BROWSER),, and not browser)"
 

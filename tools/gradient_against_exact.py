@@ -14,12 +14,12 @@ from pathlib import Path
 import pandas as pd
 from study.plan import KIND_NAMES
 
-from mechir_edu.cli.summary import markdown_table
 from mechir_edu.collection.collection import load_collection
 from mechir_edu.models import Cat, Dot
 from mechir_edu.patching.activation import patch
 from mechir_edu.patching.approximation import approximation_error
 from mechir_edu.perturb.draw import make_pairs
+from mechir_edu.plots.words import markdown_table
 
 DL = ["msmarco-passage/trec-dl-2019/judged", "msmarco-passage/trec-dl-2020/judged"]
 HEADER = """# Estimates by gradient against exact patching

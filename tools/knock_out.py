@@ -19,13 +19,13 @@ import pandas as pd
 from study.plan import KIND_NAMES
 from study.words import name_heads, show
 
-from mechir_edu.cli.summary import markdown_table
 from mechir_edu.collection.collection import Collection, load_collection
 from mechir_edu.files import write_whole
 from mechir_edu.interventions.candidates import Run, read_run
 from mechir_edu.interventions.evaluation import Comparison, Evaluation
 from mechir_edu.interventions.heads import Head, Knockout
 from mechir_edu.interventions.reranking import evaluate
+from mechir_edu.plots.words import markdown_table
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.kinds import KINDS
 

@@ -36,9 +36,9 @@ from published_pairs import (
 from published_time import tell_time
 
 from mechir_edu import plots
-from mechir_edu.cli.summary import markdown_table
 from mechir_edu.files import write_whole
-from mechir_edu.plots.style import DIVERGING
+from mechir_edu.plots.heatmap import DIVERGING
+from mechir_edu.plots.words import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "docs" / "study" / "published.md"

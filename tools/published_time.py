@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from published_files import Published
 
-from mechir_edu.cli.summary import markdown_table
 from mechir_edu.files import embedded_folder
+from mechir_edu.plots.words import markdown_table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 

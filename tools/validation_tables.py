@@ -10,8 +10,8 @@ from other_intervals import METHODS, compare
 from real_scores import examine
 from simulate import QUESTIONS, SHAPES, Coverage, Design, measure_coverage
 
-from mechir_edu.cli.summary import markdown_table
 from mechir_edu.patching.result import PatchingResult
+from mechir_edu.plots.words import markdown_table
 
 USUAL = ("normal", "exponential")
 

@@ -1,18 +1,31 @@
 """Run the demonstration: which heads carry one more query term (TFC1) or the rarest one (TDC).
 
-Arguments only; what is done stands in `mechir_edu.cli.experiments`.
+`mechir_edu.cli.experiments` computes it and `mechir_edu.cli.summary` puts it into words; here the
+files are written: the Figure-2 panel (``figure2.png``, ``.svg``), every head's recovery
+(``heads.csv``), what was run, seen and skipped in words (``summary.md``), and every choice, seed,
+version and checksum (``run.json``).
 """
 
 import argparse
+import io
+import json
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-RUNNER = "mechir_edu.cli.experiments"
+from mechir_edu.cli.arguments import Listed
+
+if TYPE_CHECKING:
+    from mechir_edu.cli.experiments import Demonstration
+    from mechir_edu.rankers.base import Ranker
+
 DESCRIPTION = (
-    "Append a query term to judged passages (TFC1: a random one, TDC: the most discriminative one, "
-    "controls: a neutral word), and patch every attention head of each ranker to see which of them "
-    "carry the change of the relevance score. Writes figure2.png and .svg, heads.csv, summary.md "
-    "and run.json, and prints the summary. The default needs no network."
+    "Append a query term to judged passages (TFC1: a random term, TDC: the rarest term, controls: "
+    "a neutral word), and patch every attention head of each ranker to see which heads carry the "
+    "change of the relevance score. Writes figure2.png and .svg, heads.csv, summary.md and "
+    "run.json, and prints the summary. The defaults need no network."
 )
+EMBEDDED = '"embedded" (default)'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,33 +34,129 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dataset",
         nargs="+",
+        action=Listed,
         default=["embedded"],
         metavar="ID",
-        help='"embedded", or ir_datasets ids such as msmarco-passage/trec-dl-2019/judged',
+        help=f"{EMBEDDED}, or ir_datasets ids such as msmarco-passage/trec-dl-2019/judged",
     )
     parser.add_argument(
         "--bi",
         default="embedded",
         metavar="MODEL",
-        help='bi-encoder: "embedded", a folder, a hub id, or "none"',
+        help=f'bi-encoder: {EMBEDDED}, a folder, a hub id, or "none"',
     )
     parser.add_argument(
         "--cross",
         default="embedded",
         metavar="MODEL",
-        help='cross-encoder: "embedded", "planted", a folder, a hub id, or "none"',
+        help=f'cross-encoder: {EMBEDDED}, "planted", a folder, a hub id, or "none"',
     )
     parser.add_argument(
-        "--axiom", nargs="+", default=["TFC1", "TDC"], metavar="NAME", help="axioms to compare"
+        "--axiom",
+        nargs="+",
+        action=Listed,
+        default=["TFC1", "TDC"],
+        metavar="NAME",
+        help="axioms to compare (default: TFC1 TDC)",
     )
     parser.add_argument(
-        "--pairs", type=int, default=60, metavar="N", help="pairs for each axiom, even over grades"
+        "--pairs",
+        type=int,
+        default=60,
+        metavar="N",
+        help="pairs for each axiom, drawn evenly over grades (default: 60)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all draws")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
-    parser.add_argument("--method", default="exact", help="exact, naive, gradient or screened")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of all draws (default: 0)"
+    )
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
+    parser.add_argument(
+        "--method", default="exact", help="exact (default), naive, gradient or screened"
+    )
     parser.add_argument(
         "--filler",
         default="a",
-        help='what fills the gap in the shorter text: a word, "mask", "pad"',
+        help='what fills the gap in the shorter text: a word (default: a), "mask" or "pad"',
     )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the arguments, then compute, then write all files; returns the exit code.
+
+    Raises
+    ------
+    ValueError, OSError, ImportError
+        For bad arguments, and for models, collections and folders that cannot be used.
+    """
+    from mechir_edu.cli.experiments import check_request, demonstrate
+    from mechir_edu.cli.summary import summarise
+    from mechir_edu.collection.collection import load_collection
+
+    started = time.monotonic()
+    request = {"axioms": args.axiom, "n": args.pairs, "method": args.method, "filler": args.filler}
+    check_request(**request)
+    args.out.mkdir(parents=True, exist_ok=True)
+    collection = load_collection(*args.dataset)
+    rankers = load_rankers(args.bi, args.cross, args.device)
+    demonstration = demonstrate(rankers, collection, seed=args.seed, **request)
+    summary = summarise(demonstration)
+    left_out = ("out", "command", "debug")
+    choices = {name: value for name, value in vars(args).items() if name not in left_out}
+    record = {
+        "choices": choices,
+        "seconds": round(time.monotonic() - started, 1),
+        "rankers": [describe(ranker) for ranker in rankers],
+        "versions": demonstration.experiments[0].result.provenance["versions"],
+    }
+    write_files(args.out, demonstration, summary, record)
+    print(summary)
+    print(f"Written to {args.out}: figure2.png, figure2.svg, heads.csv, summary.md, run.json")
+    return 0
+
+
+def load_rankers(bi: str, cross: str, device: str) -> "list[Ranker]":
+    """Load the bi-encoder and the cross-encoder; "none" leaves one out.
+
+    Raises
+    ------
+    ValueError
+        When both are left out.
+    """
+    from mechir_edu.models import Cat, Dot
+
+    if bi == cross == "none":
+        raise ValueError(
+            "needed a ranker, got --bi none and --cross none; leave out one of these options, or "
+            "name a model"
+        )
+    wanted = [(Dot, bi), (Cat, cross)]
+    return [kind(name, device=device) for kind, name in wanted if name != "none"]
+
+
+def describe(ranker: "Ranker") -> dict:
+    """What identifies a ranker."""
+    return {
+        "name": ranker.name,
+        "kind": ranker.kind,
+        "architecture": type(ranker.hf_model).__name__,
+        "layers": ranker.n_layers,
+        "heads": ranker.n_heads,
+        "d_model": ranker.hf_model.config.hidden_size,
+        "sha256": ranker.checksum,
+        "device": str(ranker.device),
+    }
+
+
+def write_files(folder: Path, demonstration: "Demonstration", summary: str, record: dict) -> None:
+    """Write the demonstration's files, each whole or not at all."""
+    from mechir_edu.files import write_whole
+
+    figure = demonstration.figure()
+    for kind in ("png", "svg"):
+        image = io.BytesIO()
+        figure.savefig(image, format=kind, dpi=150)
+        write_whole(folder / f"figure2.{kind}", image.getvalue())
+    table = demonstration.heads_table().to_csv(index=False, float_format="%.6g")
+    write_whole(folder / "heads.csv", table.encode())
+    write_whole(folder / "summary.md", summary.encode())
+    write_whole(folder / "run.json", json.dumps(record, indent=2).encode())

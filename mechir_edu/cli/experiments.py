@@ -1,176 +1,269 @@
-"""The demonstration: TFC1 against TDC against a neutral word, for both kinds of ranker, by grade.
+"""The demonstration: TFC1 against TDC against a neutral word, for every ranker, by grade.
 
-For each ranker and axiom the same judged pairs are perturbed by the axiom and by its control; both
-are scored, and every attention head is patched on the axiom's pairs. Four files come out: the
-Figure-2 panel (``figure2.png``, ``.svg``), every head's recovery (``heads.csv``), what was run,
-seen and skipped in words (``summary.md``), and every choice, seed, version and checksum
-(``run.json``).
+For each ranker and axiom the same judged pairs are perturbed by the axiom and by its control. Both
+are scored, and every attention head is patched on the axiom's pairs. `demonstrate` computes all of
+it; ``mechir-edu demo`` writes it to files, and tutorial 04 looks at it step by step.
 """
 
-import argparse
-import io
-import json
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from mechir_edu import plots
-from mechir_edu.cli.summary import summarise
-from mechir_edu.collection.collection import Collection, load_collection
-from mechir_edu.files import write_whole
-from mechir_edu.models import Cat, Dot
-from mechir_edu.patching.activation import patch
-from mechir_edu.patching.progress import Progress
+from mechir_edu import plots, stats
+from mechir_edu.collection.collection import Collection
+from mechir_edu.patching.activation import patch_with
+from mechir_edu.patching.options import PatchOptions
+from mechir_edu.patching.progress import bar
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.scoring import PairScores, score_pairs
-from mechir_edu.perturb.axioms.registry import AXIOMS
+from mechir_edu.perturb.axioms.registry import AXIOMS, find_axiom
 from mechir_edu.perturb.draw import make_pairs
-from mechir_edu.perturb.pair import PairList
 from mechir_edu.rankers.base import Ranker
 
+FEWEST_PAIRS = 8  # two for each grade of TREC DL
 
-@dataclass(frozen=True)
+
+# Compared by identity: arrays have no single answer to ==.
+@dataclass(frozen=True, eq=False)
 class Experiment:
-    """One ranker, one axiom: the axiom's pairs patched, and its control's scored.
+    """One ranker under one axiom: the axiom's pairs patched, and its control's scored.
 
-    ``unperturbed`` counts why judged pairs could not be perturbed, for axiom and control.
+    Attributes
+    ----------
+    ranker : what the demonstration calls the ranker.
+    axiom : a key of `AXIOMS`.
+    result : every head patched on the axiom's pairs.
+    control : scores of the control's pairs, None where the axiom has no control.
+    unperturbed : why judged pairs could not be perturbed, for axiom and control: reason -> count.
     """
 
     ranker: str
     axiom: str
     result: PatchingResult
     control: PairScores | None
-    unperturbed: Counter
+    unperturbed: Counter[str]
+
+    @cached_property
+    def recovery(self) -> stats.Recovery:
+        """Recovery of each head over all pairs, computed once."""
+        return self.result.recovery()
+
+    @cached_property
+    def by_grade(self) -> dict[int, stats.Recovery]:
+        """Recovery of each head for each relevance grade, highest first, computed once.
+
+        A grade whose pairs belong to a single query is left out: it has no interval.
+        """
+        grades = sorted({pair.relevance for pair in self.result.pairs} - {None}, reverse=True)
+        parts = {grade: self.result.select(grade=grade) for grade in grades}
+        return {
+            grade: part.recovery() for grade, part in parts.items() if len(set(part.query_ids)) > 1
+        }
+
+    @cached_property
+    def over_control(self) -> stats.Estimate | None:
+        """Mean effect of the axiom over its control, in score units, on the same documents."""
+        return None if self.control is None else _difference(self.result, self.control)
+
+    def heads_table(self) -> pd.DataFrame:
+        """Every head's recovery, over all pairs (grade "all") and for each grade."""
+        recoveries = {"all": self.recovery} | self.by_grade
+        tables = {
+            grade: self.result.heads_table(recovery) for grade, recovery in recoveries.items()
+        }
+        return pd.concat(tables, names=["grade"]).reset_index("grade").reset_index(drop=True)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run the command: check the arguments first, then compute, then write all files."""
-    started = time.monotonic()
-    if unknown := [name for name in args.axiom if name not in AXIOMS]:
-        raise ValueError(f"no axiom is called {unknown[0]!r}; there are {', '.join(AXIOMS)}")
-    if args.pairs < 8:
-        raise ValueError(f"needed at least 8 pairs (two for each grade), got {args.pairs}")
-    args.out.mkdir(parents=True, exist_ok=True)
-    collection = load_collection(*args.dataset)
-    rankers = load_rankers(args.bi, args.cross, args.device)
-    experiments = run_experiments(collection, rankers, args)
-    choices = {key: value for key, value in vars(args).items() if key not in ("out", "command")}
-    record = {"choices": choices, "seconds": round(time.monotonic() - started, 1)}
-    record |= {"rankers": [describe(ranker) for ranker in rankers]}
-    record |= {"versions": experiments[0].result.provenance["versions"]}
-    summary = summarise(experiments, collection, rankers, choices)
-    write_files(args.out, experiments, summary, record)
-    print(summary)
-    print(f"Written to {args.out}: figure2.png, figure2.svg, heads.csv, summary.md, run.json")
-    return 0
+@dataclass(frozen=True, eq=False)
+class Demonstration:
+    """Every ranker under every axiom; ``demonstration["TFC1", "Dot"]`` is one `Experiment`.
+
+    Attributes
+    ----------
+    experiments : the axioms of the first ranker, then those of the next.
+    collection : name of the collection.
+    n, seed : as `demonstrate` was asked for.
+    """
+
+    experiments: tuple[Experiment, ...]
+    collection: str
+    n: int
+    seed: int
+
+    @property
+    def axioms(self) -> tuple[str, ...]:
+        """The axioms, in the order in which they were asked for."""
+        return tuple(dict.fromkeys(experiment.axiom for experiment in self.experiments))
+
+    @property
+    def rankers(self) -> tuple[str, ...]:
+        """Names of the rankers, in the order in which they were given."""
+        return tuple(dict.fromkeys(experiment.ranker for experiment in self.experiments))
+
+    def __getitem__(self, key: tuple[str, str]) -> Experiment:
+        """Look an experiment up by (axiom, ranker).
+
+        Raises
+        ------
+        KeyError
+            If it was not run; lists axioms and rankers.
+        """
+        for experiment in self.experiments:
+            if (experiment.axiom, experiment.ranker) == key:
+                return experiment
+        raise KeyError(
+            f"no experiment {key!r}: needed (axiom, ranker) with an axiom of {self.axioms} and a "
+            f"ranker of {self.rankers}"
+        )
+
+    def results(self) -> dict[tuple[str, str], PatchingResult]:
+        """Result of each (axiom, ranker)."""
+        return {(e.axiom, e.ranker): e.result for e in self.experiments}
+
+    def recoveries(self) -> dict[tuple[str, str], stats.Recovery]:
+        """Recovery of each (axiom, ranker), as `plots.plot_figure2` takes it."""
+        return {(e.axiom, e.ranker): e.recovery for e in self.experiments}
+
+    def scored(self, ranker: str) -> dict[str, PatchingResult | PairScores]:
+        """What one ranker's scores did under each axiom and its control, by their names.
+
+        Each has ``score_change()``, ``pairs`` and ``query_ids``.
+        """
+        scored: dict[str, PatchingResult | PairScores] = {}
+        for axiom in self.axioms:
+            experiment = self[axiom, ranker]
+            scored[axiom] = experiment.result
+            if experiment.control is not None:
+                scored[AXIOMS[axiom].control] = experiment.control
+        return scored
+
+    def difference(self, first: str, second: str, *, ranker: str) -> stats.Estimate:
+        """Mean of one axiom's score change minus another's (or a control's), on shared documents.
+
+        Raises
+        ------
+        KeyError
+            If an axiom or the ranker was not run.
+        """
+        scored = self.scored(ranker)
+        return _difference(scored[first], scored[second])
+
+    def figure(self) -> Figure:
+        """The paper's Figure 2: one map of heads for each axiom and ranker."""
+        return plots.plot_figure2(self.recoveries())
+
+    def heads_table(self) -> pd.DataFrame:
+        """Every head's recovery under every axiom: ranker, axiom, grade, layer, head, recovery, ...
+
+        The grade is "all" for all pairs together; `Experiment.by_grade` says which grades follow.
+        """
+        keys = [(experiment.ranker, experiment.axiom) for experiment in self.experiments]
+        tables = [experiment.heads_table() for experiment in self.experiments]
+        names = ["ranker", "axiom"]
+        return pd.concat(tables, keys=keys, names=names).reset_index(names).reset_index(drop=True)
 
 
-def load_rankers(bi: str, cross: str, device: str) -> list[Ranker]:
-    """Load the bi-encoder and the cross-encoder; "none" leaves one out.
+def demonstrate(
+    rankers: Sequence[Ranker] | Mapping[str, Ranker],
+    collection: Collection,
+    *,
+    axioms: Sequence[str] = ("TFC1", "TDC"),
+    n: int = 60,
+    seed: int = 0,
+    method: str = "exact",
+    filler: str = "a",
+    progress: bool = True,
+) -> Demonstration:
+    """Patch every attention head of each ranker under each axiom, and score the controls.
+
+    Parameters
+    ----------
+    rankers : `Dot` and `Cat`, or others; a mapping gives each the name that it has in tables and
+        figures, else that is its class and what it was loaded as.
+    collection : from `mechir_edu.load_collection`.
+    axioms : keys of `AXIOMS`.
+    n : pairs for each axiom, drawn evenly over grades; at least 8.
+    seed : of all draws.
+    method, filler : as in `mechir_edu.patch`.
+    progress : show a bar.
 
     Raises
     ------
     ValueError
-        When both are left out.
+        For an unknown axiom or method, fewer than 8 pairs, no ranker or axiom, or two rankers of
+        one name; before anything is computed.
+
+    Examples
+    --------
+    >>> import mechir_edu as me
+    >>> planted = {"Cat": me.Cat("planted")}
+    >>> demonstration = me.demonstrate(
+    ...     planted, me.load_collection("embedded"), axioms=["TFC1"], n=16, progress=False
+    ... )
+    >>> demonstration["TFC1", "Cat"].recovery.value.shape
+    (4, 4)
     """
-    rankers: list[Ranker] = []
-    if bi != "none":
-        rankers.append(Dot(bi, device=device))
-    if cross != "none":
-        rankers.append(Cat(cross, device=device))
+    options = check_request(axioms=axioms, n=n, method=method, filler=filler)
+    named = _named(rankers)
+    plan = [(name, axiom) for name in named for axiom in dict.fromkeys(axioms)]
+    experiments = []
+    with bar(len(plan) * n, shown=progress) as shown:
+        for name, axiom in plan:
+            shown.set_description(f"{name} {axiom}", refresh=False)
+            draw = {"collection": collection, "n": n, "seed": seed, "length": named[name].n_pieces}
+            pairs = make_pairs(axiom=axiom, **draw)
+            result = patch_with(options, named[name], pairs, progress=shown.update)
+            control, skipped = None, list(pairs.skipped)
+            if AXIOMS[axiom].control:
+                neutral = make_pairs(axiom=AXIOMS[axiom].control, **draw)
+                control = score_pairs(named[name], neutral, filler=filler)
+                skipped += neutral.skipped
+            reasons = Counter(skip.reason for skip in skipped)
+            experiments.append(Experiment(name, axiom, result, control, reasons))
+    return Demonstration(tuple(experiments), collection.name, n, seed)
+
+
+def check_request(*, axioms: Sequence[str], n: int, method: str, filler: str) -> PatchOptions:
+    """Refuse what `demonstrate` would refuse, before a model is loaded.
+
+    Raises
+    ------
+    ValueError
+        As `demonstrate`.
+    """
+    if not axioms:
+        raise ValueError("needed at least one axiom, got none")
+    for axiom in axioms:
+        find_axiom(axiom)
+    if n < FEWEST_PAIRS:
+        raise ValueError(f"needed at least {FEWEST_PAIRS} pairs (two for each grade), got {n}")
+    return PatchOptions(method=method, filler=filler)
+
+
+def _named(rankers: Sequence[Ranker] | Mapping[str, Ranker]) -> dict[str, Ranker]:
     if not rankers:
-        raise ValueError('needed a ranker, got --bi none and --cross none; leave one of them "on"')
-    return rankers
+        raise ValueError("needed at least one ranker, got none")
+    if isinstance(rankers, Mapping):
+        return dict(rankers)
+    named = {f"{type(ranker).__name__} {ranker.name}": ranker for ranker in rankers}
+    if len(named) < len(rankers):
+        raise ValueError(
+            f"{len(rankers)} rankers have {len(named)} names between them, {', '.join(named)}; "
+            'name them: {"first": ranker, ...}'
+        )
+    return named
 
 
-def describe(ranker: Ranker) -> dict:
-    """What identifies a ranker."""
-    config = ranker.hf_model.config
-    return {
-        "name": ranker.name,
-        "kind": ranker.kind,
-        "architecture": type(ranker.hf_model).__name__,
-        "layers": ranker.n_layers,
-        "heads": ranker.n_heads,
-        "d_model": config.hidden_size,
-        "sha256": ranker.checksum,
-        "device": str(ranker.device),
-    }
-
-
-def run_experiments(
-    collection: Collection, rankers: Sequence[Ranker], args: argparse.Namespace
-) -> list[Experiment]:
-    """Patch every ranker under every axiom."""
-    plan = [(ranker, axiom) for ranker in rankers for axiom in args.axiom]
-    with Progress(len(plan) * args.pairs, "pairs") as progress:
-        return [_run_experiment(collection, *one, args, progress) for one in plan]
-
-
-def _run_experiment(
-    collection: Collection, ranker: Ranker, axiom: str, args: argparse.Namespace, progress: Progress
-) -> Experiment:
-    progress.describe(f"{type(ranker).__name__} {axiom}")
-    pairs = pairs_for(collection, ranker, axiom, args)
-    result = patch(ranker, pairs, filler=args.filler, method=args.method, progress=progress.update)
-    control, skipped = None, list(pairs.skipped)
-    if AXIOMS[axiom].control:
-        neutral = pairs_for(collection, ranker, AXIOMS[axiom].control, args)
-        control = score_pairs(ranker, neutral, filler=args.filler)
-        skipped += neutral.skipped
-    reasons = Counter(skip.reason for skip in skipped)
-    return Experiment(_label(ranker), axiom, result, control, reasons)
-
-
-def _label(ranker: Ranker) -> str:
-    return f"{type(ranker).__name__} {ranker.name}"
-
-
-def pairs_for(
-    collection: Collection, ranker: Ranker, axiom: str, args: argparse.Namespace
-) -> PairList:
-    """Draw an axiom's pairs; control words match in this ranker's own word pieces."""
-
-    def length(word: str) -> int:
-        return len(ranker.tokenizer.tokenize(word))
-
-    return make_pairs(collection, axiom, n=args.pairs, seed=args.seed, length=length)
-
-
-def heads_table(experiments: Sequence[Experiment]) -> pd.DataFrame:
-    """Every head's recovery, for all grades together ("all") and for each grade."""
-    tables = []
-    for one in experiments:
-        grades = sorted({pair.relevance for pair in one.result.pairs} - {None}, reverse=True)
-        parts = {"all": one.result} | {grade: one.result.select(grade=grade) for grade in grades}
-        for grade, part in parts.items():
-            if grade == "all" or len(set(part.query_ids)) > 1:
-                table = part.heads_table()
-                tables.append(_put_first(table, ranker=one.ranker, axiom=one.axiom, grade=grade))
-    return pd.concat(tables, ignore_index=True)
-
-
-def _put_first(table: pd.DataFrame, **columns: object) -> pd.DataFrame:
-    for name, value in reversed(columns.items()):
-        table.insert(0, name, value)
-    return table
-
-
-def write_files(
-    folder: Path, experiments: Sequence[Experiment], summary: str, record: dict
-) -> None:
-    """Write the demonstration's files, each whole or not at all."""
-    panel = {(one.axiom, one.ranker): one.result.recovery() for one in experiments}
-    figure = plots.plot_figure2(panel)
-    for kind in ("png", "svg"):
-        image = io.BytesIO()
-        figure.savefig(image, format=kind, dpi=150)
-        write_whole(folder / f"figure2.{kind}", image.getvalue())
-    table = heads_table(experiments).to_csv(index=False, float_format="%.6g")
-    write_whole(folder / "heads.csv", table.encode())
-    write_whole(folder / "summary.md", summary.encode())
-    write_whole(folder / "run.json", json.dumps(record, indent=2).encode())
+def _difference(
+    first: PatchingResult | PairScores, second: PatchingResult | PairScores
+) -> stats.Estimate:
+    return stats.mean_difference(
+        first.score_change(),
+        second.score_change(),
+        first_pairs=first.pairs,
+        second_pairs=second.pairs,
+    )

@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Two tokenizer threads and a fork make Hugging Face print a warning that nobody can act on.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        return import_module(COMMANDS[args.command].RUNNER).run(args)
+        command = COMMANDS[args.command]
+        return import_module(getattr(command, "RUNNER", command.__name__)).run(args)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -1,174 +1,139 @@
-"""Say in words what the demonstration saw: what moved, which heads carry it, what was skipped."""
+"""Put into words what the demonstration saw: what moved, which heads carry it, what was skipped."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mechir_edu.collection.collection import Collection
+from mechir_edu import stats
+from mechir_edu.cli.experiments import Demonstration, Experiment
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.scoring import PairScores
 from mechir_edu.perturb.axioms.registry import AXIOMS
-from mechir_edu.plots import top_heads
-from mechir_edu.stats.comparisons import mean_difference
-from mechir_edu.stats.estimates import Estimate, mean_change
-
-if TYPE_CHECKING:
-    from mechir_edu.cli.experiments import Experiment
-    from mechir_edu.rankers.base import Ranker
+from mechir_edu.plots.words import markdown_table, top_heads, with_interval
+from mechir_edu.rankers.kinds import find_kind
 
 _HOW_TO_READ = """\
 ## How to read this
 
 Each document was scored twice, as it is (*baseline*) and after one edit (*perturbed*): TFC1 and
 TDC append a query term. The **score change** is perturbed minus baseline. The control makes an edit
-of the same shape (a word as long and as rare that has nothing to do with the query), so what an
-axiom does *beyond its control* is about the query term and not about a changed document. Then each
-attention head alone was patched: its output in the *recipient* run was replaced by that of the
-*donor* run. **Recovery** is the share of the
-score change that this brings over, 0 none, 1 all; negative means that the head works against the
-change. Intervals are 95 %, over queries; q is corrected for the number of heads (Benjamini-
-Yekutieli). Scores of two rankers are on different scales; recovery is comparable."""
+of the same shape (a word that is as long and as rare, but has nothing to do with the query), so the
+*effect over the control* is due to the query term and not to the edit as such. Then each attention
+head alone was patched: its output in the *recipient* run was replaced by its output in the *donor*
+run. **Recovery** is the share of the score change that this restores, 0 none, 1 all; a negative
+value means that the head works against the change. Intervals are 95 %, over queries; a head is
+significant if q < 0.05, and q is corrected for the number of heads (Benjamini-Yekutieli). Two
+rankers score on different scales; recovery can be compared between them."""
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """Write a value with its interval."""
-    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
-
-
-def summarise(
-    experiments: Sequence["Experiment"],
-    collection: Collection,
-    rankers: Sequence["Ranker"],
-    choices: Mapping[str, Any],
-) -> str:
+def summarise(demonstration: Demonstration) -> str:
     """Report a demonstration in Markdown."""
+    experiments = demonstration.experiments
     parts = [
-        f"# {_versus(experiments)}: which attention heads carry the change?",
-        _what_was_run(experiments, collection, rankers, choices),
+        f"# {' versus '.join(demonstration.axioms)}: which attention heads carry the change?",
+        _what_was_run(demonstration),
         "## What moved",
-        *(_sentence_on_change(one) for one in experiments),
+        *map(_sentence_on_change, experiments),
         _table_by_grade(experiments),
         "## Which heads carry it",
-        *(_sentence_on_heads(one) for one in experiments),
+        *map(_sentence_on_heads, experiments),
         _table_of_heads(experiments),
         "## What was skipped",
-        _what_was_skipped(experiments),
+        *map(_what_was_skipped, experiments),
         _HOW_TO_READ,
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _versus(experiments: Sequence["Experiment"]) -> str:
-    return " versus ".join(dict.fromkeys(one.axiom for one in experiments))
-
-
-def _what_was_run(
-    experiments: Sequence["Experiment"],
-    collection: Collection,
-    rankers: Sequence["Ranker"],
-    choices: Mapping[str, Any],
-) -> str:
-    axioms = dict.fromkeys(one.axiom for one in experiments)
-    lines = [f"Collection: {collection.name}, {choices['pairs']} pairs for each axiom, drawn "
-             f"evenly over relevance grades (seed {choices['seed']})."]  # fmt: skip
-    for ranker in rankers:
-        kind = "bi-encoder" if ranker.kind == "dot" else "cross-encoder"
-        lines.append(
-            f"- {type(ranker).__name__} `{ranker.name}`: a {kind}, {ranker.n_layers} layers of "
-            f"{ranker.n_heads} heads."
-        )
-    lines += [f"- {name}: {AXIOMS[name].statement}" for name in axioms]
-    if all(ranker.kind == "dot" for ranker in rankers):
+def _what_was_run(demonstration: Demonstration) -> str:
+    lines = [
+        f"Collection: {demonstration.collection}, {demonstration.n} pairs for each axiom, drawn "
+        f"evenly over relevance grades (seed {demonstration.seed}).\n"
+    ]
+    kinds = []
+    for name in demonstration.rankers:
+        result = demonstration[demonstration.axioms[0], name].result
+        kinds.append(find_kind(result.provenance["kind"]))
+        n_layers, n_heads, _ = result.scores.shape
+        lines.append(f"- {name}: a {kinds[-1].kind_name}, {n_layers} layers of {n_heads} heads.")
+    lines += [f"- {axiom}: {AXIOMS[axiom].statement}" for axiom in demonstration.axioms]
+    if not any(kind.reads_together for kind in kinds):
         lines.append("- No cross-encoder was run.")
     return "\n".join(lines)
 
 
 def _change(
     scored: PatchingResult | PairScores, *, sign: int | None = None, grade: int | None = None
-) -> Estimate:
+) -> stats.Estimate:
     keep = np.array([grade in (None, pair.relevance) for pair in scored.pairs])
     query_ids = np.array(scored.query_ids)[keep]
-    return mean_change(scored.score_change()[keep], query_ids=query_ids, expected_sign=sign)
+    return stats.mean_change(scored.score_change()[keep], query_ids=query_ids, expected_sign=sign)
 
 
-def _show(estimate: Estimate) -> str:
+def _show(estimate: stats.Estimate) -> str:
     return with_interval(estimate.value, estimate.low, estimate.high)
 
 
-def _sentence_on_change(one: "Experiment") -> str:
-    sign = AXIOMS[one.axiom].expected_sign
-    change = _change(one.result, sign=sign or None)
-    moves = "cannot be told from zero"
+def _sentence_on_change(experiment: Experiment) -> str:
+    sign = AXIOMS[experiment.axiom].expected_sign
+    change = _change(experiment.result, sign=sign or None)
+    moved = "did not change significantly"
     if change.low > 0 or change.high < 0:
-        moves = "rose" if change.value > 0 else "fell"
-    text = f"**{one.ranker}, {one.axiom}.** The score {moves}: {_show(change)} on average"
+        moved = "rose" if change.value > 0 else "fell"
+    text = f"**{experiment.ranker}, {experiment.axiom}.** "
+    text += f"The score {moved}: {_show(change)} on average"
     if sign:
-        obeys = f"{change.sign_agreement:.0%} of the documents moved as the axiom expects"
-        text += f"; {obeys}"
-    if one.control is not None:
-        beyond = mean_difference(
-            one.result.score_change(),
-            one.control.score_change(),
-            first_pairs=one.result.pairs,
-            second_pairs=one.control.pairs,
-        )
+        text += f"; {change.sign_agreement:.0%} of the documents moved as the axiom expects"
+    if experiment.control is not None:
         text += (
-            f". Its control, an edit of the same shape, changed it by "
-            f"{_show(_change(one.control))}, so beyond its control the axiom is worth "
-            f"{_show(beyond)}"
+            f". The control, an edit of the same shape, changed it by "
+            f"{_show(_change(experiment.control))}, so the axiom's effect over the control is "
+            f"{_show(experiment.over_control)}"
         )
     return text + "."
 
 
-def _table_by_grade(experiments: Sequence["Experiment"]) -> str:
+def _table_by_grade(experiments: tuple[Experiment, ...]) -> str:
     rows = []
-    for one in experiments:
-        for grade in sorted({pair.relevance for pair in one.result.pairs} - {None}, reverse=True):
-            change = _change(one.result, grade=grade)
-            neutral = "-" if one.control is None else _show(_change(one.control, grade=grade))
+    for experiment in experiments:
+        pairs = experiment.result.pairs
+        for grade in sorted({pair.relevance for pair in pairs} - {None}, reverse=True):
+            change, control = _change(experiment.result, grade=grade), "-"
+            if experiment.control is not None:
+                control = _show(_change(experiment.control, grade=grade))
             counts = f"{change.n_pairs} / {change.n_queries}"
-            rows.append([one.ranker, one.axiom, str(grade), _show(change), neutral, counts])
+            named = [experiment.ranker, experiment.axiom, grade]
+            rows.append([*named, _show(change), control, counts])
     header = ["ranker", "axiom", "grade", "score change", "control", "pairs / queries"]
     return markdown_table(header, rows)
 
 
-def _sentence_on_heads(one: "Experiment") -> str:
-    recovery = one.result.recovery()
-    n_found, n_heads = int(recovery.significant().sum()), recovery.value.size
-    where = one.result.direction.replace("_to_", " run into the ")
+def _sentence_on_heads(experiment: Experiment) -> str:
+    recovery, direction = experiment.recovery, experiment.result.direction
+    n_significant, n_heads = int(recovery.significant().sum()), recovery.value.size
+    where = direction.replace("_to_", " run into the ")
     text = (
-        f"**{one.ranker}, {one.axiom}** ({where} run). {n_found} of {n_heads} heads change the "
-        "score after false-discovery control"
+        f"**{experiment.ranker}, {experiment.axiom}** ({where} run). {n_significant} of {n_heads} "
+        "heads change the score significantly"
     )
     if recovery.warning:
         text += f". Caution: {recovery.warning}"
     return text + "."
 
 
-def _table_of_heads(experiments: Sequence["Experiment"]) -> str:
+def _table_of_heads(experiments: tuple[Experiment, ...]) -> str:
     rows = []
-    for one in experiments:
-        for row in top_heads(one.result.recovery(), k=5).to_dict("records"):
+    for experiment in experiments:
+        for row in top_heads(experiment.recovery, k=5).to_dict("records"):
             head = f"layer {row['layer']}, head {row['head']}"
             recovery = with_interval(row["recovery"], row["low"], row["high"])
-            rows.append([one.ranker, one.axiom, head, recovery, f"{row['q']:.3f}"])
+            rows.append([experiment.ranker, experiment.axiom, head, recovery, f"{row['q']:.3f}"])
     return markdown_table(["ranker", "axiom", "head", "recovery", "q"], rows)
 
 
-def _what_was_skipped(experiments: Sequence["Experiment"]) -> str:
-    lines = []
-    for one in experiments:
-        reasons = Counter(one.unperturbed)
-        for result in (one.result, one.control):
-            reasons.update(skip.reason for skip in (result.skipped if result else ()))
-        said = ", ".join(f"{reason} ({n})" for reason, n in reasons.most_common()) or "nothing"
-        lines.append(f"- {one.ranker}, {one.axiom} and its control: {said}.")
-    return "\n".join(lines)
+def _what_was_skipped(experiment: Experiment) -> str:
+    reasons = Counter(experiment.unperturbed)
+    for scored in (experiment.result, experiment.control):
+        reasons.update(skip.reason for skip in (scored.skipped if scored else ()))
+    listed = ", ".join(f"{reason} ({n})" for reason, n in reasons.most_common()) or "nothing"
+    return f"- {experiment.ranker}, {experiment.axiom} and its control: {listed}."

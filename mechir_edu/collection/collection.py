@@ -15,7 +15,7 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -51,6 +51,10 @@ class Collection:
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     passages: tuple[Passages, ...]
+    # Term statistics by (at_most, seed): they depend on nothing else, and are asked for often.
+    _counted: dict[tuple[int, int], TermStatistics] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def texts(self, doc_ids: Iterable[str]) -> dict[str, str]:
         """Look passages up: doc_id -> text. Passages that are not there are absent.
@@ -58,17 +62,17 @@ class Collection:
         Raises
         ------
         ValueError
-            If two of the loaded passage collections hold different texts under one id.
+            If two of the loaded passage collections have different texts under one id.
         """
-        wanted, found = list(doc_ids), {}
+        wanted, texts = list(doc_ids), {}
         for passages in self.passages:
             for doc_id, text in passages.lookup(wanted).items():
-                if found.setdefault(doc_id, text) != text:
+                if texts.setdefault(doc_id, text) != text:
                     raise ValueError(
                         f"doc_id {doc_id!r} names two different passages in {self.name}; "
                         "load these collections one at a time"
                     )
-        return found
+        return texts
 
     def grades(self) -> tuple[int, ...]:
         """List the grades that occur in the judgments, highest first."""
@@ -86,8 +90,8 @@ class Collection:
         Returns
         -------
         Sample
-            What was skipped is what was met while drawing (a judged passage that the collection
-            lacks), and every query without judgments.
+            Its ``skipped`` lists every query without judgments, and each judged passage that was
+            drawn but is not in the collection.
 
         Raises
         ------
@@ -109,8 +113,8 @@ class Collection:
         Parameters
         ----------
         n, seed, grades : as in `sample`.
-        use : makes the thing, or says by a `Skipped` that this pair is unfit; then the next pair
-            of the same grade takes its place.
+        use : makes the thing, or returns a `Skipped` to say that this pair is unfit; then the next
+            pair of the same grade takes its place.
 
         Returns
         -------
@@ -135,8 +139,14 @@ class Collection:
 
         The passages are read once, with a progress bar. Of more than ``at_most`` passages a
         random sample of about that size is counted, drawn by ``seed``. The result is kept in
-        `mechir_edu.collection.terms.cache_folder`.
+        `mechir_edu.collection.terms.cache_folder`, and by the collection itself.
         """
+        key = (at_most, seed)
+        if key not in self._counted:
+            self._counted[key] = self._count(*key)
+        return self._counted[key]
+
+    def _count(self, at_most: int, seed: int) -> TermStatistics:
         n_docs = sum(passages.count() for passages in self.passages)
         sampling = f"{n_docs} {at_most} {seed}"
         heads = (passages.head() for passages in self.passages)
@@ -158,12 +168,12 @@ class Collection:
         """Check the request and list the grades to draw from, highest first."""
         if n < 1:
             raise ValueError(f"needed a positive number of pairs, got n={n}")
-        there = self.grades()
-        wanted = there if grades is None else sorted(set(grades))[::-1]
-        if unknown := set(wanted) - set(there):
+        known = self.grades()
+        wanted = known if grades is None else sorted(set(grades))[::-1]
+        if unknown := set(wanted) - set(known):
             raise ValueError(
                 f"no passage of {self.name} has grade {sorted(unknown)}; it has grades "
-                f"{list(there)}"
+                f"{list(known)}"
             )
         return list(wanted)
 
@@ -248,7 +258,7 @@ def load_collection(
 
 
 def _merge(parts: list[Source]) -> Collection:
-    """Join sources under their own ids; what contradicts is an error, never a last word."""
+    """Join sources under their own ids; if two contradict each other, neither of them wins."""
     queries: dict[str, str] = {}
     qrels: dict[str, dict[str, int]] = {}
     for part in parts:

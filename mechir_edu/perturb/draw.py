@@ -1,6 +1,5 @@
 """Draw judged pairs from a collection and perturb the document of each by one axiom."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -8,7 +7,7 @@ from functools import lru_cache
 from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.judged import Judged, Skipped
 from mechir_edu.perturb.axiom import Axiom, AxiomContext, NotApplicable, letters_in_threes
-from mechir_edu.perturb.axioms.registry import AXIOMS
+from mechir_edu.perturb.axioms.registry import find_axiom
 from mechir_edu.perturb.edits import Change, Place
 from mechir_edu.perturb.own import Perturbation, difference
 from mechir_edu.perturb.pair import Pair, PairList
@@ -60,11 +59,11 @@ def make_pairs(
     >>> all(pair.perturbed == f"{pair.baseline} {pair.term}" for pair in pairs)
     True
     """
-    edit = perturber(collection, axiom, seed=seed, place=place, length=length)
+    edit = pair_maker(collection, axiom, seed=seed, place=place, length=length)
     return PairList(*collection.draw(n, edit, seed=seed, grades=grades))
 
 
-def perturber(
+def pair_maker(
     collection: Collection,
     axiom: str | Axiom | Callable[..., str],
     *,
@@ -74,8 +73,8 @@ def perturber(
 ) -> Callable[[Judged], Pair | Skipped]:
     """Make the function that applies one axiom to a judged pair, or says why it cannot be.
 
-    For those who draw the judged pairs themselves, such as pairs that suit several axioms.
-    Parameters and errors are those of `make_pairs`.
+    Use it to draw the judged pairs yourself, such as pairs that suit several axioms. Parameters
+    and errors are those of `make_pairs`.
     """
     if place not in ("end", "start"):
         raise ValueError(f'place must be "end" or "start", got {place!r}')
@@ -115,11 +114,7 @@ def _as_axiom(axiom: str | Axiom | Callable[..., str]) -> Axiom:
     if isinstance(axiom, Axiom):
         return axiom
     if isinstance(axiom, str):
-        if axiom not in AXIOMS:
-            near = difflib.get_close_matches(axiom.upper(), AXIOMS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ValueError(f"no axiom is called {axiom!r}; {hint}There are {', '.join(AXIOMS)}")
-        return AXIOMS[axiom]
+        return find_axiom(axiom)
     own = axiom if isinstance(axiom, Perturbation) else Perturbation(axiom)
     return Axiom(
         name=own.__name__,

@@ -1,12 +1,37 @@
-"""A heat map in words and in a table, for those who cannot see it."""
+"""A heat map in words and in a table, for those who cannot see it; tables in Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from mechir_edu.patching.result import recovery_table
 from mechir_edu.stats.recovered import Recovery
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Lay out a table in Markdown.
+
+    Examples
+    --------
+    >>> print(markdown_table(["head", "recovery"], [["3.5", 0.25]]))
+    | head | recovery |
+    | --- | --- |
+    | 3.5 | 0.25 |
+    """
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
+    """Write a value with its interval.
+
+    Examples
+    --------
+    >>> with_interval(0.25, 0.1, 0.4)
+    '+0.250 [+0.100, +0.400]'
+    """
+    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
 
 
 def top_heads(recovery: Recovery, k: int = 3) -> pd.DataFrame:
@@ -33,8 +58,8 @@ def alt_text(recovery: Recovery, *, title: str = "Heat map of recovery", k: int 
     sentences = [
         f"{title}, {size}, {recovery.n_pairs} pairs of {recovery.n_queries} queries.",
         f"Largest: {'; '.join(cells)}.",
-        f"{recovery.significant().sum()} of {recovery.value.size} cells stand after "
-        "false-discovery control (q < 0.05).",
+        f"{recovery.significant().sum()} of {recovery.value.size} cells are significant "
+        "after false-discovery control (q < 0.05).",
     ]
     if recovery.warning:
         sentences.append(f"Caution: {recovery.warning}.")

@@ -1,14 +1,14 @@
 """A Hugging Face encoder with hooks: texts or tokens in, its output and any activation out.
 
 `Ranker` is what every kind shares: the wrapped model, and the TransformerLens way of reading and
-editing it. A kind (`mechir_edu.rankers.kinds`) says how texts go in and how scores come out. Hook
-names are drawn in `mechir_edu.rankers.adapters`.
+editing it. A kind (`mechir_edu.rankers.kinds`) says how texts go in and how scores come out. The
+sites of hooks are drawn in `mechir_edu.rankers.adapters`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -25,17 +25,24 @@ from mechir_edu.rankers.pooling import Hidden, Mask
 TokenIds = Int[Tensor, "text pos"]
 Inputs = dict[str, TokenIds]
 Hook = Callable[[Tensor, HookPoint], Tensor | None]
-# What is in place while one side is read, such as the hooks of an intervention.
+# Gives a context in which a side is read, such as one with the hooks of an intervention.
 During = Callable[[str], AbstractContextManager]
 Names = str | Sequence[str] | Callable[[str], bool] | None
-# Declared by TransformerLens for decoders or for attention that it computes itself; never fired.
+# TransformerLens declares these for decoders, or for attention of its own; here they never fire.
 NEVER_FIRED = ("hook_result", "hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input")
 NEVER_FIRED += ("hook_hidden_states", "hook_rot_q", "hook_rot_k")
 BATCH_SIZE = 32
 
 
+class Prompts(NamedTuple):
+    """Text that a checkpoint wants before every query, and before every document."""
+
+    query: str = ""
+    document: str = ""
+
+
 def undisturbed(side: str) -> AbstractContextManager:
-    """Read a side as it is."""
+    """Read a side without any change."""
     return nullcontext()
 
 
@@ -53,14 +60,18 @@ class Ranker:
     bridge : the `TransformerBridge` around it.
     tokenizer : its fast tokenizer.
     max_length : longest sequence of tokens that it reads, special tokens counted.
-    prompts : texts that the checkpoint wants before every query and before every document.
+    prompts : text that the checkpoint wants before every query, and before every document.
+
+    A kind defines these class variables and whatever raises NotImplementedError here; a kind that
+    does not read together also `encode_fixed`, `encode_query`, `encode_documents` and `compare`.
+    Its ``__init__`` ends with `mechir_edu.rankers.verification.wrap`.
     """
 
     kind: ClassVar[str]
     kind_name: ClassVar[str]
     reads_together: ClassVar[bool]
     bridge: TransformerBridge
-    prompts: tuple[str, str] = ("", "")
+    prompts: Prompts = Prompts()
 
     def __init__(
         self,
@@ -78,8 +89,7 @@ class Ranker:
         self.max_length = self._checked_length(max_length)
 
     def _checked_length(self, wanted: int | None) -> int:
-        config = self.hf_model.config
-        most = config.max_position_embeddings - self.family.first_position(config)
+        most = self.family.longest(self.hf_model.config)
         if wanted is None:
             return min(self.tokenizer.model_max_length, most)
         least = self.tokenizer.num_special_tokens_to_add(pair=self.reads_together) + 1
@@ -91,7 +101,7 @@ class Ranker:
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self.name!r}, {self.hf_model.config.model_type}, "
+            f"{type(self).__name__}({self.name!r}, {self.family.model_type}, "
             f"{self.n_layers} layers x {self.n_heads} heads, {self.device})"
         )
 
@@ -111,13 +121,18 @@ class Ranker:
         return self.hf_model.config.num_attention_heads
 
     @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.hf_model.config.hidden_size
+
+    @property
     def family(self) -> type[EncoderAdapter]:
-        """What is particular to the model's architecture."""
+        """The adapter of the model's architecture."""
         return family_of(self.hf_model)
 
     @property
     def is_post_ln(self) -> bool:
-        """Whether LayerNorm follows the residual sum (all families but ModernBERT)."""
+        """Whether LayerNorm follows the residual sum."""
         return self.family.is_post_ln
 
     @property
@@ -131,8 +146,8 @@ class Ranker:
         return ("both",) if self.reads_together else ("query", "document")
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """How the ranker is set up, beside its weights: what a score depends on, as JSON has it."""
+    def settings(self) -> dict[str, str | int]:
+        """What the caller may choose and scores depend on; a run that resumes needs the same."""
         return {"max_length": self.max_length}
 
     @property
@@ -141,23 +156,29 @@ class Ranker:
         points = self.bridge.hook_dict.items()
         return {name: point for name, point in points if name.split(".")[-1] not in NEVER_FIRED}
 
+    def n_pieces(self, word: str) -> int:
+        """Number of word pieces that the tokenizer makes of a word."""
+        return len(self.tokenizer.tokenize(word))
+
     def tokenize(self, *texts: Any) -> Inputs:
         """Token ids, mask and types of texts, padded to the longest."""
         raise NotImplementedError
 
     def texts_read(self, pairs: Sequence[tuple[str, str]], side: str) -> list[tuple[str, ...]]:
-        """What is read on one of the `sides` of (query, document), prompts included."""
+        """What is read of each (query, document) on one of the `sides`, prompts included."""
+        before = self.prompts
+        read = [(before.query + query, before.document + document) for query, document in pairs]
         if self.reads_together:
-            return [(query, document) for query, document in pairs]
+            return read
         column = self.sides.index(side)
-        return [(self.prompts[column] + pair[column],) for pair in pairs]
+        return [(texts[column],) for texts in read]
 
     def output(self, hidden: Hidden, attention_mask: Mask) -> Float[Tensor, "pair ..."]:
         """What `forward` returns, from final hidden states."""
         raise NotImplementedError
 
     def publisher_output(self, inputs: Inputs) -> Float[Tensor, "pair ..."]:
-        """What the Hugging Face model itself makes of its inputs, as `output` has it."""
+        """`forward` of the Hugging Face model itself, its inputs given, to verify ours by."""
         raise NotImplementedError
 
     def relevance(
@@ -166,8 +187,11 @@ class Ranker:
         """Relevance scores from final hidden states, and from the side that does not change."""
         raise NotImplementedError
 
-    def encode_fixed(self, sequences: Sequence[np.ndarray]) -> Tensor | None:
-        """Encode the side of each pair that does not change; None where it stands in the pair."""
+    def encode_fixed(self, sequences: Sequence[np.ndarray | None]) -> Tensor | None:
+        """Encode the text of each pair that is not edited, given as token ids.
+
+        None for a kind that reads together, where that text is in the sequence.
+        """
         return None
 
     def score(
@@ -187,14 +211,14 @@ class Ranker:
         attention_mask: TokenIds | None = None,
         token_type_ids: TokenIds | None = None,
     ) -> Inputs:
-        """Everything the wrapped model wants, on its device, positions and mask made explicit.
+        """All inputs of the wrapped model, on its device, positions and mask explicit.
 
-        Positions are consecutive whatever the mask says, so that a masked filler does not renumber
+        Positions are consecutive whatever the mask is, so that a masked filler does not renumber
         the tokens behind it.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         inputs = {"input_ids": input_ids, "attention_mask": mask}
-        if getattr(self.hf_model.config, "type_vocab_size", 0) > 0:
+        if self.family.has_token_types:
             types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             inputs["token_type_ids"] = types
         positions = position_ids(self.hf_model, input_ids.shape[1]).expand_as(input_ids)
@@ -225,8 +249,8 @@ class Ranker:
     ) -> Float[Tensor, "text ..."]:
         """`forward` with functions ``(activation, hook) -> activation`` at named hook points.
 
-        A hook that returns None leaves the activation as it is. Clone it before writing to it. All
-        hooks are gone afterwards, also after an error.
+        A hook that returns None changes nothing. Clone an activation before writing to it. The
+        hooks are removed afterwards, also after an error.
 
         Raises
         ------
@@ -248,8 +272,8 @@ class Ranker:
         Parameters
         ----------
         texts, tokens : as for `forward`.
-        names_filter : a name, several, or a function of a name; without one every hook is kept,
-            about 550 MB for MiniLM at 16 texts of 128 tokens.
+        names_filter : a name, several, or a function of a name; without one every activation is
+            kept, about 550 MB for MiniLM at 16 texts of 128 tokens.
 
         Returns
         -------
@@ -284,12 +308,19 @@ class Ranker:
 
 
 def listed(texts: str | Sequence[str]) -> list[str]:
+    """Texts as a list, also where only one was given."""
     return [texts] if isinstance(texts, str) else list(texts)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, *texts: list[str], max_length: int) -> Inputs:
+    """Tokens of texts, or of queries and documents; what is too long is cut, a query never.
+
+    Raises
+    ------
+    ValueError
+        When a query leaves no room for a document.
+    """
     options = {"padding": True, "padding_side": "right", "return_tensors": "pt"}
-    # Of two texts only the document is ever cut.
     options |= {"truncation": "only_second" if len(texts) > 1 else True, "max_length": max_length}
     try:
         encoded = tokenizer(*texts, **options)
@@ -307,7 +338,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, *texts: list[str], max_length: in
 def in_length_order(
     texts: list[str], batch_size: int, run: Callable[[list[str]], Tensor]
 ) -> Float[Tensor, "text ..."]:
-    """Run on texts of like length together (little padding); results in the order given."""
+    """Run on texts of similar length together (little padding); results in the order given."""
     if not texts:
         raise ValueError("needed at least one text to score, got none")
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))

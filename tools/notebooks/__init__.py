@@ -1,6 +1,7 @@
 """What tools/build_notebooks.py is made of; its docstring has the conventions.
 
-Data flows one way: ``sources`` reads what is written by hand, ``copies`` makes the two notebooks of
-each, ``execution`` fills them in, ``outputs`` cleans what came out, ``comparison`` says what is not
-as built, ``lint`` what is not as promised, ``table`` writes the README's list.
+Data flows one way: ``sources`` reads the hand-written sources, ``copies`` makes the two notebooks
+of each (and the rehearsal that tests run in their place), ``execution`` fills them in, ``outputs``
+cleans what came out, ``comparison`` finds notebooks that are not as built, ``lint`` finds broken
+promises, and ``table`` writes the README's list. ``wakeful`` keeps a run from stalling.
 """

@@ -1,8 +1,13 @@
-"""Make the two notebooks of a source: the participant's, with stubs, and the solutions."""
+"""Make the two notebooks of a source: the participant's, with stubs, and the solutions.
+
+A third, the rehearsal, is never written: tests run it in place of both. Each exercise appears twice
+in it, first untouched and then solved.
+"""
 
 import base64
 import hashlib
 import re
+import textwrap
 from collections import defaultdict
 from pathlib import Path
 
@@ -13,11 +18,19 @@ from nbformat.v4 import new_code_cell, new_notebook
 from mechir_edu.files import write_whole
 from notebooks.address import Address
 from notebooks.outputs import png_of
-from notebooks.sources import COPIES, ROOT, notebook_path, read_source, slug, tags
+from notebooks.sources import COPIES, ROOT, check_of, notebook_path, read_source, slug, tags
 
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 _EXPECTED = re.compile(r"<!-- expected: ([\w-]+) -->")
 _RELATIVE_LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)]+\))")
+# Names with underscores, so that a notebook that forgot an import of its own still fails.
+_UNTOUCHED = """\
+import contextlib as _contextlib, io as _io, os as _os
+_os.environ["MECHIR_EDU_STRICT"] = "0"
+with _contextlib.redirect_stdout(_io.StringIO()) as _said:
+{check}
+_os.environ["MECHIR_EDU_STRICT"] = "1"
+assert _said.getvalue().startswith("Not attempted yet"), _said.getvalue()"""
 
 
 def make_copy(name: str, copy: str, address: Address, *, root: Path = ROOT) -> NotebookNode:
@@ -32,6 +45,26 @@ def make_copy(name: str, copy: str, address: Address, *, root: Path = ROOT) -> N
         _put_expected(source, cells, notebook_path(name, "solutions", root=root))
     else:
         _deepen_links(cells)
+    return _with_setup(name, cells, address)
+
+
+def make_rehearsal(name: str, address: Address, *, root: Path = ROOT) -> NotebookNode:
+    """Generate the notebook that tests both copies in one run, to be run with strict checks.
+
+    Each stub is followed by its check, which has to say "not attempted yet" and let the run go on;
+    then come the solution and the check as they are.
+    """
+    source, cells = read_source(name, root=root).cells, []
+    for place, cell in enumerate(source, start=1):
+        cells.append(cell)
+        if "stub" in tags(cell):
+            check = check_of(cell, source[place:])
+            code = _UNTOUCHED.format(check=textwrap.indent(check.source, "    "))
+            cells.append(new_code_cell(code, id=f"{cell.id}-untouched"))
+    return _with_setup(name, cells, address)
+
+
+def _with_setup(name: str, cells: list[NotebookNode], address: Address) -> NotebookNode:
     setup = new_code_cell(address.setup(), id=f"{slug(name)}-setup", metadata={"cellView": "form"})
     metadata = {"kernelspec": _KERNEL, "language_info": {"name": "python"}}
     return new_notebook(cells=[cells[0], setup, *cells[1:]], metadata=metadata)

@@ -14,6 +14,7 @@ from notebooks.address import Address
 from notebooks.copies import fingerprint, make_copy, write
 from notebooks.outputs import clean
 from notebooks.sources import ROOT, notebook_path
+from notebooks.wakeful import stay_awake
 
 _LONGEST_CELL_S = 600
 # On Linux ru_maxrss begins at what the process held that started this one; VmHWM is its own.
@@ -63,6 +64,7 @@ def run(notebook: NotebookNode, *, strict: bool, fast: bool) -> Cost:
     env = {key: value for key, value in os.environ.items() if key not in chosen}
     env |= {key: "1" for key, on in chosen.items() if on}
     env |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    stay_awake()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         client = NotebookClient(

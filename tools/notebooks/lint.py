@@ -8,6 +8,7 @@ import re
 import statistics
 from itertools import pairwise
 from pathlib import Path
+from symtable import Symbol, SymbolTable, symtable
 
 from nbformat import NotebookNode
 
@@ -19,6 +20,7 @@ MEDIAN_LINES, MOST_LINES = 6, 15
 _OPENING = ("What you will do", "What you will learn", "What you need")
 _CLOSING = ("What you saw", "On your own", "Further reading")
 _EXERCISE = ("ifficulty", "mportance", "minutes")
+_INSIDE = re.compile(r"(?m)^\s*(?:from mechir_edu\b|import mechir_edu\.).*")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)[^)]*\)")
 _HINT = re.compile(r"<details>\s*<summary>\s*(?:<b>)?Hint.*?</details>", re.DOTALL)
 
@@ -29,7 +31,7 @@ def problems(name: str, *, root: Path = ROOT) -> list[str]:
     cells = read_source(name, root=root).cells
     seen = [cell for cell in cells if "solution" not in tags(cell)]
     found = _frame(entry, seen) + _size(seen) + _rows_of_code(seen) + _figures(cells)
-    found += _links(seen, root) + _exercises(entry, cells)
+    found += _links(seen, root) + _exercises(entry, cells) + _inside(cells) + _borrowed(cells)
     return [f"{name}: {problem}" for problem in found]
 
 
@@ -120,6 +122,44 @@ def _exercises(entry: Entry, cells: list[NotebookNode]) -> list[str]:
         }
         found += [f"{cells[start].id}: needs {what}" for what, there in asked.items() if not there]
     return found
+
+
+def _inside(cells: list[NotebookNode]) -> list[str]:
+    """Find imports from inside the package: a notebook shows the public names alone."""
+    return [
+        f"{cell.id}: needs a public name, me.something, instead of {line.strip()!r}"
+        for cell in _code(cells)
+        for line in _INSIDE.findall(cell.source)
+    ]
+
+
+def _borrowed(cells: list[NotebookNode]) -> list[str]:
+    """Find cells of both copies that use a name which only stubs and solutions define.
+
+    Such a cell would fail for a learner who skips the exercise, and no rehearsal would show it.
+    """
+    shared = [cell for cell in _code(cells) if not tags(cell) & {"stub", "solution"}]
+    exercises = [cell for cell in _code(cells) if tags(cell) & {"stub", "solution"}]
+    own = _defined(exercises) - _defined(shared)
+    return [
+        f"{cell.id}: uses {name}, which only an exercise defines; use the package instead"
+        for cell in shared
+        if "check_" not in cell.source
+        for name in sorted(_used(symtable(cell.source, cell.id, "exec")) & own)
+    ]
+
+
+def _defined(cells: list[NotebookNode]) -> set[str]:
+    """Names of a notebook's variables, functions and imports that these cells make."""
+    symbols = [s for cell in cells for s in symtable(cell.source, cell.id, "exec").get_symbols()]
+    return {symbol.get_name() for symbol in symbols if symbol.is_assigned() or symbol.is_imported()}
+
+
+def _used(table: SymbolTable) -> set[str]:
+    """Names of a notebook's own that a cell reads, also inside its functions."""
+    is_own = Symbol.is_referenced if table.get_type() == "module" else Symbol.is_global
+    names = {symbol.get_name() for symbol in table.get_symbols() if is_own(symbol)}
+    return names.union(*map(_used, table.get_children()))
 
 
 def _links(cells: list[NotebookNode], root: Path) -> list[str]:

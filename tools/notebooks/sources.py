@@ -94,3 +94,19 @@ def read_source(name: str, *, root: Path = ROOT) -> NotebookNode:
     if not notebook.cells or not notebook.cells[0].source.startswith("# "):
         raise ValueError(f"{name}: needed a first cell in markdown that begins '# Title'")
     return notebook
+
+
+def check_of(stub: NotebookNode, following: list[NotebookNode]) -> NotebookNode:
+    """Find the cell that checks an exercise, among the cells that follow its stub.
+
+    Raises
+    ------
+    ValueError
+        If none does before the next stub.
+    """
+    for cell in following:
+        if "stub" in tags(cell):
+            break
+        if cell.cell_type == "code" and not tags(cell) and "check_" in cell.source:
+            return cell
+    raise ValueError(f"{stub.id}: needed a cell that calls check_... after this stub, found none")

@@ -1,71 +1,92 @@
-"""Run the study: TFC1 and TDC against their controls, at both ends of a document, head by head.
-
-Arguments only; what is done stands in `study.run`.
-"""
+"""Run the study: TFC1 and TDC against their controls, at both ends of a document, head by head."""
 
 import argparse
+import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-RUNNER = "study.run"
+from mechir_edu.cli.arguments import Listed
+from study.compute import compute
+from study.publish import WRITTEN, write_tables
+
 DESCRIPTION = (
-    "Add a query term (TFC1: a random one, TDC: the most discriminative one) or a neutral word to "
-    "judged passages, at the end and at the start, and patch every attention head of both "
-    "rankers. Then test what can be concluded and write report.md (two pages), details.md, "
-    "heads.csv and figures. The work goes in rounds over blocks of pairs, each block even over "
-    "grades, so that a report can be made at any time (--report-only). A run that was stopped "
-    "goes on where it was: give the same command again. Two processes may work in one folder, one "
-    "with --rankers dot and one with --rankers cat."
+    "Add a query term (TFC1: a random one, TDC: the rarest) or a neutral word to judged passages, "
+    "at the end and at the start, and patch every attention head of both rankers. Writes tables "
+    "and figures. The work is done in rounds over blocks of pairs, so that they can be written at "
+    "any time (--report-only). Rerun the command to resume after the last finished block. Two "
+    "processes may work in one folder, one with --rankers dot and one with --rankers cat."
 )
 COLLECTIONS = ("msmarco-passage/trec-dl-2019/judged", "msmarco-passage/trec-dl-2020/judged")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of ``mechir-edu study``."""
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument(
-        "--report", type=Path, metavar="DIR", help="folder of the report; DIR/report when omitted"
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m study",
+        description=DESCRIPTION,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--report-only", action="store_true", help="compute nothing, report what is there"
-    )
-    _add_what(parser)
-    _add_how_much(parser)
-
-
-def _add_what(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    add = parser.add_argument
+    add("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
+    add("--report", type=Path, metavar="DIR", help="where to write; DIR/report when omitted")
+    add("--report-only", action="store_true", help="compute nothing, report what is complete")
+    add(
         "--collections",
         nargs="+",
+        action=Listed,
         default=list(COLLECTIONS),
         metavar="ID",
         help='ir_datasets ids, or "embedded"; with two, the second tests the first',
     )
-    parser.add_argument(
-        "--rankers", default="dot,cat", metavar="KINDS", help="dot, cat, or dot,cat"
-    )
-    parser.add_argument("--bi", default="embedded", metavar="MODEL", help="the bi-encoder (dot)")
-    parser.add_argument(
-        "--cross", default="embedded", metavar="MODEL", help="the cross-encoder (cat)"
-    )
-    parser.add_argument(
+    add("--rankers", default="dot,cat", metavar="KINDS", help="dot, cat, or dot,cat")
+    add("--bi", dest="dot", default="embedded", metavar="MODEL", help="the bi-encoder (dot)")
+    add("--cross", dest="cat", default="embedded", metavar="MODEL", help="the cross-encoder (cat)")
+    add(
         "--method",
         choices=("exact", "gradient"),
         default="exact",
-        help="gradient estimates every head's effect, some 25 times faster; the report says so",
+        help="gradient estimates every head's effect, some 25 times faster",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
-
-
-def _add_how_much(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--n", type=int, default=1000, metavar="N", help="judged pairs, even over grades"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all draws")
-    parser.add_argument("--block", type=int, default=100, metavar="N", help="pairs in a round")
-    parser.add_argument(
+    add("--device", default="auto", help="auto, cpu, cuda, ...")
+    add("--n", type=int, default=1000, metavar="N", help="judged pairs, even over grades")
+    add("--seed", type=int, default=0, metavar="S", help="seed of all draws")
+    add("--block", type=int, default=100, metavar="N", help="pairs in a round")
+    add(
         "--checks",
         type=int,
         default=100,
         metavar="N",
         help="pairs that are patched again with other fillers and in the other direction",
     )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the study, or resume it; returns the exit code: 0, or 130 if interrupted.
+
+    Raises
+    ------
+    ValueError, OSError
+        For bad arguments, and a folder that holds something else or cannot be written.
+    """
+    args = parse(arguments)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        if not args.report_only:
+            compute(args)
+    except KeyboardInterrupt:
+        print(
+            f"Interrupted. Rerun the command to resume with what is in {args.out}; with "
+            "--report-only it writes tables of what is complete.",
+            file=sys.stderr,
+        )
+        return 130
+    folder = args.report or args.out / "report"
+    write_tables(args.out, folder)
+    print(f"Written to {folder}: {', '.join(WRITTEN)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

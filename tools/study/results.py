@@ -1,150 +1,197 @@
-"""Read what is there of the study: of each ranker, the blocks that every condition has.
+"""The study's results as tables on disk, and what follows from them.
 
-A block counts when all conditions of `MAIN` have it whole, so that every comparison is about the
-same documents and grades stay even, whenever the study was stopped.
+::
+
+    heads.csv       every head under every condition (`study.heads`)
+    estimates.csv   everything else (`study.estimates`)
+    made_of.json    for each kind of ranker: its name, weights, versions, seed and sizes
+
+The report needs nothing else, so that it can be made again where the scores are not.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float
-from study.plan import CHECKS, KIND_NAMES, MAIN, Condition, block_folder, check_folder
 
-from mechir_edu.patching.long_runs.folder import RunFolder
-from mechir_edu.patching.result import PatchingResult
-from mechir_edu.patching.storage import Manifest, join, read_manifest
-from mechir_edu.perturb.pair import Pair
+from mechir_edu.files import write_whole
+from mechir_edu.rankers.kinds import find_kind
+from mechir_edu.stats.estimates import Estimate
+from mechir_edu.stats.recovered import Recovery
+from study.estimates import estimates_table
+from study.heads import LEVEL, heads_table
+from study.part import Part
+from study.plan import MAIN
+
+HEADS, ESTIMATES, MADE_OF = FILES = ("heads.csv", "estimates.csv", "made_of.json")
+_MADE_OF = ("ranker", "n_layers", "method", "n", "seed", "block", "checks", "checksum", "versions")
+
+
+@dataclass(frozen=True)
+class Value:
+    """An estimate; its interval's ends are not numbers where it has none."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def is_above(self) -> bool:
+        """Whether its interval lies above zero."""
+        return self.low > 0
+
+    @property
+    def is_below(self) -> bool:
+        """Whether its interval lies below zero."""
+        return self.high < 0
+
+
+class MissingEstimate(ValueError):
+    """The results do not hold what was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """What is complete of one ranker's part.
+class Results:
+    """The tables of a study, see the module."""
 
-    Attributes
-    ----------
-    kind : "dot" or "cat".
-    manifest : what it is made of, and all blocks that are planned.
-    main : for each condition of `MAIN` its result; all of the same pairs in the same order.
-    checks : the conditions of `CHECKS` that are there.
-    untouched : score of each document without any filler, [pair].
-    """
-
-    kind: str
-    manifest: Manifest
-    main: Mapping[Condition, PatchingResult]
-    checks: Mapping[Condition, PatchingResult]
-    untouched: Float[np.ndarray, " pair"]
+    heads: pd.DataFrame
+    estimates: pd.DataFrame
+    made_of: Mapping[str, Mapping[str, Any]]
 
     @property
-    def name(self) -> str:
-        """What the report calls it; a study has one ranker of a kind."""
-        return KIND_NAMES[self.kind]
+    def kinds(self) -> list[str]:
+        """Kinds of the rankers, such as "dot"."""
+        return list(self.made_of)
 
-    @property
-    def full_name(self) -> str:
-        """Which ranker it is, for where the report speaks of it first, and of how it was made."""
-        return f"{self.name} `{self.manifest.made_of['ranker']}`"
+    def name(self, kind: str) -> str:
+        """What the report calls a ranker; a study has one of a kind."""
+        return find_kind(kind).kind_name
 
-    @property
-    def n_pairs(self) -> int:
-        """Judged pairs that are complete under all conditions."""
-        return len(self.untouched)
+    def rows(self, kind: str, quantity: str, axiom: str = "", place: str = "") -> dict[str, Value]:
+        """Estimates of a quantity by their detail."""
+        table = self.estimates
+        is_asked = (table.kind == kind) & (table.quantity == quantity)
+        is_asked &= (table.axiom == axiom) & (table.place == place)
+        rows = table[is_asked].itertuples()
+        return {row.detail: Value(row.value, row.low, row.high) for row in rows}
 
-    @property
-    def pairs(self) -> tuple[Pair, ...]:
-        """The pairs under the first condition, for their queries, documents and grades."""
-        return self.main[MAIN[0]].pairs
+    def get(
+        self, kind: str, quantity: str, axiom: str = "", place: str = "", detail: str = ""
+    ) -> Value:
+        """One estimate.
 
-    @cached_property
-    def query_ids(self) -> np.ndarray:
-        """The query of each pair."""
-        return np.array([pair.query_id for pair in self.pairs])
+        Raises
+        ------
+        MissingEstimate
+            If there is none.
+        """
+        found = self.find(kind, quantity, axiom, place, detail)
+        if found is None:
+            asked = ", ".join(filter(None, (kind, axiom, place, detail)))
+            raise MissingEstimate(f"there is no estimate of {quantity!r} ({asked})")
+        return found
 
-    @cached_property
-    def grades(self) -> np.ndarray:
-        """The relevance grade of each pair."""
-        return np.array([pair.relevance for pair in self.pairs])
+    def find(
+        self, kind: str, quantity: str, axiom: str = "", place: str = "", detail: str = ""
+    ) -> Value | None:
+        """One estimate; None where there is none."""
+        return self.rows(kind, quantity, axiom, place).get(detail)
 
-    @property
-    def collections(self) -> dict[str, Bool[np.ndarray, " pair"]]:
-        """For each collection, which pairs are of its queries."""
-        queries = self.manifest.made_of["queries"]
-        return {name: np.isin(self.query_ids, ids) for name, ids in queries.items()}
+    def column(
+        self, kind: str, axiom: str, place: str, column: str
+    ) -> Float[np.ndarray, "layer head"]:
+        """A column of ``heads.csv`` as a map.
 
-    def change(self, condition: Condition) -> Float[np.ndarray, " pair"]:
-        """Perturbed minus baseline score, with the filler in the baseline."""
-        return np.asarray(self.main[condition].score_change(), dtype=np.float64)
+        Raises
+        ------
+        MissingEstimate
+            If the condition is not there.
+        """
+        table = self.heads
+        rows = table[(table.kind == kind) & (table.axiom == axiom) & (table.place == place)]
+        if rows.empty:
+            raise MissingEstimate(f"there are no heads of {kind}, {axiom}, {place}")
+        return rows.pivot(index="layer", columns="head", values=column).to_numpy(dtype=np.float64)
 
-    def raw_change(self, condition: Condition) -> Float[np.ndarray, " pair"]:
-        """Perturbed score minus that of the document as it was: a word longer, not exchanged."""
-        result = self.main[condition]
-        perturbed = result.recipient + result.score_change()  # the baseline receives
-        return np.asarray(perturbed, dtype=np.float64) - self.untouched
+    def n_heads(self, kind: str) -> int:
+        """How many heads a ranker has."""
+        return len(self.heads[self.heads.kind == kind][["layer", "head"]].drop_duplicates())
 
-    def effect(self, condition: Condition) -> Float[np.ndarray, "layer head pair"]:
-        """Score after each head's patch minus the recipient's."""
-        return np.asarray(self.main[condition].effect(), dtype=np.float64)
+    def moves(self, kind: str, axiom: str, place: str) -> Bool[np.ndarray, "layer head"]:
+        """Heads whose effect on the score is significant."""
+        return self.recovery(kind, axiom, place).significant()
+
+    def carries(self, kind: str, axiom: str, place: str) -> Bool[np.ndarray, "layer head"]:
+        """Heads that significantly do, over the control, what the edit does over the control."""
+        return self._over_control(kind, axiom, place) > 0
+
+    def opposes(self, kind: str, axiom: str, place: str) -> Bool[np.ndarray, "layer head"]:
+        """Heads that significantly do the opposite of that."""
+        return self._over_control(kind, axiom, place) < 0
+
+    def _over_control(self, kind: str, axiom: str, place: str) -> Float[np.ndarray, "layer head"]:
+        """Effect over the control, positive as the edit's; zero where it is not significant."""
+        is_significant = self.column(kind, axiom, place, "contrast_q") < LEVEL
+        sign = np.sign(self.get(kind, "over control", axiom, place).value)
+        return is_significant * sign * self.column(kind, axiom, place, "contrast")
+
+    def recovery(self, kind: str, axiom: str, place: str) -> Recovery:
+        """A condition's recovery, as figures and `Recovery.significant` want it."""
+        names = ("recovery", "low", "high", "p", "q", "effect", "n_pairs", "n_queries")
+        maps = {name: self.column(kind, axiom, place, name) for name in names}
+        n_pairs, n_queries = (int(maps.pop(name).flat[0]) for name in ("n_pairs", "n_queries"))
+        value, effect = maps.pop("recovery"), maps.pop("effect")
+        largest = np.argmax(np.abs(value))
+        change = float(effect.flat[largest] / value.flat[largest])
+        # Recovery has bounded intervals only where the score change differs from zero.
+        reach = 0.0 if np.isfinite(maps["low"]).any() else np.inf
+        changed = Estimate(change, change - reach, change + reach, 0.0, n_pairs, n_queries)
+        return Recovery(
+            value,
+            **maps,
+            how="ratio_of_means",
+            interval=1 - LEVEL,
+            n_pairs=n_pairs,
+            n_queries=n_queries,
+            denominator=changed,
+            axes=("layer", "head"),
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write the three files."""
+        for name, table in ((HEADS, self.heads), (ESTIMATES, self.estimates)):
+            content = table.to_csv(index=False, float_format="%.6g")
+            write_whole(folder / name, content.encode())
+        write_whole(folder / MADE_OF, (json.dumps(self.made_of, indent=1) + "\n").encode())
 
 
-def read_parts(folder: Path) -> list[Part]:
-    """Read every ranker's part that has a complete block.
+def estimate(parts: Sequence[Part]) -> Results:
+    """Make the tables of all rankers."""
+    made_of = {}
+    for part in parts:
+        made_of[part.kind] = {name: part.folder.made_of[name] for name in _MADE_OF}
+        made_of[part.kind] |= {"conditions": len(MAIN), "collections": list(part.collections)}
+    heads = pd.concat([heads_table(part) for part in parts], ignore_index=True)
+    estimates = pd.concat([estimates_table(part) for part in parts], ignore_index=True)
+    return Results(heads, estimates, made_of)
+
+
+def read_results(folder: Path) -> Results:
+    """Read the three files.
 
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If one is missing.
     """
-    parts = [part for kind in KIND_NAMES if (part := read_part(folder / kind)) is not None]
-    if not parts:
-        raise FileNotFoundError(
-            f"needed a study with a complete block in {folder}, found none; run the study without "
-            "--report-only first, until a round is done"
-        )
-    return parts
-
-
-def read_part(folder: Path) -> Part | None:
-    """Read a ranker's part; None where no block is complete."""
-    manifest = read_manifest(folder)
-    if manifest is None:
-        return None
-    run = RunFolder(folder, manifest)
-    blocks = [k for k in range(len(manifest.shards)) if _is_complete(run, k)]
-    if not blocks:
-        return None
-    main = {one: _join([block_folder(folder, one, k) for k in blocks]) for one in MAIN}
-    checks = {
-        one: PatchingResult.load(check_folder(folder, one))
-        for one in CHECKS
-        if _is_whole(check_folder(folder, one))
-    }
-    untouched = np.concatenate([run.scores(k)[0] for k in blocks])
-    _need_same_pairs(folder, main, len(untouched))
-    return Part(folder.name, manifest, main, checks, untouched)
-
-
-def _is_complete(run: RunFolder, block: int) -> bool:
-    folders = (block_folder(run.path, condition, block) for condition in MAIN)
-    return run.scores(block) is not None and all(map(_is_whole, folders))
-
-
-def _is_whole(folder: Path) -> bool:
-    manifest = read_manifest(folder)
-    return manifest is not None and not RunFolder(folder, manifest).missing("patched")
-
-
-def _join(folders: list[Path]) -> PatchingResult:
-    results = [PatchingResult.load(folder) for folder in folders]
-    return join(results, np.arange(sum(len(result.pairs) for result in results)))
-
-
-def _need_same_pairs(folder: Path, main: Mapping[Condition, PatchingResult], n: int) -> None:
-    ids = {tuple((p.query_id, p.doc_id) for p in result.pairs) for result in main.values()}
-    if len(ids) > 1 or len(ids.pop()) != n:
-        raise ValueError(
-            f"{folder} holds conditions of different judged pairs, which cannot be compared; "
-            "delete it and run the study again"
-        )
+    names = ("kind", "quantity", "axiom", "place", "detail")
+    estimates = pd.read_csv(folder / ESTIMATES, dtype=dict.fromkeys(names, str), na_filter=False)
+    for name in ("value", "low", "high"):
+        estimates[name] = pd.to_numeric(estimates[name], errors="coerce")
+    made_of = json.loads((folder / MADE_OF).read_text(encoding="utf-8"))
+    return Results(pd.read_csv(folder / HEADS), estimates, made_of)

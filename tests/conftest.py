@@ -1,5 +1,7 @@
 """Fixtures that several test modules share."""
 
+import functools
+import gc
 import os
 import shutil
 import tempfile
@@ -27,3 +29,61 @@ def trec_dl():
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, copy)  # the content only, as the originals may be read-only
     return home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dropped_rankers_give_their_memory_back():
+    """Leave out of the collector's count what the imported modules hold.
+
+    A ranker's bridge refers to itself, so its weights (90 MB of MiniLM's) stay until the next full
+    collection. Python makes one when the number of objects, not of bytes, has grown by a quarter:
+    counted from all modules on, that is dozens of rankers.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+# Loaded once, because loading verifies every hook; tests leave them as they are. The package is
+# imported here and not above, so that the checks of array shapes are installed before it.
+
+
+@pytest.fixture(scope="session")
+def planted():
+    """Our constructed cross-encoder, whose circuit is known."""
+    from mechir_edu import Cat
+
+    return Cat("planted")
+
+
+@pytest.fixture(scope="session")
+def dot():
+    """MiniLM as a bi-encoder."""
+    from mechir_edu import Dot
+
+    return Dot("embedded")
+
+
+@pytest.fixture(scope="session")
+def cat():
+    """Our cross-encoder on MiniLM's weights."""
+    from mechir_edu import Cat
+
+    return Cat("embedded")
+
+
+@pytest.fixture(scope="session")
+def collection():
+    """The embedded collection."""
+    from mechir_edu import load_collection
+
+    return load_collection("embedded")
+
+
+@pytest.fixture(scope="session")
+def small_ranker(tmp_path_factory):
+    """A function (family, kind) -> random ranker; each is made once."""
+    from patching_helpers import load_small
+
+    return functools.cache(
+        lambda family, kind: load_small(family, kind, tmp_path_factory.mktemp(f"{family}-{kind}"))
+    )

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from test_patching import FAMILIES, PAIRS, assert_same, load_family, patched
+from patching_helpers import PAIRS, assert_same, load_small, patched
+from small_models import FAMILIES
 
 import mechir_edu as me
 from mechir_edu.alignment.aligned import Role
@@ -15,14 +16,9 @@ from mechir_edu.rankers.hook_names import hook_name
 HOWS = ("zero", "mean", "resample")
 
 
-@pytest.fixture(scope="module")
-def ranker():
-    return me.Cat("planted")
-
-
-@pytest.fixture(scope="module", params=FAMILIES)
-def family(request, tmp_path_factory):
-    return request.param, tmp_path_factory.mktemp(request.param)
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return request.param
 
 
 def ablated(ranker, pairs=PAIRS, **options):
@@ -30,15 +26,15 @@ def ablated(ranker, pairs=PAIRS, **options):
 
 
 @pytest.mark.parametrize("how", HOWS)
-def test_exact_ablation_equals_naive_on_every_family(family, how):
-    ranker = load_family(family, "cat")
+def test_exact_ablation_equals_naive_on_every_family(small_ranker, family, how):
+    ranker = small_ranker(family, "cat")
     fast, slow = (ablated(ranker, how=how, method=m) for m in ("exact", "naive"))
     assert np.abs(fast.effect()).max() > 1e-4
     assert_same(fast.scores, slow.scores)
 
 
-def test_a_head_ablated_to_zero_is_a_head_without_output_weights(family):
-    ranker = load_family(family, "dot")
+def test_a_head_ablated_to_zero_is_a_head_without_output_weights(family, tmp_path):
+    ranker = load_small(family, "dot", tmp_path)  # its own, because its weights are changed
     effect = ablated(ranker, how="zero", on="baseline", heads=[(1, 2)])
     pair = align_for(ranker, PAIRS, "a").aligned[0]
     fixed = ranker.forward(torch.from_numpy(pair.fixed_ids)[None])
@@ -49,26 +45,26 @@ def test_a_head_ablated_to_zero_is_a_head_without_output_weights(family):
     assert_same(effect.scores[0, :1], without.numpy())
 
 
-def test_ablating_the_baseline_starts_from_its_score(ranker):
-    result = ablated(ranker, how="zero", on="baseline")
+def test_ablating_the_baseline_starts_from_its_score(planted):
+    result = ablated(planted, how="zero", on="baseline")
     change = result.donor - result.recipient
-    np.testing.assert_allclose(change, patched(ranker).score_change(), atol=1e-5)
+    np.testing.assert_allclose(change, patched(planted).score_change(), atol=1e-5)
 
 
-def test_mean_ablation_puts_in_the_mean_over_all_tokens(ranker):
-    batch = align_for(ranker, PAIRS[:1], "a")
+def test_mean_ablation_puts_in_the_mean_over_all_tokens(planted):
+    batch = align_for(planted, PAIRS[:1], "a")
     ids, types = batch.aligned[0].baseline_ids, batch.aligned[0].token_type_ids
-    inputs = ranker.model_inputs(torch.from_numpy(ids)[None], None, torch.from_numpy(types)[None])
+    inputs = planted.model_inputs(torch.from_numpy(ids)[None], None, torch.from_numpy(types)[None])
     name = hook_name("head", 3)
-    z = activations(ranker, inputs, [name])[name]
-    expected = ranker.run_with_hooks(
+    z = activations(planted, inputs, [name])[name]
+    expected = planted.run_with_hooks(
         input_ids=inputs["input_ids"],
         token_type_ids=inputs["token_type_ids"],
         fwd_hooks=[(name, lambda act, hook: z.mean(dim=1, keepdim=True).expand_as(z))],
     )
-    heads = [(3, head) for head in range(ranker.n_heads)]
+    heads = [(3, head) for head in range(planted.n_heads)]
     options = {"how": "mean", "on": "baseline", "heads": heads, "together": True}
-    result = ablated(ranker, PAIRS[:1], **options)
+    result = ablated(planted, PAIRS[:1], **options)
     np.testing.assert_allclose(result.scores[0], expected.numpy(), atol=1e-5)
 
 
@@ -79,13 +75,13 @@ def test_resampling_draws_another_pair_for_each_and_the_same_for_a_seed():
     assert (others == draw_others(50, seed=3)).all()
 
 
-def test_knocking_out_the_planted_circuit_takes_the_axioms_change_away(ranker):
-    pairs = me.make_pairs(me.load_collection("embedded"), "TFC1", n=24, seed=5)
-    heads = sorted(ranker.planted_heads)
-    result = ablated(ranker, pairs, how="zero", heads=heads, together=True)
+def test_knocking_out_the_planted_circuit_takes_the_axioms_change_away(planted, collection):
+    pairs = me.make_pairs(collection, "TFC1", n=24, seed=5)
+    heads = sorted(planted.planted_heads)
+    result = ablated(planted, pairs, how="zero", heads=heads, together=True)
     intact = result.recipient - result.donor
     assert intact.mean() > 0.01
-    assert np.abs(ranker_change(ranker, pairs, heads)).max() < 1e-4
+    assert np.abs(ranker_change(planted, pairs, heads)).max() < 1e-4
 
 
 def ranker_change(ranker, pairs, heads):
@@ -97,31 +93,31 @@ def ranker_change(ranker, pairs, heads):
     return sides[0] - sides[1]
 
 
-def test_a_set_of_one_head_is_that_head(family):
-    ranker = load_family(family, "cat")
+def test_a_set_of_one_head_is_that_head(small_ranker, family):
+    ranker = small_ranker(family, "cat")
     alone, as_set = (patched(ranker, heads=[(0, 3)], together=t) for t in (False, True))
     assert as_set.axes == ("set", "pair")
     assert_same(as_set.scores, alone.scores)
 
 
-def test_all_heads_of_a_layer_together_are_its_attention_output(family):
-    ranker = load_family(family, "dot")
+def test_all_heads_of_a_layer_together_are_its_attention_output(small_ranker, family):
+    ranker = small_ranker(family, "dot")
     heads = [(1, head) for head in range(ranker.n_heads)]
     whole = patched(ranker, site="attn_out").scores[1:2]
     assert_same(patched(ranker, heads=heads, together=True).scores, whole)
 
 
-def test_sets_over_several_layers_are_exact(family):
-    ranker = load_family(family, "cat")
+def test_sets_over_several_layers_are_exact(small_ranker, family):
+    ranker = small_ranker(family, "cat")
     options = {"heads": [(1, 0), (0, 2), (1, 3)], "together": True}
     for site in ("head", "pattern", "v"):
         fast, slow = (patched(ranker, site=site, method=m, **options) for m in ("exact", "naive"))
         assert_same(fast.scores, slow.scores)
 
 
-def test_a_set_can_be_patched_by_role(ranker):
-    options = {"heads": sorted(ranker.planted_heads), "together": True, "by": "role"}
-    result = patched(ranker, PAIRS[:2], **options)
+def test_a_set_can_be_patched_by_role(planted):
+    options = {"heads": sorted(planted.planted_heads), "together": True, "by": "role"}
+    result = patched(planted, PAIRS[:2], **options)
     assert result.axes == ("set", "role", "pair")
     assert np.abs(result.effect()[0, Role.CLS]).max() > 1e-3
     assert "set" in result.to_dataframe().columns
@@ -137,6 +133,6 @@ def test_a_set_can_be_patched_by_role(ranker):
         ({"together": True}, "needs heads"),
     ],
 )
-def test_a_wrong_option_is_named(ranker, options, message):
+def test_a_wrong_option_is_named(planted, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        ablated(ranker, PAIRS[:1], **options)
+        ablated(planted, PAIRS[:1], **options)

@@ -1,15 +1,15 @@
 import os
 import signal
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from patching_helpers import assert_same_bits
 
-from mechir_edu.collection.collection import load_collection
 from mechir_edu.models import Cat
 from mechir_edu.patching.long_runs.runs import patch_into_folder
+from mechir_edu.patching.options import PatchOptions
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.perturb.draw import make_pairs
 
@@ -31,24 +31,18 @@ def two_workers():
 
 
 @pytest.fixture(scope="module")
-def pairs():
-    return make_pairs(load_collection("embedded"), "TFC1", n=12, seed=5)
+def pairs(collection):
+    return make_pairs(collection, "TFC1", n=12, seed=5)
 
 
 @pytest.fixture(scope="module")
-def alone(pairs, tmp_path_factory):
+def alone(planted, pairs, tmp_path_factory):
     """The result of a single process, with one thread as Ray's workers have."""
     folder, n_threads = tmp_path_factory.mktemp("alone"), torch.get_num_threads()
     torch.set_num_threads(1)
-    patch_into_folder(Cat("planted"), pairs, folder, asked={"num_gpus": 0}, **SHARDED)
+    patch_into_folder(planted, pairs, folder, asked={"num_gpus": 0}, **SHARDED)
     torch.set_num_threads(n_threads)
     return PatchingResult.load(folder)
-
-
-def assert_same_bits(first, second):
-    for field in fields(PatchingResult):
-        one, other = getattr(first, field.name), getattr(second, field.name)
-        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
 
 
 def test_two_workers_give_the_bits_of_one_process(pairs, alone):
@@ -57,7 +51,8 @@ def test_two_workers_give_the_bits_of_one_process(pairs, alone):
 
 def test_a_worker_killed_in_flight_loses_nothing(pairs, alone, tmp_path):
     died = tmp_path / "died"
-    done = patch_distributed(dying(died), pairs, direction=alone.direction, **SHARDED)
+    options = PatchOptions(direction=alone.direction)
+    done = patch_distributed(dying(died), pairs, options=options, **SHARDED)
     assert died.exists()
     np.testing.assert_array_equal(done.scores, alone.scores)
     assert done.pairs == alone.pairs
@@ -84,9 +79,9 @@ def dying(died: Path):
     return load
 
 
-def test_a_run_begun_in_one_process_is_finished_by_workers(pairs, alone, tmp_path):
+def test_a_run_begun_in_one_process_is_finished_by_workers(planted, pairs, alone, tmp_path):
     begun = {"asked": {"num_gpus": 0}, **SHARDED}
-    patch_into_folder(Cat("planted"), pairs, tmp_path, **begun)
+    patch_into_folder(planted, pairs, tmp_path, **begun)
     for k in (1, 3, 4):
         (tmp_path / "patched" / f"0000{k}.npz").unlink()
     done = patch_distributed(("cat", "planted"), pairs, folder=tmp_path, **SHARDED)

@@ -1,10 +1,9 @@
 """Re-ranking and its measures: identities first, then figures from elsewhere, then bad input."""
 
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
+import evaluate_ranker
 import ir_datasets
 import ir_measures
 import numpy as np
@@ -17,26 +16,7 @@ from mechir_edu.interventions.candidates import choose, rank, read_run
 from mechir_edu.interventions.evaluation import Comparison, evaluate_run
 from mechir_edu.interventions.reranking import rerank
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
-import evaluate_ranker  # noqa: E402
-
 DL19 = "msmarco-passage/trec-dl-2019/judged"
-
-
-@pytest.fixture(scope="module")
-def collection():
-    return me.load_collection("embedded")
-
-
-@pytest.fixture(scope="module")
-def planted():
-    return me.Cat("planted")
-
-
-@pytest.fixture(scope="module")
-def minilm():
-    return me.Dot("embedded")
 
 
 @pytest.fixture(scope="module")
@@ -98,18 +78,18 @@ def test_ranking_by_the_judgments_is_perfect_and_their_opposite_is_not(collectio
     assert Comparison(worst, best).difference().low > 0.9
 
 
-def test_a_bi_encoder_that_remembers_passages_ranks_as_it_scores(minilm, collection, few):
+def test_a_bi_encoder_that_remembers_passages_ranks_as_it_scores(dot, collection, few):
     run = with_strangers(collection, few[:2])
-    scored, skipped = rerank(minilm, collection, run, progress=False)
+    scored, skipped = rerank(dot, collection, run, progress=False)
     texts = collection.texts(run[few[1]])
-    expected = minilm.score(collection.queries[few[1]], list(texts.values()))
+    expected = dot.score(collection.queries[few[1]], list(texts.values()))
     np.testing.assert_allclose(list(scored[few[1]].values()), expected, atol=1e-5)
     assert skipped == []
 
 
-def test_minilm_puts_good_passages_first_until_it_is_steered_wildly(minilm, collection, few):
+def test_minilm_puts_good_passages_first_until_it_is_steered_wildly(dot, collection, few):
     wild = me.SteerResidual(3, np.where(np.arange(384) % 2, 1.0, -1.0), 30.0)
-    effect = compared(minilm, collection, wild, query_ids=few)
+    effect = compared(dot, collection, wild, query_ids=few)
     assert effect.before.mean("RR(rel=2)@10").value > 0.7
     assert effect.difference("nDCG@10").value < 0
 
@@ -237,7 +217,7 @@ def test_scores_that_are_no_numbers_are_refused(collection, few):
 
 def test_different_queries_cannot_be_compared(collection, few):
     run = {q: dict(docs) for q, docs in collection.qrels.items()}
-    sides = [evaluate_run(collection, run, query_ids=some) for some in (few, few[:2])]
+    sides = [evaluate_run(collection, run, query_ids=ids) for ids in (few, few[:2])]
     with pytest.raises(ValueError, match="same queries"):
         Comparison(*sides)
 

@@ -5,36 +5,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_models import save_model
+from patching_helpers import APPENDED as PAIRS
+from patching_helpers import SITES, load_small
 
 import mechir_edu as me
 from mechir_edu.patching.approximation import approximation_error
 from mechir_edu.patching.batches import make_batches
 from mechir_edu.patching.engines.gradient import linearise
 from mechir_edu.patching.engines.suffix import PostLNStack
+from mechir_edu.patching.options import PatchOptions
 from mechir_edu.patching.scoring import align_for
-from mechir_edu.patching.sweep import make_sweep
-from mechir_edu.rankers.hook_names import BLOCK_SITES, HEAD_SITES, hook_name
-
-SITES = (*HEAD_SITES, *BLOCK_SITES)
-TOWARDS = {"perturbed_to_baseline": 1, "baseline_to_perturbed": -1}
-
-
-def a_pair(i, query, baseline, term):
-    return me.Pair(f"q{i}", f"d{i}", query, baseline, f"{baseline} {term}", "mine", 1, term=term)
-
-
-PAIRS = [
-    a_pair(0, "coral reef bleaching", "Warm water makes corals lose their algae.", "bleaching"),
-    a_pair(1, "granite in a city", "The city hall is built of limestone.", "granite"),
-    a_pair(2, "yeast bread", "Bread rises because gas forms in the dough.", "yeast"),
-    a_pair(3, "fish of the sea", "The lighthouse keeper wrote of cold winters.", "fish"),
-]
+from mechir_edu.rankers.hook_names import hook_name
 
 
 def tiny(folder, family, kind, dtype=torch.float32):
-    suffix = {"dot": "Model", "cat": "ForSequenceClassification"}[kind]
-    ranker = {"dot": me.Dot, "cat": me.Cat}[kind](str(save_model(family, suffix, folder)))
+    ranker = load_small(family, kind, folder)
     ranker.hf_model.to(dtype)
     return ranker
 
@@ -44,8 +29,8 @@ def first_batch(ranker, pairs=PAIRS[:1], filler="a"):
 
 
 def estimates(model, ranker, batch, site, by=None):
-    sweep = make_sweep(ranker, site, by, None)
-    linear = linearise(model, batch, sweep, "perturbed_to_baseline")
+    sweep = PatchOptions(site=site, by=by).sweep(ranker)
+    linear = linearise(model, batch.runs("perturbed_to_baseline"), sweep)
     found = {}
     for cells, scores in linear.estimates(batch, sweep):
         found |= dict(zip(cells, scores - linear.recipient, strict=True))
@@ -73,16 +58,6 @@ def slope_towards_donor(ranker, batch, site, layer, head, step):
             return batch.score(ranker, batch.baseline)
 
     return (score(step) - score(-step)) / (2 * step)
-
-
-@pytest.fixture(scope="module")
-def planted():
-    return me.Cat("planted")
-
-
-@pytest.fixture(scope="module")
-def minilm():
-    return me.Dot("embedded")
 
 
 @pytest.fixture(scope="module", params=[("bert", "cat"), ("mpnet", "dot"), ("modernbert", "cat")])
@@ -133,7 +108,7 @@ def test_positions_and_roles_add_up_to_the_patch_of_all_positions(planted, site)
 @pytest.mark.parametrize("site", SITES)
 def test_a_run_patched_with_itself_keeps_exactly_its_score(planted, site):
     aligned = align_for(planted, PAIRS, "a")
-    twins = tuple(replace(one, perturbed_ids=one.baseline_ids) for one in aligned.aligned)
+    twins = tuple(replace(pair, perturbed_ids=pair.baseline_ids) for pair in aligned.aligned)
     result = patched(planted, replace(aligned, aligned=twins), site=site, method="gradient")
     assert (result.effect() == 0).all()
 
@@ -141,7 +116,7 @@ def test_a_run_patched_with_itself_keeps_exactly_its_score(planted, site):
 def test_a_pair_without_a_role_keeps_exactly_its_score(planted):
     by_role = patched(planted, method="gradient", by="role")
     without = [
-        me.Role.OCCURRENCE not in one.roles for one in align_for(planted, PAIRS, "a").aligned
+        me.Role.OCCURRENCE not in pair.roles for pair in align_for(planted, PAIRS, "a").aligned
     ]
     assert any(without)
     assert (by_role.effect()[:, :, me.Role.OCCURRENCE, without] == 0).all()
@@ -186,9 +161,9 @@ def test_a_saturated_softmax_hides_what_the_match_head_does(planted):
     assert np.sort(errors.ravel())[-2] < 0.01
 
 
-def test_estimates_follow_exact_patching_on_a_real_ranker(minilm):
+def test_estimates_follow_exact_patching_on_a_real_ranker(dot):
     options = {"direction": "perturbed_to_baseline"}
-    estimated, exact = (patched(minilm, method=m, **options) for m in ("gradient", "exact"))
+    estimated, exact = (patched(dot, method=m, **options) for m in ("gradient", "exact"))
     error = approximation_error(estimated, exact)
     assert error.pearson > 0.9
     assert error.spearman > 0.9

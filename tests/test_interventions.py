@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from test_patching import FAMILIES, PAIRS, assert_same, load_family
+from patching_helpers import PAIRS, assert_same
+from small_models import FAMILIES
 
 import mechir_edu as me
 from mechir_edu.collection.judged import Judged
@@ -13,24 +14,19 @@ HEADS = [(1, 2), (0, 1)]
 QUERY, TEXTS = "coral reef bleaching", [pair.perturbed for pair in PAIRS]
 
 
-@pytest.fixture(scope="module")
-def planted():
-    return me.Cat("planted")
+@pytest.fixture(params=["dot", "cat"])
+def kind(request):
+    return request.param
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def family(request, tmp_path_factory):
-    return request.param, tmp_path_factory.mktemp(request.param)
+@pytest.fixture(params=FAMILIES)
+def ranker(request, small_ranker, kind):
+    return small_ranker(request.param, kind)
 
 
-@pytest.fixture(scope="module", params=["dot", "cat"])
-def ranker(request, family):
-    return load_family(family, request.param)
-
-
-@pytest.fixture(scope="module")
-def dot(tmp_path_factory):
-    return load_family(("bert", tmp_path_factory.mktemp("bert")), "dot")
+@pytest.fixture(scope="session")
+def small_dot(small_ranker):
+    return small_ranker("bert", "dot")
 
 
 def directions(ranker):
@@ -82,18 +78,19 @@ def test_every_kind_of_intervention_moves_the_score(ranker):
     plain, stream = scores(ranker), np.arange(ranker.hf_model.config.hidden_size) % 3
     over = [Judged("q", "d", QUERY, text, 1) for text in TEXTS]
     steer, residual = me.Steer(HEADS, directions(ranker)), me.SteerResidual(1, stream)
-    for one in (me.Knockout(HEADS, "mean", over), me.Scale(HEADS, 3.0), steer, residual):
-        assert np.abs(scores(ranker, one) - plain).max() > 1e-3
+    interventions = (me.Knockout(HEADS, "mean", over), me.Scale(HEADS, 3.0), steer, residual)
+    for intervention in interventions:
+        assert np.abs(scores(ranker, intervention) - plain).max() > 1e-3
 
 
-def test_both_sides_of_a_bi_encoder_are_the_query_side_and_the_document_side(dot):
+def test_both_sides_of_a_bi_encoder_are_the_query_side_and_the_document_side(small_dot):
     query, document, both = (
-        dot.under(me.Knockout(HEADS, side=side)) for side in ("query", "document", "both")
+        small_dot.under(me.Knockout(HEADS, side=side)) for side in ("query", "document", "both")
     )
-    changed = dot.compare(query.encode_query(QUERY), document.encode_documents(TEXTS))
+    changed = small_dot.compare(query.encode_query(QUERY), document.encode_documents(TEXTS))
     assert (both.score(QUERY, TEXTS) == changed).all()
-    assert (query.encode_documents(TEXTS) == dot.encode_documents(TEXTS)).all()
-    assert (document.encode_query(QUERY) == dot.encode_query(QUERY)).all()
+    assert (query.encode_documents(TEXTS) == small_dot.encode_documents(TEXTS)).all()
+    assert (document.encode_query(QUERY) == small_dot.encode_query(QUERY)).all()
     assert not np.allclose(query.score(QUERY, TEXTS), document.score(QUERY, TEXTS))
 
 
@@ -112,16 +109,17 @@ def test_knocking_out_to_the_mean_is_mean_ablation_over_the_same_texts(planted):
     assert_same(under.score(QUERY, [pair.perturbed for pair in pairs]), expected)
 
 
-def test_the_mean_of_one_side_is_over_what_that_side_reads(dot):
+def test_the_mean_of_one_side_is_over_what_that_side_reads(small_dot):
     over = [Judged("q", "d", QUERY, text, 1) for text in TEXTS[:1]]
-    z = dot.run_with_cache(QUERY, names_filter="blocks.1.attn.hook_z")[1]["z", 1]
+    z = small_dot.run_with_cache(QUERY, names_filter="blocks.1.attn.hook_z")[1]["z", 1]
     mean = z[0, :, 2].mean(dim=0).numpy()
-    silenced = dot.under(me.Knockout([(1, 2)], side="query"))
+    silenced = small_dot.under(me.Knockout([(1, 2)], side="query"))
     put_in = me.Steer([(1, 2)], mean, side="query")
-    by_hand = dot.run_with_hooks(
-        QUERY, fwd_hooks=[(n, h) for n, h in silenced.hooks["query"] + put_in.hooks(dot, "query")]
+    by_hand = small_dot.run_with_hooks(
+        QUERY,
+        fwd_hooks=[(n, h) for n, h in silenced.hooks["query"] + put_in.hooks(small_dot, "query")],
     )
-    found = dot.under(me.Knockout([(1, 2)], "mean", over)).encode_query(QUERY)
+    found = small_dot.under(me.Knockout([(1, 2)], "mean", over)).encode_query(QUERY)
     torch.testing.assert_close(found, by_hand, atol=1e-4, rtol=1e-4)
 
 
@@ -141,14 +139,16 @@ def test_a_direction_is_what_the_edit_adds_to_the_mean(planted):
     np.testing.assert_allclose(resid, by_hand[1], atol=1e-5)
 
 
-def test_steering_the_planted_circuit_towards_the_axiom_raises_the_score(planted):
-    pairs = me.make_pairs(me.load_collection("embedded"), "TFC1", n=8, seed=0)
+def test_steering_the_planted_circuit_towards_the_axiom_raises_the_score(planted, collection):
+    pairs = me.make_pairs(collection, "TFC1", n=8, seed=0)
     last = [max(planted.planted_heads)]
     direction = head_direction(planted, pairs, last)
-    up, down = (me.Steer(last, direction, strength) for strength in (1.0, -1.0))
-    change = [(scores(planted, one) - scores(planted)).mean() for one in (up, down)]
-    assert change[0] > 0.001
-    assert change[1] < 0
+    up, down = (
+        (scores(planted, me.Steer(last, direction, strength)) - scores(planted)).mean()
+        for strength in (1.0, -1.0)
+    )
+    assert up > 0.001
+    assert down < 0
 
 
 @pytest.mark.parametrize(

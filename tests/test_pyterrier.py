@@ -1,4 +1,4 @@
-"""A ranker in PyTerrier's pipelines, with the real package and without Java."""
+"""A planted in PyTerrier's pipelines, with the real package and without Java."""
 
 import subprocess
 import sys
@@ -10,16 +10,6 @@ import pytest
 import mechir_edu as me
 
 pt = pytest.importorskip("pyterrier", reason='NOT TESTED: pip install "mechir-edu[pyterrier]"')
-
-
-@pytest.fixture(scope="module")
-def ranker():
-    return me.Cat("planted")
-
-
-@pytest.fixture(scope="module")
-def collection():
-    return me.load_collection("embedded")
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +31,10 @@ def qrels(collection):
     )
 
 
-def test_scores_and_ranks_are_those_of_the_ranker(ranker, results):
-    found = ranker.as_pyterrier()(results.assign(score=0.0, rank=0, note="kept"))
+def test_scores_and_ranks_are_those_of_the_ranker(planted, results):
+    found = planted.as_pyterrier()(results.assign(score=0.0, rank=0, note="kept"))
     for _, group in found.groupby("qid"):
-        expected = ranker.score(group["query"].iloc[0], group["text"].tolist())
+        expected = planted.score(group["query"].iloc[0], group["text"].tolist())
         np.testing.assert_allclose(group["score"], expected, atol=1e-5)
         assert list(group["rank"]) == list(range(len(group)))
         assert group["score"].is_monotonic_decreasing
@@ -52,25 +42,29 @@ def test_scores_and_ranks_are_those_of_the_ranker(ranker, results):
     assert len(found) == len(results)
 
 
-def test_an_intervened_ranker_stands_in_a_pipeline(ranker, results):
-    knockout = me.Knockout(ranker.planted_heads)
-    pipeline = pt.Transformer.from_df(results) >> ranker.as_pyterrier(knockout) % 3
+def test_an_intervened_ranker_stands_in_a_pipeline(planted, results):
+    knockout = me.Knockout(planted.planted_heads)
+    pipeline = pt.Transformer.from_df(results) >> planted.as_pyterrier(knockout) % 3
     queries = results[["qid", "query"]].drop_duplicates()
     found = pipeline(queries)
     assert (found.groupby("qid").size() == 3).all()
-    one = found.iloc[0]
-    expected = ranker.under(knockout).score(one["query"], one["text"])[0]
-    assert one["score"] == pytest.approx(expected, rel=1e-4)
+    best = found.iloc[0]
+    expected = planted.under(knockout).score(best["query"], best["text"])[0]
+    assert best["score"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_an_experiment_compares_a_ranker_with_itself_under_an_intervention(ranker, results, qrels):
+def test_an_experiment_compares_a_ranker_with_itself_under_an_intervention(
+    planted, collection, results, qrels
+):
     first = pt.Transformer.from_df(results)
-    systems = [first >> ranker.as_pyterrier(), first >> ranker.as_pyterrier(me.Scale([(0, 0)], 0))]
+    systems = [
+        first >> planted.as_pyterrier(),
+        first >> planted.as_pyterrier(me.Scale([(0, 0)], 0)),
+    ]
     table = pt.Experiment(
         systems, results[["qid", "query"]].drop_duplicates(), qrels, ["ndcg_cut_10"], ["a", "b"]
     )
-    collection = me.load_collection("embedded")
-    own = me.evaluate(ranker, collection, query_ids=results["qid"].unique(), progress=False)
+    own = me.evaluate(planted, collection, query_ids=results["qid"].unique(), progress=False)
     assert table["ndcg_cut_10"][0] == pytest.approx(own.mean("nDCG@10").value)
 
 
@@ -86,8 +80,8 @@ def test_equal_scores_are_ordered_as_in_evaluations(results):
         assert list(group["docno"]) == sorted(group["docno"], reverse=True)
 
 
-def test_pyterrier_can_inspect_it_and_says_which_column_is_missing(ranker, results):
-    transformer = ranker.as_pyterrier()
+def test_pyterrier_can_inspect_it_and_says_which_column_is_missing(planted, results):
+    transformer = planted.as_pyterrier()
     columns = pt.inspect.transformer_outputs(transformer, ["qid", "query", "docno", "text"])
     assert {"score", "rank"} <= set(columns)
     assert "planted" in repr(transformer)
@@ -95,8 +89,8 @@ def test_pyterrier_can_inspect_it_and_says_which_column_is_missing(ranker, resul
         transformer(results.drop(columns="text"))
 
 
-def test_no_java_is_started(ranker, results):
-    ranker.as_pyterrier()(results[:2])
+def test_no_java_is_started(planted, results):
+    planted.as_pyterrier()(results[:2])
     assert not pt.java.started()
 
 

@@ -2,10 +2,11 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from patching_helpers import assert_same_bits
 
 from mechir_edu import stats
 from mechir_edu.alignment.aligned import ROLE_NAMES
@@ -67,16 +68,6 @@ def make_result_by_pos():
     )
 
 
-def assert_equal(first, second):
-    for field in fields(PatchingResult):
-        one, other = getattr(first, field.name), getattr(second, field.name)
-        if isinstance(one, np.ndarray):
-            assert one.dtype == other.dtype
-            np.testing.assert_array_equal(one, other)
-        else:
-            assert one == other
-
-
 @pytest.fixture
 def saved(tmp_path):
     make_result().save(tmp_path / "run.npz")
@@ -112,13 +103,13 @@ def test_recovery_over_roles_keeps_the_name_of_its_axes():
 def test_a_saved_result_comes_back_exactly(tmp_path, axes):
     result = make_result(axes, (3, 6)[: len(axes)])
     result.save(tmp_path / "run.npz")
-    assert_equal(PatchingResult.load(tmp_path / "run.npz"), result)
+    assert_same_bits(PatchingResult.load(tmp_path / "run.npz"), result)
 
 
 def test_a_saved_result_by_position_comes_back_exactly(tmp_path):
     result = make_result_by_pos()
     result.save(tmp_path / "sub" / "run.npz")
-    assert_equal(PatchingResult.load(tmp_path / "sub" / "run.npz"), result)
+    assert_same_bits(PatchingResult.load(tmp_path / "sub" / "run.npz"), result)
 
 
 def test_a_saved_result_needs_no_pickle(saved):
@@ -130,7 +121,7 @@ def test_a_run_killed_while_writing_leaves_the_old_file_whole(saved):
     old = saved.read_bytes()
     script = f"""
 import os, signal
-from mechir_edu.results import PatchingResult
+from mechir_edu.patching.result import PatchingResult
 result = PatchingResult.load({str(saved)!r}).select(grade=1)
 os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
 result.save({str(saved)!r})

@@ -4,18 +4,18 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from patching_helpers import assert_same_bits
 from small_models import save_model
 
-from mechir_edu.collection.collection import load_collection
-from mechir_edu.models import Cat
 from mechir_edu.patching.activation import patch
 from mechir_edu.patching.budget import bytes_of_weights, bytes_per_token, parse_bytes, tokens_for
 from mechir_edu.patching.long_runs.runs import patch_into_folder
+from mechir_edu.patching.options import PatchOptions
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.perturb.draw import make_pairs
 
@@ -23,19 +23,14 @@ LONG_RUNS = Path(__file__).parent / "long_runs.py"
 
 
 @pytest.fixture(scope="module")
-def ranker():
-    return Cat("planted")
+def pairs(collection):
+    return make_pairs(collection, "TFC1", n=12, seed=5)
 
 
 @pytest.fixture(scope="module")
-def pairs():
-    return make_pairs(load_collection("embedded"), "TFC1", n=12, seed=5)
-
-
-@pytest.fixture(scope="module")
-def whole(ranker, pairs, tmp_path_factory):
+def whole(planted, pairs, tmp_path_factory):
     """The folder of a run that was never interrupted."""
-    return run(ranker, pairs, tmp_path_factory.mktemp("whole"))
+    return run(planted, pairs, tmp_path_factory.mktemp("whole"))
 
 
 @pytest.fixture
@@ -44,15 +39,13 @@ def folder(whole, tmp_path):
     return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
-def run(ranker, pairs, folder, **options):
-    return patch_into_folder(ranker, pairs, folder, shard_size=4, **options).path
+def run(ranker, pairs, folder, asked=None, **options):
+    options = PatchOptions(**options)
+    return patch_into_folder(ranker, pairs, folder, options, shard_size=4, asked=asked).path
 
 
-def assert_same_bits(first, second):
-    results = PatchingResult.load(first), PatchingResult.load(second)
-    for field in fields(PatchingResult):
-        one, other = (getattr(result, field.name) for result in results)
-        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other
+def assert_same_runs(first, second):
+    assert_same_bits(PatchingResult.load(first), PatchingResult.load(second))
 
 
 def contents(folder):
@@ -81,9 +74,9 @@ def do(*arguments):
         {"heads": [(0, 1), (2, 3)], "together": True},
     ],
 )
-def test_a_run_in_shards_has_the_scores_of_one_patch(ranker, pairs, tmp_path, options):
-    result = PatchingResult.load(run(ranker, pairs[:6], tmp_path, **options))
-    expected = patch(ranker, pairs[:6], progress=False, **options)
+def test_a_run_in_shards_has_the_scores_of_one_patch(planted, pairs, tmp_path, options):
+    result = PatchingResult.load(run(planted, pairs[:6], tmp_path, **options))
+    expected = patch(planted, pairs[:6], progress=False, **options)
     assert (result.axes, result.direction) == (expected.axes, expected.direction)
     assert result.pairs == expected.pairs
     np.testing.assert_allclose(result.scores, expected.scores, atol=1e-5)
@@ -94,7 +87,7 @@ def test_runs_killed_at_random_moments_end_with_the_bits_of_one_never_stopped(tm
     kept = do("kill", tmp_path, 6, 0)["kept"]
     assert len(kept) == 6
     for k in range(6):
-        assert_same_bits(tmp_path / f"killed-{k}", tmp_path / "whole")
+        assert_same_runs(tmp_path / f"killed-{k}", tmp_path / "whole")
 
 
 @pytest.mark.slow
@@ -102,14 +95,14 @@ def test_runs_killed_at_forty_random_moments_end_with_the_same_bits(tmp_path):
     kept = do("kill", tmp_path, 40, 1)["kept"]
     assert len(set(kept)) > 8
     for k in range(40):
-        assert_same_bits(tmp_path / f"killed-{k}", tmp_path / "whole")
+        assert_same_runs(tmp_path / f"killed-{k}", tmp_path / "whole")
 
 
-def test_a_resumed_run_computes_only_what_is_missing(ranker, pairs, folder, whole):
+def test_a_resumed_run_computes_only_what_is_missing(planted, pairs, folder, whole):
     gone = folder / "patched" / "00001.npz"
     gone.unlink()
     before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.npz")}
-    run(ranker, pairs, folder)
+    run(planted, pairs, folder)
     after = {path: path.stat().st_mtime_ns for path in folder.glob("*/*.npz")}
     assert after.items() - before.items() == {(gone, after[gone])}
     assert contents(folder) == contents(whole)
@@ -123,27 +116,27 @@ def test_an_unfinished_run_says_so_and_what_to_do(folder):
 
 @pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda whole: b""])
 @pytest.mark.parametrize("stage", ["scores", "patched"])
-def test_a_shard_that_is_cut_short_is_computed_again(ranker, pairs, folder, whole, stage, damage):
+def test_a_shard_that_is_cut_short_is_computed_again(planted, pairs, folder, whole, stage, damage):
     path = folder / stage / "00002.npz"
     path.write_bytes(damage(path.read_bytes()))
-    run(ranker, pairs, folder)
+    run(planted, pairs, folder)
     assert contents(folder) == contents(whole)
 
 
-def test_a_shard_with_a_flipped_bit_is_computed_again(ranker, pairs, folder, whole):
+def test_a_shard_with_a_flipped_bit_is_computed_again(planted, pairs, folder, whole):
     path = folder / "patched" / "00000.npz"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    run(ranker, pairs, folder)
+    run(planted, pairs, folder)
     assert contents(folder) == contents(whole)
 
 
-def test_a_shard_of_another_run_is_never_taken(ranker, pairs, folder, whole, tmp_path):
-    other = run(ranker, pairs, tmp_path / "other", filler="mask")
+def test_a_shard_of_another_run_is_never_taken(planted, pairs, folder, whole, tmp_path):
+    other = run(planted, pairs, tmp_path / "other", filler="mask")
     for stage in ("scores", "patched"):
         shutil.copy(other / stage / "00001.npz", folder / stage / "00001.npz")
-    run(ranker, pairs, folder)
+    run(planted, pairs, folder)
     assert contents(folder) == contents(whole)
 
 
@@ -159,45 +152,45 @@ def test_a_shard_of_another_run_is_never_taken(ranker, pairs, folder, whole, tmp
         ({"asked": {"seed": 6}}, "seed None, now 6"),
     ],
 )
-def test_a_changed_argument_is_refused_by_name(ranker, pairs, whole, options, said):
+def test_a_changed_argument_is_refused_by_name(planted, pairs, whole, options, said):
     with pytest.raises(ValueError, match=said + r".*another folder \(--out\)"):
-        run(ranker, pairs, whole, **options)
+        run(planted, pairs, whole, **options)
 
 
-def test_a_changed_shard_size_is_refused_by_name(ranker, pairs, whole):
+def test_a_changed_shard_size_is_refused_by_name(planted, pairs, whole):
     with pytest.raises(ValueError, match="shard_size 4, now 5"):
-        patch_into_folder(ranker, pairs, whole, shard_size=5)
+        patch_into_folder(planted, pairs, whole, shard_size=5)
 
 
-def test_a_changed_document_is_refused(ranker, pairs, whole):
+def test_a_changed_document_is_refused(planted, pairs, whole):
     changed = [replace(pairs[0], baseline="Other words."), *pairs[1:]]
     with pytest.raises(ValueError, match="holds results made with digest of the pairs"):
-        run(ranker, changed, whole)
+        run(planted, changed, whole)
 
 
-def test_another_package_version_is_refused_by_name(ranker, pairs, folder):
+def test_another_package_version_is_refused_by_name(planted, pairs, folder):
     versions = PatchingResult.load(folder).provenance["versions"]
     change_manifest(folder, versions=versions | {"torch": "1.0"})
     with pytest.raises(ValueError, match="made with versions: torch '1.0', now '[2-9].*mixed"):
-        run(ranker, pairs, folder)
+        run(planted, pairs, folder)
 
 
-def test_other_weights_are_refused(ranker, pairs, folder):
+def test_other_weights_are_refused(planted, pairs, folder):
     change_manifest(folder, checksum="0123")
     with pytest.raises(ValueError, match="made with checksum '0123'"):
-        run(ranker, pairs, folder)
+        run(planted, pairs, folder)
 
 
-def test_a_damaged_manifest_is_refused(ranker, pairs, folder):
+def test_a_damaged_manifest_is_refused(planted, pairs, folder):
     (folder / "manifest.json").write_text('{"format"')
     with pytest.raises(ValueError, match="manifest.json is damaged.*delete the folder"):
-        run(ranker, pairs, folder)
+        run(planted, pairs, folder)
 
 
-def test_a_folder_with_other_files_is_left_alone(ranker, pairs, tmp_path):
+def test_a_folder_with_other_files_is_left_alone(planted, pairs, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(FileExistsError, match="new or empty folder"):
-        run(ranker, pairs, tmp_path)
+        run(planted, pairs, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -208,15 +201,15 @@ def test_a_folder_without_a_run_is_said_to_have_none(tmp_path):
 
 @pytest.mark.parametrize("n_writes", [0, 1, 4, 6])
 def test_a_full_disk_is_an_error_and_loses_nothing(
-    ranker, pairs, whole, tmp_path, monkeypatch, n_writes
+    planted, pairs, whole, tmp_path, monkeypatch, n_writes
 ):
     fill_disk_after(n_writes, monkeypatch)
     with pytest.raises(OSError, match="No space left on device.*run the same command again"):
-        run(ranker, pairs, tmp_path)
+        run(planted, pairs, tmp_path)
     monkeypatch.undo()
     assert not [path for path in tmp_path.rglob(".*") if path.name != ".lock"]
     assert contents(tmp_path).items() <= contents(whole).items()
-    assert_same_bits(run(ranker, pairs, tmp_path), whole)
+    assert_same_runs(run(planted, pairs, tmp_path), whole)
 
 
 def fill_disk_after(n_writes, monkeypatch):
@@ -245,46 +238,46 @@ def holder(folder):
 
 
 def test_two_processes_do_not_write_one_folder_but_a_dead_one_does_not_count(
-    ranker, pairs, folder, holder
+    planted, pairs, folder, holder
 ):
     with pytest.raises(BlockingIOError, match="another process is writing"):
-        run(ranker, pairs, folder)
+        run(planted, pairs, folder)
     holder.kill()
     holder.wait()
-    run(ranker, pairs, folder)
+    run(planted, pairs, folder)
 
 
-def test_what_a_killed_write_left_is_swept_away(ranker, pairs, folder):
+def test_what_a_killed_write_left_is_swept_away(planted, pairs, folder):
     (folder / "patched" / f".00001.npz.{'0' * 32}").write_bytes(b"half")
-    run(ranker, pairs, folder)
+    run(planted, pairs, folder)
     assert not list((folder / "patched").glob(".*"))
 
 
-def test_a_bad_option_leaves_no_run_behind(ranker, pairs, tmp_path):
+def test_a_bad_option_leaves_no_run_behind(planted, pairs, tmp_path):
     with pytest.raises(ValueError, match="method must be"):
-        run(ranker, pairs, tmp_path, method="magic")
-    with pytest.raises(TypeError, match="no option 'sight'"):
-        run(ranker, pairs, tmp_path, sight="head")
-    run(ranker, pairs[:2], tmp_path)
+        run(planted, pairs, tmp_path, method="magic")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sight'"):
+        run(planted, pairs, tmp_path, sight="head")
+    run(planted, pairs[:2], tmp_path)
 
 
-def test_screening_is_refused_because_no_shard_sees_all_pairs(ranker, pairs, tmp_path):
+def test_screening_is_refused_because_no_shard_sees_all_pairs(planted, pairs, tmp_path):
     with pytest.raises(ValueError, match='run method="gradient" first'):
-        run(ranker, pairs, tmp_path / "run", method="screened")
+        run(planted, pairs, tmp_path / "run", method="screened")
     assert not (tmp_path / "run").exists()
 
 
-def test_pairs_that_cannot_be_aligned_are_counted_and_the_rest_is_patched(ranker, pairs, tmp_path):
+def test_pairs_that_cannot_be_aligned_are_counted_and_the_rest_is_patched(planted, pairs, tmp_path):
     unchanged = replace(pairs[0], perturbed=pairs[0].baseline, edit=None)
-    result = PatchingResult.load(run(ranker, [pairs[1], *[unchanged] * 5, pairs[2]], tmp_path))
+    result = PatchingResult.load(run(planted, [pairs[1], *[unchanged] * 5, pairs[2]], tmp_path))
     assert result.pairs == (pairs[1], pairs[2])
     assert [skip.reason for skip in result.skipped] == ["edit changes nothing"] * 5
 
 
-def test_a_run_without_any_pair_that_can_be_aligned_says_why(ranker, pairs, tmp_path):
+def test_a_run_without_any_pair_that_can_be_aligned_says_why(planted, pairs, tmp_path):
     unchanged = replace(pairs[0], perturbed=pairs[0].baseline, edit=None)
     with pytest.raises(ValueError, match="edit changes nothing"):
-        run(ranker, [unchanged], tmp_path)
+        run(planted, [unchanged], tmp_path)
 
 
 def test_no_file_of_a_run_holds_a_pickle(whole):
@@ -301,20 +294,20 @@ def test_five_times_the_pairs_take_no_more_memory(tmp_path):
     assert peak["10000"] - peak["2000"] < 16  # megabytes; the 8,000 pairs alone would take 20
 
 
-def test_a_memory_budget_bounds_the_tokens_of_a_pass(ranker):
-    taken = tokens_for(10**9, ranker) * bytes_per_token(ranker) + bytes_of_weights(ranker)
+def test_a_memory_budget_bounds_the_tokens_of_a_pass(planted):
+    taken = tokens_for(10**9, planted) * bytes_per_token(planted) + bytes_of_weights(planted)
     assert 0.9 * 10**9 < taken <= 10**9
 
 
-def test_a_budget_too_small_for_one_sequence_is_refused(ranker, pairs):
+def test_a_budget_too_small_for_one_sequence_is_refused(planted, pairs):
     message = r"needed (\d+) MB at least, for one sequence of 512 tokens"
     with pytest.raises(ValueError, match=message) as refused:
-        patch(ranker, pairs, memory=parse_bytes("1MB"))
+        patch(planted, pairs, memory=parse_bytes("1MB"))
     # How many depends on the processor, for some need weights in a second layout.
     least = int(re.search(message, str(refused.value))[1])
-    assert tokens_for(parse_bytes(f"{least}MB"), ranker) >= 512
+    assert tokens_for(parse_bytes(f"{least}MB"), planted) >= 512
     with pytest.raises(ValueError, match=f"needed {least} MB at least"):
-        tokens_for(parse_bytes(f"{least - 1}MB"), ranker)
+        tokens_for(parse_bytes(f"{least - 1}MB"), planted)
 
 
 @pytest.mark.parametrize("text", ["", "1GBB", "-1GB", "much", "0"])

@@ -2,30 +2,19 @@
 
 import numpy as np
 import pytest
+from patching_helpers import APPENDED as PAIRS
 
 import mechir_edu as me
 from mechir_edu.patching.engines.screening import LEAST, SAFETY, screen
 
-PAIRS = [
-    me.Pair(f"q{i}", f"d{i}", query, text, f"{text} {term}", "mine", 1, term=term)
-    for i, (query, text, term) in enumerate(
-        [
-            ("coral reef bleaching", "Warm water makes corals lose their algae.", "bleaching"),
-            ("granite in a city", "The city hall is built of limestone.", "granite"),
-            ("yeast bread", "Bread rises because gas forms in the dough.", "yeast"),
-            ("fish of the sea", "The lighthouse keeper wrote of cold winters.", "fish"),
-        ]
-    )
-]
-RANKERS = {"planted": (lambda: me.Cat("planted"), 3), "MiniLM": (lambda: me.Dot("embedded"), 10)}
+TOP_K = {"planted": 3, "dot": 10}  # heads wanted of each ranker
 METHODS = ("exact", "gradient", "screened")
 
 
-@pytest.fixture(scope="module", params=RANKERS)
+@pytest.fixture(scope="module", params=TOP_K)
 def measured(request):
     """Results of the three methods, and how many heads are wanted."""
-    load, top_k = RANKERS[request.param]
-    ranker = load()
+    ranker, top_k = request.getfixturevalue(request.param), TOP_K[request.param]
     options = {"direction": "perturbed_to_baseline", "progress": False, "top_k": top_k}
     return *(me.patch(ranker, PAIRS, method=m, **options) for m in METHODS), top_k
 
@@ -62,19 +51,18 @@ def test_a_file_keeps_which_heads_are_exact(measured, tmp_path):
     assert loaded.select(np.arange(4) < 2).exact.shape == measured[2].exact.shape
 
 
-def test_screening_works_on_a_choice_of_heads():
-    heads = [(0, 1), (3, 1), (1, 0), (0, 0)]
-    ranker, options = me.Cat("planted"), {"heads": heads, "progress": False}
-    screened = me.patch(ranker, PAIRS, method="screened", top_k=2, **options)
-    exact = me.patch(ranker, PAIRS, **options)
+def test_screening_works_on_a_choice_of_heads(planted):
+    options = {"heads": [(0, 1), (3, 1), (1, 0), (0, 0)], "progress": False}
+    screened = me.patch(planted, PAIRS, method="screened", top_k=2, **options)
+    exact = me.patch(planted, PAIRS, **options)
     assert screened.exact.shape == (4,)
     assert list(leading(screened, 2)) == list(leading(exact, 2))
 
 
 @pytest.mark.parametrize("options", [{"by": "role"}, {"by": "pos"}, {"site": "mlp_out"}])
-def test_screening_other_cells_than_heads_is_refused(options):
+def test_screening_other_cells_than_heads_is_refused(planted, options):
     with pytest.raises(ValueError, match="screened ranks heads"):
-        me.patch(me.Cat("planted"), PAIRS, method="screened", **options)
+        me.patch(planted, PAIRS, method="screened", **options)
 
 
 # From here on without a ranker: cells with one pair, and what exact patching would say of each.
@@ -121,7 +109,7 @@ def test_a_shortlist_cut_short_fails_its_check():
     assert list(np.argsort(-whole.scores[:, 0])[:2]) == [3, 0]
 
 
-@pytest.mark.parametrize("measured", ["MiniLM"], indirect=True)
+@pytest.mark.parametrize("measured", ["dot"], indirect=True)
 def test_a_shortlist_of_only_the_wanted_heads_fails_on_a_real_ranker(measured):
     exact, gradient, _, top_k = measured
     scores, exact_scores = (result.scores.reshape(-1, len(PAIRS)) for result in (gradient, exact))

@@ -3,19 +3,13 @@
 The full counts are in docs/study/validation.md, made by tools/validate_statistics.py.
 """
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
-import validate_statistics as validation  # noqa: E402
-from null_studies import count_findings, draw_null, measure_null  # noqa: E402
-from other_intervals import METHODS, compare, pairs_independent  # noqa: E402
-from real_scores import examine  # noqa: E402
-from simulate import (  # noqa: E402
+import validate_statistics as validation
+from null_studies import count_findings, draw_null, measure_null
+from other_intervals import METHODS, compare, pairs_independent
+from real_scores import examine
+from simulate import (
     QUESTIONS,
     SHAPES,
     Coverage,
@@ -28,11 +22,11 @@ from simulate import (  # noqa: E402
     read_designs,
 )
 
-from mechir_edu import stats  # noqa: E402
-from mechir_edu.collection.judged import Judged  # noqa: E402
-from mechir_edu.patching.result import PatchingResult  # noqa: E402
-from mechir_edu.perturb.pair import Pair  # noqa: E402
-from mechir_edu.stats.clusters import query_sums  # noqa: E402
+from mechir_edu import stats
+from mechir_edu.collection.judged import Judged
+from mechir_edu.patching.result import PatchingResult
+from mechir_edu.perturb.pair import Pair
+from mechir_edu.stats.clusters import query_sums
 
 DESIGNS = read_designs()
 TINY = Design("tiny", np.array([[2, 1], [1, 3], [2, 2], [4, 1], [1, 1]]))

@@ -1,0 +1,58 @@
+"""Pairs, small rankers of every family, and tolerances that tests of patching share."""
+
+import numpy as np
+from small_models import save_model
+
+import mechir_edu as me
+from mechir_edu.rankers.hook_names import BLOCK_SITES, HEAD_SITES
+
+SITES = (*HEAD_SITES, *BLOCK_SITES)
+KINDS = {"dot": (me.Dot, "Model"), "cat": (me.Cat, "ForSequenceClassification")}
+
+
+def a_pair(baseline, term, i=0, query="coral reef bleaching", at="end"):
+    perturbed = f"{baseline} {term}" if at == "end" else f"{term} {baseline}"
+    return me.Pair(f"q{i}", f"d{i}", query, baseline, perturbed, "mine", 1, term=term)
+
+
+PAIRS = [
+    a_pair("Warm water makes corals lose their algae.", "bleaching", 0),
+    a_pair("The reef is a reef of many reef fish and one shark.", "reef", 1, at="start"),
+    a_pair("Trains run late.", "coral", 2),
+    a_pair("Warm oceans make corals eject their algae.", "bleaching", 3),
+]
+
+# One term each of four different queries.
+APPENDED = [
+    a_pair("Warm water makes corals lose their algae.", "bleaching", 0),
+    a_pair("The city hall is built of limestone.", "granite", 1, "granite in a city"),
+    a_pair("Bread rises because gas forms in the dough.", "yeast", 2, "yeast bread"),
+    a_pair("The lighthouse keeper wrote of cold winters.", "fish", 3, "fish of the sea"),
+]
+
+
+def load_small(family, kind, folder):
+    """A random ranker of a family, saved in a folder and loaded from it."""
+    ranker_class, suffix = KINDS[kind]
+    return ranker_class(str(save_model(family, suffix, folder)))
+
+
+def patched(ranker, pairs=PAIRS, **options):
+    return me.patch(ranker, pairs, progress=False, **options)
+
+
+def assert_same(scores, reference):
+    """Equal to 1e-5 of the scores' own size (a random bi-encoder's are in the tens)."""
+    size = max(1.0, float(np.abs(reference).max()))
+    np.testing.assert_allclose(scores, reference, atol=1e-5 * size, rtol=0)
+
+
+def assert_same_bits(first, second):
+    """Two results with the same pairs, the same bits in every array, the same provenance."""
+    for name, value in vars(first).items():
+        other = getattr(second, name)
+        if isinstance(value, np.ndarray):
+            assert value.dtype == other.dtype, name
+            np.testing.assert_array_equal(value, other, err_msg=name)
+        else:
+            assert value == other, name

@@ -41,7 +41,14 @@ plt.show()
 
 # %%
 def check_add(add):
-    print("strict" if os.environ.get("MECHIR_EDU_STRICT") else "lenient")
+    strict = os.environ.get("MECHIR_EDU_STRICT") == "1"
+    try:
+        wrong = add(1, 2) != 3
+    except NotImplementedError:
+        print("Not attempted yet:", "strict" if strict else "lenient")
+    else:
+        print("Not yet" if wrong else "Right:", "strict" if strict else "lenient")
+        assert not (wrong and strict), "three is one and two"
 check_add(add)
 
 # %% [markdown]

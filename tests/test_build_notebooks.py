@@ -14,8 +14,8 @@ from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from notebooks.address import Address, load_address, store_address
 from notebooks.comparison import differences
-from notebooks.copies import build, fingerprint, make_copy, write
-from notebooks.execution import execute
+from notebooks.copies import build, fingerprint, make_copy, make_rehearsal, write
+from notebooks.execution import execute, run
 from notebooks.lint import problems
 from notebooks.outputs import clean, png_of
 from notebooks.sources import contents, notebook_path, read_source
@@ -55,10 +55,10 @@ def edit(root, old, new):
 
 def test_the_participant_gets_the_stub_and_the_solutions_the_solution(built):
     participant, solutions = code_of(load(built)), code_of(load(built, "solutions"))
-    assert "NotImplementedError" in participant
+    assert "raise NotImplementedError" in participant
     assert "return a + b" not in participant
     assert "return a + b" in solutions
-    assert "NotImplementedError" not in solutions
+    assert "raise NotImplementedError" not in solutions
 
 
 def test_building_again_changes_no_byte(built):
@@ -332,6 +332,45 @@ def test_a_cell_that_fails_stops_and_writes_nothing(root):
     assert not notebook_path(NAME, "participant", root=root).exists()
 
 
+# --- the rehearsal -------------------------------------------------------------------------------
+
+
+def rehearse(root):
+    notebook = make_rehearsal(NAME, NOWHERE, root=root)
+    run(notebook, strict=True, fast=True)
+    return notebook
+
+
+def test_a_rehearsal_tries_each_exercise_untouched_and_then_solved(root):
+    code = [cell.source for cell in make_rehearsal(NAME, NOWHERE, root=root).cells]
+    places = [
+        next(place for place, source in enumerate(code) if mark in source)
+        for mark in ("NotImplementedError", "Not attempted yet", "return a + b", "\ncheck_add(add)")
+    ]
+    assert places == sorted(places)
+    assert "Right: strict" in str(rehearse(root).cells)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("return a + b", "return a - b", "three is one and two"),
+        ("raise NotImplementedError", "return 3", "Right: lenient"),
+    ],
+    ids=["wrong solution", "solved stub"],
+)
+def test_a_rehearsal_stops_at(root, old, new, said):
+    edit(root, old, new)
+    with pytest.raises(CellExecutionError, match=said):
+        rehearse(root)
+
+
+def test_an_exercise_without_a_check_cannot_be_rehearsed(root):
+    edit(root, "check_add", "try_add")
+    with pytest.raises(ValueError, match="try-it-004: needed a cell that calls check_"):
+        make_rehearsal(NAME, NOWHERE, root=root)
+
+
 # --- lint -----------------------------------------------------------------------------------------
 
 
@@ -354,6 +393,8 @@ def test_a_small_notebook_is_only_too_small(root):
         ("Difficulty 1/5, ", "", "needs a header"),
         ("Hint 3", "Clue 3", "needs three folded hints"),
         ('"solution", "figure", ', '"solution", ', "needs the tag figure too"),
+        ("import os\n", "import os\nfrom mechir_edu.files import sha256\n", "needs a public name"),
+        ('"a panel"', "add(1, 2)", "uses add, which only an exercise defines"),
     ],
 )
 def test_each_broken_promise_is_told(root, old, new, said):

@@ -1,13 +1,13 @@
-"""The committed notebooks: as built, as promised, and running untouched, offline, in small memory.
+"""The committed notebooks: as built, as promised, and running offline, in small memory.
 
-The participant's copies run as a learner opens them; the solutions run with strict checks, so that
-a solution that is not right fails. Each runs in a folder of its own by nbmake, in the fast profile;
-in the full one where slow tests are asked for.
+In the fast profile each source runs once, as a rehearsal: every exercise untouched first, then
+solved and checked strictly. The slow tests run both copies in the full profile: the participant's
+as a learner opens it, the solutions with strict checks. Each run is nbmake's, in a folder of its
+own.
 """
 
 import copy
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,19 +15,18 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 from notebooks.address import load_address
 from notebooks.comparison import differences
+from notebooks.copies import make_rehearsal
 from notebooks.lint import problems
 from notebooks.outputs import clean
 from notebooks.sources import COPIES, contents, notebook_path
 from notebooks.table import outdated
 
 NO_NETWORK = Path(__file__).parent / "no_network"
+TOOLS = Path(__file__).parents[1] / "tools"
 BINDER_BYTES = 1.5e9  # of the 2 GB that a session on Binder has
-# Now and then a message between kernel and client is lost and both wait for good, whatever the cell
-# (seen with ipykernel 6 and 7, jupyter_client 8.10, pyzmq 27.3; compare ipykernel's issue 1554). On
-# a slow machine it was one run in five, each side in its event loop and no bytes left in a socket.
-LOST, ATTEMPTS = "timed out while it was being executed", 5
 # A process's peak begins at what the one held that started it, so a small one stands in between.
 MEASURE = """\
 import pathlib, resource, subprocess, sys
@@ -63,20 +62,21 @@ def offline(folder, **env):
     """Environment of a process that cannot reach the network and notes every attempt."""
     chosen = {"MECHIR_EDU_FAST", "MECHIR_EDU_STRICT", "HF_HUB_OFFLINE", "PYTEST_XDIST_WORKER"}
     kept = {name: value for name, value in os.environ.items() if name not in chosen}
-    kept |= {"PYTHONPATH": str(NO_NETWORK), "NETWORK_ATTEMPTS": str(folder / "attempts")}
+    search = [str(NO_NETWORK), str(TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])]
+    kept |= {"PYTHONPATH": os.pathsep.join(search), "NETWORK_ATTEMPTS": str(folder / "attempts")}
     return kept | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | env
 
 
-def run_notebook(path, folder, **env):
-    """Run a copy of a notebook by nbmake; gives exit code, what was said, peak memory in bytes."""
-    shutil.copy(path, folder)
+def run_notebook(notebook, folder, **env):
+    """Run a notebook by nbmake; gives exit code, what was said, peak memory in bytes."""
+    nbformat.write(notebook, folder / "run.ipynb")
     longest_cell_s = 100 if "MECHIR_EDU_FAST" in env else 400
-    options = ["--nbmake", f"--nbmake-timeout={longest_cell_s}", "-c", os.devnull]
-    options += [f"--rootdir={folder}"]
+    options = ["--nbmake", f"--nbmake-timeout={longest_cell_s}", "-p", "notebooks.wakeful"]
+    options += ["-c", os.devnull, f"--rootdir={folder}"]
     options += ["-p", "no:cacheprovider", "-p", "no:xdist"]
     with open(folder / "said", "w+") as said:
         command = [sys.executable, "-c", MEASURE, folder / "peak"]
-        command += [sys.executable, "-m", "pytest", *options, folder / path.name]
+        command += [sys.executable, "-m", "pytest", *options, folder / "run.ipynb"]
         run = subprocess.run(
             command, cwd=folder, env=offline(folder, **env), stdout=said, stderr=said
         )
@@ -86,38 +86,50 @@ def run_notebook(path, folder, **env):
         return run.returncode, said.read(), peak
 
 
-def check_run(name, which, folder, **env):
-    strict = {"MECHIR_EDU_STRICT": "1"} if which == "solutions" else {}
-    for _ in range(ATTEMPTS):
-        code, said, peak = run_notebook(notebook_path(name, which), folder, **strict, **env)
-        if LOST not in said:
-            break
+def notebook_of(code):
+    return new_notebook(cells=[new_code_cell(code)])
+
+
+def check_run(notebook, folder, **env):
+    code, said, peak = run_notebook(notebook, folder, **env)
     assert code == 0, said
     assert not (folder / "attempts").exists(), (folder / "attempts").read_text()
     assert 50e6 < peak < BINDER_BYTES
 
 
-@each_copy
 @each_notebook
-def test_a_notebook_runs_untouched_and_offline(name, which, tmp_path):
-    check_run(name, which, tmp_path, MECHIR_EDU_FAST="1")
+def test_a_notebook_runs_offline_with_its_exercises_untouched_and_solved(name, tmp_path):
+    check_run(
+        make_rehearsal(name, load_address()), tmp_path, MECHIR_EDU_FAST="1", MECHIR_EDU_STRICT="1"
+    )
 
 
 @pytest.mark.slow
 @each_copy
 @each_notebook
 def test_a_notebook_runs_in_full_within_binders_memory(name, which, tmp_path):
-    check_run(name, which, tmp_path)
+    strict = {"MECHIR_EDU_STRICT": "1"} if which == "solutions" else {}
+    check_run(nbformat.read(notebook_path(name, which), as_version=4), tmp_path, **strict)
 
 
 def test_the_peak_of_a_run_is_not_that_of_the_process_that_started_it(tmp_path):
     large = np.ones(200_000_000)  # 1.6 GB, which a process started from here would inherit
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 + 1")])
-    nbformat.write(notebook, tmp_path / "small.ipynb")
-    (tmp_path / "run").mkdir()
-    code, _, peak = run_notebook(tmp_path / "small.ipynb", tmp_path / "run")
+    code, _, peak = run_notebook(notebook_of("1 + 1"), tmp_path)
     assert (code, large[0]) == (0, 1)
     assert peak < 500e6
+
+
+def test_a_run_by_nbmake_keeps_its_client_awake(tmp_path):
+    (tmp_path / "conftest.py").write_text(SAY_WHO_SENDS)
+    _, said, _ = run_notebook(notebook_of("1 + 1"), tmp_path)
+    assert "sent by notebooks.wakeful" in said
+
+
+SAY_WHO_SENDS = """
+from jupyter_client.channels import AsyncZMQSocketChannel
+def pytest_sessionfinish():
+    print("sent by", AsyncZMQSocketChannel.send.__module__)
+"""
 
 
 def test_an_attempt_to_reach_the_network_fails_and_is_noted(tmp_path):
@@ -129,15 +141,10 @@ def test_an_attempt_to_reach_the_network_fails_and_is_noted(tmp_path):
     assert (tmp_path / "attempts").read_text() == "example.org\n"
 
 
-def test_a_solution_that_is_wrong_fails_and_a_stub_does_not(tmp_path):
-    cells = "import mechir_edu.checks._report as report\n" + CHECK
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cells)])
-    nbformat.write(notebook, tmp_path / "wrong.ipynb")
-    (tmp_path / "run").mkdir()
-    lenient, *_ = run_notebook(tmp_path / "wrong.ipynb", tmp_path / "run")
-    strict, said, _ = run_notebook(
-        tmp_path / "wrong.ipynb", tmp_path / "run", MECHIR_EDU_STRICT="1"
-    )
+def test_a_wrong_answer_stops_a_run_only_where_checks_are_strict(tmp_path):
+    notebook = notebook_of("import mechir_edu.checks._report as report\n" + CHECK)
+    lenient, *_ = run_notebook(notebook, tmp_path)
+    strict, said, _ = run_notebook(notebook, tmp_path, MECHIR_EDU_STRICT="1")
     assert (lenient, strict) == (0, 1)
     assert "two is not three" in said
 

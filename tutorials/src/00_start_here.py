@@ -13,8 +13,8 @@
 # take both scores apart, and change a passage by one word to see what that does.
 #
 # **What you will learn.** How a bi-encoder and a cross-encoder turn a query and a passage into a
-# relevance score, and what a score can and cannot tell. That a single word moves a score is what
-# all other notebooks set out to explain.
+# relevance score, and what a score can and cannot tell you. A single word can move a score; the
+# other notebooks set out to explain how.
 #
 # **What you need.** 15 minutes and a little Python. No network and no graphics card: rankers and
 # texts come with the package. Run the cells from top to bottom, with Shift+Enter or *Run all*.
@@ -31,31 +31,31 @@ profile = "fast profile: few pairs" if me.tutorial.fast() else "full profile"
 print(f"MechIR-Edu is here ({profile}).")
 
 # %% [markdown]
-# If that printed a sentence, all is well. The *full profile* is the usual one; the *fast* one takes
+# If that printed a sentence, all is well. The *full profile* is the default; the *fast* one takes
 # fewer pairs, so that each notebook runs within a minute (set `MECHIR_EDU_FAST=1` before you start
-# Jupyter). You can be in any of three places; the notebooks are the same in each.
+# Jupyter). The notebooks are the same in each of three places.
 #
 # | where | what to know |
 # |---|---|
 # | **Colab** | run the setup cell above first: it installs the package and leaves what Colab brings as it is |
 # | **Binder** | everything is installed; a session has 2 GB of memory and ends after ten idle minutes |
-# | **your laptop** | `pip install` once (see [the README](../README.md)), then no network is needed, so a train will do |
+# | **your laptop** | `pip install` once (see [the README](../README.md)), after that no network is needed |
 #
 # <details><summary>When something does not work</summary>
 #
-# `ModuleNotFoundError: mechir_edu` means that the notebook runs in another Python than the one
-# with the package: choose the kernel of the environment that you installed into. If a cell seems
-# to hang, look for the `[*]` beside it: the first load of a model takes some seconds. A line that
-# ends in `# @param` is a *form field* on Colab; anywhere else, edit the value in the line. Words that
-# you do not know may be in [the glossary](../docs/glossary.md).
+# `ModuleNotFoundError: mechir_edu` means that the notebook runs in another Python than the one with
+# the package: choose the kernel of the environment that you installed into. If a cell seems to
+# hang, look for the `[*]` beside it: the first load of a model takes some seconds. A line that ends
+# in `# @param` is a *form field* on Colab; anywhere else, edit the value in the line. [The
+# glossary](../docs/glossary.md) explains unfamiliar words.
 #
 # </details>
 #
 # ## Meet one query and two passages
 #
 # A **ranker** orders passages for a query. Ours are models like BERT: they read text as **tokens**,
-# whole words or pieces of words. We begin with the smallest case that there is, one query with a
-# passage that answers it and one that does not.
+# whole words or pieces of words. We begin with the smallest case: one query, a passage that answers
+# it, and a passage that does not.
 
 # %%
 query = "how do bats find prey in the dark"
@@ -77,8 +77,8 @@ for text in (query, *texts):
     print(dot.tokenizer.decode(dot.tokenize(text)["input_ids"][0]))
 
 # %% [markdown]
-# `[CLS]` and `[SEP]` are special tokens that BERT wants at the beginning and at the end. Each line
-# is read alone: while it reads a passage, this ranker does not know the query.
+# `[CLS]` and `[SEP]` are special tokens that BERT expects at the beginning and at the end. Each
+# line is read alone: while it reads a passage, this ranker does not know the query.
 
 # %%
 query_vector = dot.encode_query(query)
@@ -88,7 +88,7 @@ print(f"query {tuple(query_vector.shape)}, passages {tuple(passage_vectors.shape
 # %% [markdown]
 # Inside, each token has a vector of 384 numbers, and the embedding is their mean. The score is the
 # **cosine** of the angle between two embeddings: 1 for the same direction, 0 for none in common.
-# That is short enough to do by hand.
+# That is easy to compute by hand.
 
 # %%
 by_hand = torch.nn.functional.cosine_similarity(query_vector, passage_vectors).numpy()
@@ -100,14 +100,14 @@ print(f"relevant {dot_scores[0]:.3f}, not relevant {dot_scores[1]:.3f}")
 # ## Follow a cross-encoder
 #
 # A **cross-encoder**, here `Cat`, reads query and passage *together*, as one sequence. Every token
-# of the passage can look at every token of the query while the model still computes.
+# of the passage can attend to every token of the query while the model computes.
 
 # %%
 cat = me.Cat("embedded")
 print(cat.tokenizer.decode(cat.tokenize(query, texts[0])["input_ids"][0]))
 
 # %% [markdown]
-# There is no embedding to compare. A small classifier reads the final vector of `[CLS]` and puts out
+# There is no embedding to compare. A small classifier reads the final vector of `[CLS]` and outputs
 # one number, a **logit**: any number, larger for "more relevant".
 
 # %%
@@ -115,8 +115,9 @@ cat_scores = cat.score(query, texts)
 print(f"relevant {cat_scores[0]:+.3f}, not relevant {cat_scores[1]:+.3f}")
 
 # %% [markdown]
-# **Predict.** We exchange the roles: the passage is asked and the query is the text. Which score
-# stays as it was? (a) the bi-encoder's, (b) the cross-encoder's, (c) both. Write it down, then run.
+# **Predict.** We swap the roles: the passage becomes the query and the query becomes the text.
+# Which score stays the same? (a) the bi-encoder's, (b) the cross-encoder's, (c) both. Write it
+# down, then run.
 
 # %%
 swapped = {type(ranker).__name__: ranker.score(texts[0], query)[0] for ranker in (dot, cat)}
@@ -128,9 +129,10 @@ assert np.isclose(swapped["Dot"], dot_scores[0], atol=1e-5)
 # <details><summary>What we see</summary>
 #
 # (a). The same encoder made both embeddings, and an angle has no direction. The cross-encoder was
-# trained on "query first", and order is part of what it reads. The bi-encoder's separation has a
-# use: passages can be encoded once, before anyone asks. The cross-encoder has to read every passage
-# anew for every query, so in practice it re-ranks the best hundred of a cheaper system.
+# trained on "query first", and order is part of what it reads. Encoding both apart pays off: a
+# bi-encoder can encode all passages once, before any query arrives. The cross-encoder has to read
+# every passage anew for every query, so in practice it re-ranks the top hundred of a cheaper
+# system.
 #
 # </details>
 #
@@ -152,9 +154,9 @@ plt.show()
 pd.DataFrame({"Dot": dot_scores, "Cat": cat_scores}, index=list(passages)).round(3)
 
 # %% [markdown]
-# **Read.** Further right is more relevant. Look within a panel, never across: a cosine ends at 1, a
-# logit nowhere, and its zero means nothing. Only the *order* of two passages within one ranker can
-# be compared with the order within the other.
+# **Read.** Further right is more relevant. Compare within a panel, never across: a cosine ends at
+# 1, a logit has no limit, and its zero means nothing. Only the *order* of two passages within one
+# ranker can be compared with the order within the other.
 #
 # **Could this be an artefact?** Perhaps a ranker just counts the words that query and passage share.
 # We count them ourselves.
@@ -167,19 +169,19 @@ for name, text in passages.items():
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# One shared word each: by counting the two passages tie, "bats" against "dark", and an exact count
-# does not even see that a *bat* is one of the *bats*. The bi-encoder prefers the relevant passage
-# clearly, so it does more than count. What it does instead is not written in any
-# formula; it is in the weights. To find *where* in the weights is what we are here for.
+# One shared word each, "bats" and "dark": a count would call it a tie, and an exact count does not
+# even notice that *bat* is *bats* in the singular. The bi-encoder clearly prefers the relevant
+# passage, so it does more than count. No formula says what it does instead; the weights do. These
+# notebooks look for *where* in the weights.
 #
 # </details>
 #
 # ## Ask people
 #
-# Whether a passage is relevant is not for a ranker to say. In a **test collection** assessors have
-# given passages a grade for each query: here 3 for a full answer, 2 for a good one, 1 for related,
-# 0 for none. These grades are called **qrels**. The collection that comes with this package asks
-# the same question about bats, and has nine judged passages for it.
+# People, not rankers, decide whether a passage is relevant. In a **test collection**, assessors
+# have given passages a grade for each query: here 3 for a full answer, 2 for a good one, 1 for
+# related, 0 for none. These grades are called **qrels**. The collection that comes with this
+# package contains our query about bats, with nine judged passages.
 
 # %%
 collection = me.load_collection("embedded")
@@ -215,23 +217,24 @@ for name in units:
 #
 # <details><summary>What we see</summary>
 #
-# With the bi-encoder one full answer is far ahead and the other is lost among the irrelevant ones.
-# The lost one begins "Pipistrelles, horseshoes and their night-flying cousins hunt by ear": it says
-# neither *bat* nor *prey* nor *dark*. Here the ranker does miss words, and now we have a suspicion
-# that can be tested: how much of a score hangs on query terms being there at all? See for yourself
-# in the right panel whether the cross-encoder does better.
+# With the bi-encoder, one full answer is far ahead and the other is lost among irrelevant passages.
+# The lost one begins "Pipistrelles, horseshoes and their night-flying cousins hunt by ear": it
+# contains neither *bat* nor *prey* nor *dark*. So this ranker does miss the words, and we have a
+# suspicion to test: how much of a score depends on the query terms being there at all? Look at the
+# right panel to see whether the cross-encoder does better.
 #
 # </details>
 #
 # **Could this be an artefact?** It could: this is *one* query. Another might look quite different,
-# and nine points cannot tell. From here on we use many queries, and give every number an interval
+# and nine points cannot tell. From here on we use many queries, and every number gets an interval
 # that says how far it would move if we drew other queries.
 #
 # ## Change one word
 #
-# To learn what a score hangs on, we change one thing and nothing else. We append a query term that
-# the passage lacks, *prey*, and look at the **score change**: the score of the **perturbed** passage
-# minus that of the **baseline**. Beside it we append a word that has nothing to do with the query.
+# To learn what a score depends on, we change one thing and nothing else. We append a query term
+# that the passage lacks, *prey*, and look at the **score change**: the score of the **perturbed**
+# passage minus that of the **baseline**. Beside it we append a word that has nothing to do with the
+# query.
 #
 # **Predict.** Which edits raise the bi-encoder's score? (a) both, (b) only *prey*, (c) none.
 
@@ -244,16 +247,16 @@ for ranker, before in ((dot, dot_scores), (cat, cat_scores)):
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# (b), and for both passages: even an advertisement for a wooden bat gains by the word *prey*. The
-# unrelated word lowers both scores, and the relevant passage's by more than *prey* raised it. So the
-# gain is not what *any* extra word would bring, which is the artefact that we would have to fear. A
-# word that is added only for comparison is called a **control**.
+# (b), and for both passages: even an advertisement for a wooden bat gains from the word *prey*. The
+# unrelated word lowers both scores, the relevant passage's by more than *prey* raised it. So not
+# just *any* extra word brings the gain; that would have been the artefact to fear. A word that is
+# added only for comparison is called a **control**.
 #
 # </details>
 #
-# In the notebooks to come we compare, position by position, what the two versions do inside a
-# ranker, so both have to be equally long. The picture shows them **aligned**: where the baseline has
-# nothing to set against the new word, it gets a **filler**, the word "a".
+# The next notebooks compare, position by position, what the two versions do inside a ranker, so
+# both have to be equally long. The picture shows them **aligned**: where the perturbed passage has
+# the new word, the baseline gets a **filler**, the word "a".
 
 
 # %% tags=["figure"] alt="Two lines of tokens above each other, baseline and perturbed passage. They are equal but for the last word, marked in red: the filler in the baseline, prey in the perturbed passage. The title gives both scores."
@@ -265,9 +268,9 @@ me.plots.plot_pair(me.read_pair(dot, pairs[0]))
 plt.show()
 
 # %% [markdown]
-# **Read.** The title's score change is a little different from the one above, because here the
-# baseline has its filler too. Now it is your turn: choose a passage, edit the text, leave the field
-# with the Tab key, and watch score and tokens. Can you make the wooden bat beat the real one?
+# **Read.** The title's score change differs a little from the one above, because here the baseline
+# contains the filler. Now it is your turn: choose a passage, edit the text, leave the field with
+# the Tab key, and watch score and tokens. Can you make the wooden bat beat the real one?
 
 # %% tags=["widget"]
 me.widgets.explore_pair(dot, pairs)
@@ -275,13 +278,14 @@ me.widgets.explore_pair(dot, pairs)
 # %% [markdown]
 # ## What you saw
 #
-# - The bi-encoder encoded query and passages apart and compared directions; we got its score by
-#   hand. The cross-encoder read both at once, and its score was a logit that depends on the order.
-# - Scores of different rankers are not on one scale; orders can be compared. The bi-encoder put the
-#   relevant passage first although both shared one word with the query, and yet it lost a full
-#   answer that used other words.
+# - The bi-encoder encoded query and passages separately and compared directions; we computed its
+#   score by hand. The cross-encoder read both at once, and its score was a logit that depends on
+#   the order.
+# - Scores of different rankers are on different scales; orders can be compared. The bi-encoder put
+#   the relevant passage first although each passage shared one word with the query, yet it missed a
+#   full answer that used other words.
 # - One appended query term raised the bi-encoder's score of both passages, and an unrelated word
-#   did not. *Which part of the network* carries that gain is the question of the notebooks to come.
+#   did not. The next notebooks ask *which part of the network* carries that gain.
 #
 # ## On your own
 #

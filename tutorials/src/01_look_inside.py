@@ -10,14 +10,14 @@
 # # Look inside a ranker
 #
 # **What you will do.** Load a bi-encoder and a cross-encoder, score one query against two passages,
-# open both models at their hook points, keep what flows through them, and silence single heads.
+# open both models at their hook points, cache what flows through them, and silence single heads.
 #
 # **What you will learn.** To name the places in a BERT-like ranker where something can be read or
 # changed, to cache only what you need, to read an attention pattern, and to test whether a place is
 # *causal*: whether the relevance score depends on it.
 #
 # **What you need.** 45 minutes; Python, a little PyTorch, and a rough idea of what attention is. No
-# network: the rankers come with the package. Any Hugging Face encoder can take their place in the
+# network: the rankers come with the package. To use another Hugging Face encoder, name it in the
 # lines with `# @param` below (form fields on Colab).
 
 # %% tags=["parameters"]
@@ -36,14 +36,14 @@ print(dot, cat, planted, sep="\n")
 # ## Score two passages
 #
 # A **relevance score** is the number by which a ranker orders passages for a query. A
-# **bi-encoder** (`Dot`) encodes query and passage each alone and compares the two vectors. A
+# **bi-encoder** (`Dot`) encodes query and passage separately and compares the two vectors. A
 # **cross-encoder** (`Cat`) reads both in one sequence, `[CLS] query [SEP] passage [SEP]`, and
 # classifies it. The third ranker, `Cat("planted")`, was not trained but *built*: we wrote its
-# weights so that three of its sixteen heads do the work. We know which, so we can tell
-# whether a method finds them.
+# weights so that three of its sixteen heads do the work. We know which, so we can tell whether a
+# method finds them.
 #
-# Two of the query's words, *salt* and *ice*, stand in both passages below, so counting them will not
-# do.
+# Two of the query's words, *salt* and *ice*, occur in both passages below, so counting words is not
+# enough.
 
 # %%
 query = "why does salt melt ice on roads"
@@ -60,7 +60,7 @@ for ranker in (dot, cat, planted):
 # ## Name the places
 #
 # A **hook point** is a named place in a model where the value that passes by, an **activation**,
-# can be read or replaced. The names are those of TransformerLens.
+# can be read or replaced. The names are TransformerLens's.
 
 # %%
 in_block_0 = [name.removeprefix("blocks.0.") for name in cat.hook_dict if "blocks.0." in name]
@@ -84,21 +84,21 @@ print(", ".join(name for name in in_block_0 if name.count("hook") and "." not in
 # | site | what it is |
 # |---|---|
 # | `hook_resid_pre` | the **residual stream**, one vector for each token, handed from block to block |
-# | `attn.hook_pattern` | for each head, how each token shares its attention out among all tokens |
+# | `attn.hook_pattern` | for each head, how each token divides its attention among all tokens |
 # | `attn.hook_z` | for each head, what it gathered from the tokens it looked at |
 # | `hook_attn_out`, `hook_mlp_out` | what attention and MLP *add*, before the sum and the LayerNorm |
 #
 # <details><summary>Aside: what does not carry over from tutorials on GPT</summary>
 #
-# In a post-LN model the stream is normalised anew after each sum, so the final state is not a sum
-# of what all parts wrote. Logit lens and direct logit attribution, which rest on that sum, mean
-# nothing here. Patching does: it runs the model.
+# In a post-LN model the stream is normalised again after each sum, so the final state is not the
+# sum of what all parts wrote. The logit lens and direct logit attribution rest on that sum and mean
+# nothing here. Patching works: it runs the model.
 #
 # </details>
 #
-# ## Keep what you need
+# ## Cache what you need
 #
-# `run_with_cache` runs the model and keeps activations. Tell it which, by `names_filter`: all of
+# `run_with_cache` runs the model and keeps activations. Select them with `names_filter`: all of
 # them at 16 passages of 128 tokens take about half a gigabyte for MiniLM and almost two for
 # BERT-base, enough to kill a free notebook.
 
@@ -125,8 +125,8 @@ assert torch.allclose(cache["pattern", 0].sum(-1), torch.ones(1), atol=1e-4)
 # %% [markdown]
 # ## Exercise 1: take attention apart
 #
-# *Difficulty 2/5, importance 4/5, 10 minutes. Why: patching one head only makes sense if its part
-# can be told from those of the others.*
+# *Difficulty 2/5, importance 4/5, 10 minutes. Why: patching one head only makes sense if its
+# contribution can be separated from the others'.*
 #
 # Each head's z is multiplied by its own slice of `W_O` and added to the stream; the bias `b_O` is
 # added once, for the whole layer. Write what each head adds.
@@ -154,24 +154,23 @@ me.checks.check_head_outputs(head_outputs)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# Do for each head alone what one head would do if it were the only one: multiply its z at each
-# position by its matrix.
+# Treat each head as if it were the only one: multiply its z at each position by its matrix.
 #
 # </details>
 # <details><summary>Hint 2: the function</summary>
 #
-# `torch.einsum` names the axes: letters that are left out of the result are summed over. Which
-# letter has to go, and which have to stay?
+# `torch.einsum` names the axes: letters missing from the result are summed over. Which letter has
+# to go, and which have to stay?
 #
 # </details>
 # <details><summary>Hint 3: almost code</summary>
 #
 # `torch.einsum("phd,hdm->...", z, W_O)`, with `p` position, `h` head, `d` d_head, `m` d_model. What
-# about `b_O`? It would be there if all heads were silent.
+# about `b_O`? It is there even if all heads are silent.
 #
 # </details>
 #
-# In the real model the same must hold: outputs of the heads plus one bias make `attn_out`.
+# The same must hold in the real model: the heads' outputs plus one bias make `attn_out`.
 
 # %%
 out = cat.bridge.blocks[0].attn.o  # the linear layer W_O, b_O
@@ -189,8 +188,8 @@ print(
 # In the planted ranker, the first of the planted heads *matches*.
 #
 # **Predict.** Where does the passage's word *roads* look? Write it down before you run the cell.
-# (a) At itself. (b) At the query's *roads*. (c) At `[CLS]`. And where does *freezing*, which
-# the query does not have?
+# (a) At itself. (b) At the query's *roads*. (c) At `[CLS]`. And where does *freezing* look, a word
+# that the query lacks?
 
 # %% tags=["figure"] alt="Heat map of one head's attention in the planted ranker: rows are the tokens that look, columns the tokens looked at. Passage words that are in the query put all their attention on the equal query word, all other tokens on [CLS]."
 match, idf, aggregate = sorted(planted.planted_heads)  # (layer, head) of each
@@ -219,13 +218,14 @@ print(looks_at(pattern, tokens, "roads"), looks_at(pattern, tokens, "freezing"),
 #
 # <details><summary>What we see</summary>
 #
-# (b). *roads* puts all its attention on the query's *roads*, *freezing* on `[CLS]`, which serves as
-# a place to look when there is nothing to match. This is how we built it.
+# (b). *roads* puts all its attention on the query's *roads*; *freezing* puts it on `[CLS]`, the
+# place to look when there is nothing to match. That is how we built it.
 #
 # </details>
 #
-# **Could this be an artefact?** A pattern says where a head looks, not that anything comes of it.
-# Below is a head of the same layer whose rows of `W_O` are zero: whatever it gathers is thrown away.
+# **Could this be an artefact?** A pattern says where a head looks, not whether that has any effect.
+# Below is a head of the same layer whose rows of `W_O` are zero: everything it gathers is thrown
+# away.
 
 # %%
 W_O = planted.bridge.blocks[match[0]].attn.o.weight.T.unflatten(0, (planted.n_heads, -1))
@@ -234,12 +234,12 @@ print(f"Head {inert} of layer {match[0]} writes nothing, and yet it looks:")
 print(looks_at(patterns["pattern", match[0]][0, inert].numpy(), tokens, "roads"))
 
 # %% [markdown]
-# ## Ask whether a place is causal
+# ## Test whether a place is causal
 #
 # So reading is not enough; we have to *change* something. A place is **causal** for a score if an
 # edit there changes the score. `run_with_hooks` runs the model with functions at hook points. Each
-# gets the activation and hands back what shall flow on instead. Clone before you write: the tensor
-# may be needed elsewhere.
+# function receives the activation and returns what the model uses instead. Clone before you write:
+# the tensor may be needed elsewhere.
 
 
 # %%
@@ -259,10 +259,10 @@ print(f"The score falls from {before.item():+.3f} to {after.item():+.3f}.")
 # %% [markdown]
 # ## Exercise 2: test any head
 #
-# *Difficulty 3/5, importance 5/5, 15 minutes. Why: this loop of hook, run and difference is what
-# every later notebook builds on.*
+# *Difficulty 3/5, importance 5/5, 15 minutes. Why: every later notebook builds on this loop of
+# hook, run and difference.*
 #
-# Write it for any head, silenced at all positions. `fwd_hooks` takes a list of pairs, each a hook
+# Write it for any head, silenced at all positions. `fwd_hooks` takes a list of pairs: a hook
 # point's name and a function.
 
 
@@ -304,16 +304,16 @@ me.checks.check_effect_of_head(effect_of_head)
 # </details>
 # <details><summary>Hint 3: almost code</summary>
 #
-# Take `silence_match` from above, put `head` in the place of `match[1]`, and hand
-# `[(name, silence)]` to `ranker.run_with_hooks(query, text, fwd_hooks=...)`. `.item()` makes a
-# number of a tensor of one.
+# Take `silence_match` from above, replace `match[1]` by `head`, and pass `[(name, silence)]` to
+# `ranker.run_with_hooks(query, text, fwd_hooks=...)`. `.item()` turns a tensor with one element
+# into a number.
 #
 # </details>
 #
 # ## Find the heads that matter
 #
-# `me.ablate` does this for all heads. It takes a `Pair`, a query with two versions of a passage;
-# the second version is for [the next notebook](02_perturb_with_an_axiom.ipynb).
+# `me.ablate` does this for all heads. It takes a `Pair`: a query with two versions of a passage. We
+# need the second version only in [the next notebook](02_perturb_with_an_axiom.ipynb).
 #
 # **Predict.** Three heads are planted. How many of the sixteen change the score when they are
 # silenced? (a) 3. (b) More. (c) All.
@@ -340,18 +340,19 @@ largest(zeroed)
 
 # %% [markdown]
 # **Read.** Rows are layers (0 at the bottom), columns heads. Blue: the score falls without the
-# head. Look first for cells that are white.
+# head. First look for white cells.
 #
 # <details><summary>What we see</summary>
 #
-# (b). The planted three lower the score, but one other head in each layer changes it too: a
-# *distractor*. It adds a number that depends on the query alone, so it shifts all passages of a
-# query alike and changes no ranking. Causal, it is; about matching, it is not.
+# (b). Silencing any of the three planted heads lowers the score, but one other head in each layer
+# changes it too: a *distractor*. It adds a number that depends on the query alone, so it shifts all
+# passages of a query equally and changes no ranking. It is causal, but it has nothing to do with
+# matching.
 #
 # </details>
 #
-# **Could this be an artefact?** Zero is something a head never says. A milder edit puts in what the
-# head says *on average* over the positions, which keeps all that it says everywhere alike.
+# **Could this be an artefact?** A head never outputs zero by itself. A milder edit substitutes the
+# head's *average* output over the positions, which keeps whatever it outputs at every position.
 
 # %%
 averaged = me.ablate(planted, [pair], how="mean", on="baseline").effect()[..., 0]
@@ -361,9 +362,9 @@ print(f"and the planted ones are {len(left)} of them.")
 assert (abs(zeroed) > 1e-4).sum() >= (abs(averaged) > 1e-4).sum()
 
 # %% [markdown]
-# The distractors are gone. What an ablation shows depends on what it puts in the head's place, so
-# we always say what that was. In a trained ranker nobody knows the answer. Here is the same
-# question for the cross-encoder.
+# The distractors are gone. What an ablation shows depends on what replaces the head's output, so we
+# always report it. In a trained ranker nobody knows the answer. Here is the same question for the
+# cross-encoder.
 
 # %%
 trained = me.ablate(cat, [pair], how="mean", on="baseline").effect()[..., 0]
@@ -374,11 +375,11 @@ print(f"The least effect has head {idle[1]} of layer {idle[0]}.")
 largest(trained)
 
 # %% [markdown]
-# Work is spread over several heads, and one passage says little about others: an interval needs
-# many queries. Notebook [04](04_tfc1_versus_tdc.ipynb) has them.
+# The work is spread over several heads, and one passage says little about others: an interval needs
+# many queries. Notebook [04](04_tfc1_versus_tdc.ipynb) uses many.
 #
-# **Predict.** Where does the head of largest effect look: at equal words, at `[CLS]` and `[SEP]`, or
-# at its neighbours?
+# **Predict.** Where does the head with the largest effect look: at equal words, at `[CLS]` and
+# `[SEP]`, or at its neighbours?
 
 # %% tags=["figure"] alt="Heat map of the attention pattern of the trained cross-encoder's head with the largest effect: rows are the tokens that look, columns the tokens looked at; the added word is marked in red."
 seen = me.pair_attention(cat, pair, layer=layer, head=head)
@@ -390,7 +391,7 @@ me.widgets.explore_attention(cat, [pair])
 
 # %% [markdown]
 # **Read.** As above; red marks the word that we added. In a running notebook, the panel shows any
-# head. Look first at the passage's rows in the columns of the query.
+# head. Look first at the passage's rows under the query's columns.
 
 # %%
 labels = pd.Series(seen.tokens)
@@ -404,27 +405,28 @@ looks_at(seen.pattern, list(seen.tokens), seen.tokens[seen.edited.argmax()])
 # <details><summary>What we see</summary>
 #
 # If that share is large, training has found a head like the one that we planted: passage words look
-# at the equal words of the query. The rest of a row goes to the word itself and to `[CLS]`. In
+# at the same words in the query. The rest of a row goes to the word itself and to `[CLS]`. In
 # another ranker the leading head may do something else.
 #
 # </details>
 #
-# **Could this be an artefact?** Choose in the panel the head of least effect, which was printed with
-# the largest: its pattern may look just as meaningful.
+# **Could this be an artefact?** In the panel, choose the head with the least effect (its number is
+# printed above): its pattern may look just as meaningful.
 #
 # ## What you saw
 #
-# - We loaded three rankers; scores compare within one, not between them.
-# - We named the sites of a post-LN block, and proved the drawing: `resid_pre + attn_out` is
+# - We loaded three rankers; scores are comparable within one ranker, not between rankers.
+# - We named the sites of a post-LN block, and verified the drawing: `resid_pre + attn_out` is
 #   `resid_mid`, and heads plus one bias are `attn_out`.
 # - We cached a few activations by `names_filter`, not all.
-# - We read a pattern, and saw a head that looks and says nothing.
-# - We found causal heads by silencing them, and saw that zero and the mean give different answers.
+# - We read a pattern, and saw a head that looks but writes nothing.
+# - We found causal heads by silencing them; replacing by zero and by the mean gave different
+#   answers.
 #
 # ## On your own
 #
-# - Silence a head in the passage that is off topic. Are the same heads causal?
-# - Put `hook_pattern` in the place of `hook_z`: set the matching head's pattern to equal shares.
+# - Silence heads on the off-topic passage. Are the same heads causal?
+# - Hook `hook_pattern` instead of `hook_z`: set the matching head's pattern to equal shares.
 # - Try another cross-encoder from the hub in the form field.
 #
 # ## Further reading
@@ -433,5 +435,5 @@ looks_at(seen.pattern, list(seen.tokens), seen.tokens[seen.edited.argmax()])
 #   parts.
 # - Jain and Wallace, *Attention is not Explanation* (NAACL 2019), and Wiegreffe and Pinter,
 #   *Attention is not not Explanation* (EMNLP 2019).
-# - [How the planted ranker is built](../mechir_edu/planted.py) and
-#   [what each hook point means](../mechir_edu/adapters.py).
+# - [How the planted ranker is built](../mechir_edu/rankers/planted.py) and
+#   [what each hook point means](../mechir_edu/rankers/adapters.py).

@@ -14,19 +14,17 @@
 #
 # **What you will learn.** To build pairs from a judged collection, to say why patching needs
 # aligned tokens and what a filler is, to read a distribution of score changes with its interval,
-# and to choose which run is patched into which.
+# and to choose the direction of a patch.
 #
 # **What you need.** 45 minutes; notebook [01](01_look_inside.ipynb), or knowing what a bi-encoder,
 # a cross-encoder and a relevance score are. No network: collection and rankers come with the
-# package. Others, such as `msmarco-passage/trec-dl-2019/judged`, go into the lines with `# @param`.
+# package. Name others, such as `msmarco-passage/trec-dl-2019/judged`, in the lines with `# @param`.
 
 # %% tags=["parameters"]
 import matplotlib.pyplot as plt
 import pandas as pd
 
 import mechir_edu as me
-from mechir_edu.scoring import choose_direction, score_pairs
-from mechir_edu.terms import surface_terms
 
 dataset = "embedded"  # @param {type:"string"}
 bi_encoder, cross_encoder = "embedded", "embedded"  # @param
@@ -38,8 +36,8 @@ print(f"{collection.name}: {len(collection.queries)} queries, grades {collection
 # ## Say what should happen
 #
 # To learn what a ranker computes, we change its input in one way only, and we need to know
-# beforehand what a sensible ranker would do. A retrieval **axiom** tells us. It is a plain rule
-# about two documents, from the years when ranking functions were written by hand.
+# beforehand what a sensible ranker would do. A retrieval **axiom** tells us: a plain rule about two
+# documents, from the years when ranking functions were written by hand.
 
 # %%
 for name in ("TFC1", "TDC", "LNC1"):
@@ -49,9 +47,9 @@ for name in ("TFC1", "TDC", "LNC1"):
 # %% [markdown]
 # The **baseline** is the document as the collection has it, the **perturbed** version is the same
 # document after one edit, and the **score change** is perturbed minus baseline score. TFC1 adds a
-# random query term, TDC the most discriminative one, the query's rarest word. +1 means that
-# the score should rise. LNC1 punishes mere length, by a word that has nothing to do with the query;
-# it will serve us at the end.
+# random query term, TDC the most discriminative one, the query's rarest word. +1 means that the
+# score should rise. LNC1 penalises mere length: it adds a word unrelated to the query. We return to
+# it at the end.
 #
 # ## Edit one passage
 #
@@ -79,9 +77,9 @@ for ranker in (dot, cat):
 # published data.*
 #
 # Write TDC's edit. `idf(stem)` gives the **inverse document frequency**: large for a term of few
-# documents. It knows *stems* ("bleach" for "bleaching"), as an index does, and gives its largest
-# value to what it has never seen. `surface_terms(query)` lists `(stem, word)` for each term, without
-# stop words.
+# documents. It knows *stems* ("bleach" for "bleaching"), as an index does, and returns its largest
+# value for a stem that it has never seen. `me.surface_terms(query)` lists `(stem, word)` for each
+# term, without stop words.
 
 
 # %% tags=["stub"]
@@ -93,7 +91,7 @@ def add_rarest_term(document: str, query: str, idf) -> str:
 # %% tags=["solution"]
 def add_rarest_term(document: str, query: str, idf) -> str:
     """The document with the query's term of highest idf added at its end, as a word."""
-    stem, word = max(surface_terms(query), key=lambda term: idf(term[0]))
+    stem, word = max(me.surface_terms(query), key=lambda term: idf(term[0]))
     return f"{document} {word}"
 
 
@@ -103,56 +101,55 @@ me.checks.check_add_rarest_term(add_rarest_term)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# Rarity belongs to the stem, what is added is the word. Keep the two together while you look for
-# the largest.
+# Rarity belongs to the stem; the word is what you add. Keep the two together while you look for the
+# largest.
 #
 # </details>
 # <details><summary>Hint 2: the function</summary>
 #
-# `max(..., key=...)` over `surface_terms(query)`.
+# `max(..., key=...)` over `me.surface_terms(query)`.
 #
 # </details>
 # <details><summary>Hint 3: almost code</summary>
 #
-# `max(surface_terms(query), key=lambda term: idf(term[0]))` is a pair `(stem, word)`. Join document
-# and word with a space.
+# `max(me.surface_terms(query), key=lambda term: idf(term[0]))` returns a pair `(stem, word)`. Join
+# document and word with a space.
 #
 # </details>
 # <details><summary>Aside: how it went wrong</summary>
 #
-# In the pairs that were published with the MechIR paper, whole words were looked up in a table of
-# stems. A word that stemming changes was therefore never found, counted as rarest of all, and won:
-# "define" in "define pareto chart in statistics". About nine in ten of the chosen words are of this
-# kind, against half of the random ones of TFC1. Queries, documents and counts must be reduced in
-# one and the same way.
+# For the pairs published with the MechIR paper, whole words were looked up in a table of stems. A
+# word that stemming changes was therefore never found, counted as the rarest, and won: "define" in
+# "define pareto chart in statistics". About nine in ten of the chosen words are of this kind,
+# against half of TFC1's random ones. Queries, documents and counts must be stemmed in the same way.
 #
 # </details>
 #
 # ## Make pairs from a collection
 #
 # `make_pairs` draws judged passages, equally many of each relevance **grade** (3 perfect, 0
-# irrelevant), and edits each. `TFC1-control` adds a word of about the same length and rarity that has nothing
-# to do with the query: it shows what adding *any* word does.
+# irrelevant), and edits each. `TFC1-control` adds an unrelated word of about the same length and
+# rarity: it shows what adding *any* word does.
 
 # %%
 n = me.tutorial.pick(60, 16)
 names = ("TFC1", "TDC", "TFC1-control")
 pairs = {name: me.make_pairs(collection, name, n=n, seed=0) for name in names}
-terms = {name: [pair.term for pair in some] for name, some in pairs.items()}
+terms = {name: [pair.term for pair in drawn] for name, drawn in pairs.items()}
 queries = {"query": [pair.query for pair in pairs["TFC1"]]}
 pd.DataFrame(queries | terms).head(6)
 
 # %%
 same = sum(a == b for a, b in zip(terms["TFC1"], terms["TDC"], strict=True))
 print(f"{n} pairs each. TFC1 and TDC add the same word in {same}: their queries have few terms.")
-print({name: f"{len(some.skipped)} skipped" for name, some in pairs.items()})
+print({name: f"{len(drawn.skipped)} skipped" for name, drawn in pairs.items()})
 assert all(pair.perturbed == f"{pair.baseline} {pair.term}" for pair in pairs["TDC"])
 
 # %% [markdown]
 # ## Line the tokens up
 #
-# Later we shall take an activation from one run and put it into *the same position* of the other.
-# That makes sense only if the position holds the same token in both.
+# Later we take an activation from one run and put it into *the same position* of the other. That
+# makes sense only if the position holds the same token in both.
 #
 # **Predict.** We add one word at the *start* of a passage. At how many positions do the two
 # versions still hold the same token? (a) All but one. (b) About half. (c) Next to none.
@@ -169,19 +166,19 @@ for ids in sides:
 # <details><summary>What we see</summary>
 #
 # (c). `[CLS]` agrees, and a token here and there by chance. A patch would put what was computed for
-# one word where its neighbour was, and its effect would be about that.
+# one word in its neighbour's place, and we would measure the effect of that.
 #
 # </details>
 #
-# The remedy is a **filler**: where one version has a word more, the other gets some token that
-# means little, "a" by custom.
+# The remedy is a **filler**: where one version has an extra word, the other gets a token that means
+# little, "a" by convention.
 #
 # ## Exercise 2: fill the gap
 #
 # *Difficulty 2/5, importance 4/5, 10 minutes. Why: a misaligned patch runs without an error and
-# gives a pretty, meaningless map.*
+# yields a pretty but meaningless map.*
 #
-# `perturbed` is `baseline` with one or more token ids put in at position `start`.
+# `perturbed` is `baseline` with one or more token ids inserted at position `start`.
 
 
 # %% tags=["stub"]
@@ -203,19 +200,19 @@ me.checks.check_fill_gap(fill_gap)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# Every token behind the edit is late by as many places as were put in. Hold the baseline's tokens
-# back by as many.
+# Every token after the edit has moved by as many places as were inserted. Move the baseline's
+# tokens by as many.
 #
 # </details>
 # <details><summary>Hint 2: the parts</summary>
 #
-# The size of the gap is the difference of the two lengths. Lists are cut by `baseline[:start]` and
+# The size of the gap is the difference of the two lengths. Slice with `baseline[:start]` and
 # `baseline[start:]`.
 #
 # </details>
 # <details><summary>Hint 3: almost code</summary>
 #
-# What stands before the edit, then `gap * [filler]`, then what stands behind it.
+# The tokens before the edit, then `gap * [filler]`, then the tokens after it.
 #
 # </details>
 #
@@ -225,9 +222,9 @@ me.checks.check_fill_gap(fill_gap)
 
 # %%
 aligned = me.align(pairs["TFC1"], cat.tokenizer, kind="cat")
-for one in aligned.aligned:
-    differs = one.baseline_ids != one.perturbed_ids
-    assert (one.roles[differs] == me.Role.EDIT).all()
+for pair in aligned.aligned:
+    differs = pair.baseline_ids != pair.perturbed_ids
+    assert (pair.roles[differs] == me.Role.EDIT).all()
 print(f"{len(aligned.aligned)} pairs aligned, {len(aligned.skipped)} skipped.", end=" ")
 print(f"The filler is {aligned.filler!r}.")
 
@@ -242,20 +239,20 @@ plt.show()
 me.widgets.explore_pair(dot, pairs["TFC1"][:4], collection=collection)
 
 # %% [markdown]
-# **Read.** Lines that both versions share are written once; at the edit there are two, with the
+# **Read.** Lines that both versions share are shown once; at the edit there are two, with the
 # difference in red. In a running notebook you can edit the passage in the panel yourself.
 #
 # ## Read the score changes
 #
 # Now the bi-encoder scores both versions of all pairs. The baseline is scored *with* its filler, so
-# that the change is about which word stands there, not about one more word.
+# that the change shows which word is there, not that there is one more.
 #
 # **Predict.** For which share of the pairs does a query term raise the score? (a) Half. (b) Nearly
-# all. And does the control word (c) lower it as much or (d) hardly matter?
+# all. And does the control word (c) lower it as much or (d) hardly change it?
 
 # %% tags=["figure"] alt="Three distributions of the bi-encoder's score change, one above the other: TFC1, TDC and the control word, each with its mean and interval; a dotted line marks zero."
-scored = {name: score_pairs(dot, some) for name, some in pairs.items()}
-rows = [(name, some.score_change(), some.query_ids) for name, some in scored.items()]
+scored = {name: me.score_pairs(dot, drawn) for name, drawn in pairs.items()}
+rows = [(name, scores.score_change(), scores.query_ids) for name, scores in scored.items()]
 me.plots.plot_score_change(rows)
 plt.show()
 
@@ -266,8 +263,8 @@ def in_numbers(rows, sign=1) -> pd.DataFrame:
     columns = ("value", "low", "high", "sign_agreement", "n_pairs", "n_queries")
     table = pd.DataFrame(columns=columns, dtype=float)
     for label, change, ids in rows:
-        found = me.stats.mean_change(change, query_ids=ids, expected_sign=sign)
-        table.loc[label] = [getattr(found, column) for column in columns]
+        estimate = me.stats.mean_change(change, query_ids=ids, expected_sign=sign)
+        table.loc[label] = [getattr(estimate, column) for column in columns]
     return table.round(4)
 
 
@@ -275,25 +272,25 @@ in_numbers(rows)
 
 # %% [markdown]
 # **Read.** Each row is a distribution over pairs. The dot is the mean and the bar its 95 % interval
-# *over queries*: passages of one query are alike, so it is the queries that count as independent.
+# *over queries*: passages of one query are alike, so the queries are the independent units.
 # `sign_agreement` is the share of pairs whose score rose. Look first at whether a bar crosses the
 # dotted zero.
 #
 # <details><summary>What we see</summary>
 #
 # (b) and (d). Nine scores in ten rise with TFC1 and TDC, by a few hundredths of cosine. The control
-# word hardly matters on average, and its bar holds zero, so the rise is about the query term and not about a longer text. Whether TDC
-# beats TFC1 cannot be told from two rows: that takes the difference within each pair, which notebook
-# [04](04_tfc1_versus_tdc.ipynb) computes.
+# word makes little difference on average, and its bar includes zero, so the rise comes from the
+# query term and not from a longer text. Two rows cannot tell whether TDC beats TFC1: that takes the
+# difference within each pair, which notebook [04](04_tfc1_versus_tdc.ipynb) computes.
 #
 # </details>
 #
-# **Could this be an artefact?** The baseline holds a filler of our choice. We change it.
+# **Could this be an artefact?** We chose the baseline's filler. Let us change it.
 
 # %% tags=["figure"] alt="Four distributions of the bi-encoder's score change under TFC1, one for each filler in the baseline: the word a, masked padding, the mask token, neutral words; each with mean and interval."
 fillers = ("a", "pad", "mask", "neutral")
-changes = {filler: score_pairs(dot, pairs["TFC1"], filler=filler) for filler in fillers}
-by_filler = [(name, some.score_change(), some.query_ids) for name, some in changes.items()]
+changes = {filler: me.score_pairs(dot, pairs["TFC1"], filler=filler) for filler in fillers}
+by_filler = [(name, scores.score_change(), scores.query_ids) for name, scores in changes.items()]
 me.plots.plot_score_change(by_filler)
 plt.show()
 
@@ -301,23 +298,23 @@ plt.show()
 in_numbers(by_filler)
 
 # %% [markdown]
-# **Read.** One row for each filler: "a", padding that attention cannot see, the mask token, everyday
-# words of the gap's length.
+# **Read.** One row for each filler: "a", padding that attention cannot see, the mask token,
+# everyday words that fill the gap.
 #
 # <details><summary>What we see</summary>
 #
-# The sign is the same with each, the size is not: a score change is always *against something*. We
-# report the filler with the result and keep to "a", which the MechIR paper uses.
+# The sign is the same with each filler, the size is not: a score change is always *relative to
+# something*. We report the filler with the result and keep "a", which the MechIR paper uses.
 #
 # </details>
 #
 # ## Compare grades
 #
-# **Predict.** The cross-encoder now. Does an added query term help (a) a relevant passage more,
-# (b) an irrelevant one more, or (c) all alike?
+# **Predict.** The cross-encoder now. Does an added query term help (a) relevant passages more, (b)
+# irrelevant ones more, or (c) all equally?
 
 # %% tags=["figure"] alt="Distributions of the cross-encoder's score change under TFC1, one row for each relevance grade from three to zero, each with mean and interval."
-by_cat = score_pairs(cat, pairs["TFC1"])
+by_cat = me.score_pairs(cat, pairs["TFC1"])
 grades = pd.Series([pair.relevance for pair in by_cat.pairs])
 table = pd.DataFrame({"score_change": by_cat.score_change(), "query_id": by_cat.query_ids})
 table["label"] = "grade " + grades.astype(str)
@@ -334,32 +331,32 @@ in_numbers([(label, g["score_change"], g["query_id"]) for label, g in table.grou
 #
 # <details><summary>What we see</summary>
 #
-# If the slope's interval lies below zero, irrelevant passages gain more: a passage that has all
-# the words already, and a score near the top, has less to gain. If it crosses zero, we have too few
-# queries to say.
+# If the slope's interval lies below zero, irrelevant passages gain more: a passage that already has
+# all the words, and a score near the top, has less to gain. If it crosses zero, we have too few
+# queries to tell.
 #
 # </details>
 #
-# **Could this be an artefact?** Yes: grade goes together with how many query terms a passage has,
+# **Could this be an artefact?** Yes: grade correlates with the number of query terms in a passage,
 # and with its score. A trend over grades is not yet a cause.
 #
 # ## Choose a direction
 #
 # Patching takes an activation from the **donor** run and puts it into the **recipient** run. Which
 # is which? The MechIR paper patches into the run with the lower expected score, to see what brings
-# the score *up*. `direction="auto"` does the same, by the mean of the set.
+# the score *up*. `direction="auto"` does the same, using the mean score over the set.
 
 # %%
-scored["LNC1"] = score_pairs(dot, me.make_pairs(collection, "LNC1", n=n, seed=0))
-for name, some in scored.items():
-    change = some.score_change().mean()
-    print(f"{name:13} {change:+.4f} -> {choose_direction(some.baseline, some.perturbed, 'auto')}")
+scored["LNC1"] = me.score_pairs(dot, me.make_pairs(collection, "LNC1", n=n, seed=0))
+for name, scores in scored.items():
+    direction = me.choose_direction(scores.baseline, scores.perturbed, "auto")
+    print(f"{name:13} {scores.score_change().mean():+.4f} -> {direction}")
 
 # %% [markdown]
 # TFC1 and TDC raise scores, so perturbed activations go into the baseline run. LNC1 adds the same
-# word as the control, but predicts a fall. Its direction hangs on a mean close to zero; so would
-# **recovery**, the share of the change that a patch brings over, which divides by that mean. The
-# package says so rather than give a number that looks like a finding:
+# word as the control, but predicts a fall. Its direction depends on a mean close to zero; so would
+# **recovery**, the share of the change that a patch carries over, which divides by that mean. The
+# package says so instead of returning a number that looks like a finding:
 
 # %%
 neutral = me.patch(dot, pairs["TFC1-control"], heads=[(0, 0)])
@@ -369,17 +366,17 @@ print(neutral.recovery().warning or "The change differs from zero here, so recov
 # ## What you saw
 #
 # - We built TFC1 and TDC pairs and a control from judged passages, evenly over grades.
-# - One word at the start put nearly every token out of place; fillers put it right.
-# - Query terms raised nine of the bi-encoder's scores in ten, whatever the filler; a control word
-#   left their mean about where it was.
-# - We chose the direction by the lower mean, and met a case that has none worth choosing.
+# - One word at the start put nearly every token out of place; fillers restored the alignment.
+# - Query terms raised nine in ten of the bi-encoder's scores, whatever the filler; a control word
+#   left the mean about where it was.
+# - We chose the direction by the lower mean, and met a case where neither direction is meaningful.
 #
 # ## On your own
 #
 # - Write a perturbation of your own with `@me.perturbation(expected_sign=1)` and give it to
 #   `make_pairs`.
 # - Compare `place="start"` with the end. Which ranker cares?
-# - With a network, take `msmarco-passage/trec-dl-2019/judged` in the form field.
+# - With a network, enter `msmarco-passage/trec-dl-2019/judged` in the form field.
 #
 # ## Further reading
 #

@@ -10,12 +10,12 @@
 # # Patch by hand
 #
 # **What you will do.** Write activation patching yourself: three runs, a measure, a loop over all
-# heads. First in a ranker whose answer is known, then in a trained one, where your numbers meet
-# those of the package.
+# heads. First in a ranker whose answer is known, then in a trained one, where your numbers have to
+# equal the package's.
 #
 # **What you will learn.** To say what a patched run is, to define **recovery** and its sign, to
-# read a map of heads, why shares need not add up to one, and why the other direction tells
-# something else.
+# read a map of heads, why shares need not add up to one, and why the other direction answers
+# another question.
 #
 # **What you need.** 60 minutes; hooks and caches from [01](01_look_inside.ipynb), pairs and fillers
 # from [02](02_perturb_with_an_axiom.ipynb). No network.
@@ -39,8 +39,8 @@ print(f"Planted heads (layer, head): {sorted(planted.planted_heads)} of {planted
 #
 # The planted ranker is a cross-encoder that we built: one head *matches* words of the passage with
 # equal words of the query, one looks up their **idf** (how rare they are), one *aggregates* both at
-# `[CLS]`. Adding a query word raises its score. Which heads carry the rise? We know, and shall see
-# whether patching does.
+# `[CLS]`. Adding a query word raises its score. Which heads carry the rise? We know; let us see
+# whether patching finds out.
 
 # %%
 query = "why does salt melt ice on roads"
@@ -77,8 +77,8 @@ print(f"baseline {low:+.4f}, perturbed {high:+.4f}: the score changes by {high -
 # 3. The **patched** run: the recipient's tokens again, but one activation is replaced by the
 #    donor's. All that follows is computed anew.
 #
-# If the patched score moves towards the donor's, what we replaced *carries* some of the change. Of
-# the donor run we keep z, what each head gathered, of all layers:
+# If the patched score moves towards the donor's, what we replaced *carries* some of the change.
+# From the donor run we keep z, what each head gathered, for all layers:
 
 # %%
 _, cache = planted.run_with_cache(**perturbed, names_filter=lambda name: name.endswith("hook_z"))
@@ -92,7 +92,7 @@ for name, z in cache.items():
 #
 # Use `run_with_cache` on the donor and `run_with_hooks` on the recipient, and patch one head at all
 # positions. `recipient` and `donor` are inputs like `baseline` and `perturbed` above, so
-# `ranker(**recipient)` scores one. Each score is a plain number.
+# `ranker(**recipient)` gives its score. Return plain numbers.
 
 
 # %% tags=["stub"]
@@ -122,8 +122,8 @@ me.checks.check_three_runs(three_runs)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# The third run reads the *recipient's* tokens. Only inside the hook does anything of the donor come
-# in, and only for one head.
+# The third run reads the *recipient's* tokens. The donor enters only inside the hook, and only for
+# one head.
 #
 # </details>
 # <details><summary>Hint 2: the names</summary>
@@ -139,17 +139,17 @@ me.checks.check_three_runs(three_runs)
 #
 # </details>
 #
-# ## Measure what came over
+# ## Measure what was carried over
 #
-# For many pairs we put it as a share, **recovery**: the mean effect of the patch over the mean
+# For many pairs we express it as a share, **recovery**: the mean effect of the patch over the mean
 # change,
 #
 # $$\text{recovery} = \frac{\overline{\text{patched} - \text{recipient}}}
 # {\overline{\text{donor} - \text{recipient}}}.$$
 #
-# 0 means that the patch changed nothing, 1 that it brought over the whole change. Negative: it moved
-# the score away from the donor's. The paper takes each pair's ratio first and then the
-# mean of ratios. Three pairs show why we do not:
+# 0 means that the patch changed nothing, 1 that it carried over the whole change. Negative: it
+# moved the score away from the donor's. The paper takes each pair's ratio first and then their
+# mean. Three pairs show why we do not:
 
 # %%
 effect, change = np.array([0.10, 0.12, 0.02]), np.array([0.50, 0.60, 0.001])
@@ -159,14 +159,14 @@ print(
 )
 
 # %% [markdown]
-# The third pair's score hardly moved, so its ratio is enormous, and it makes up nearly all of the
-# mean of ratios.
+# The third pair's score hardly moved, so its ratio is enormous, and it dominates the mean of
+# ratios.
 #
 # ## Exercise 2: recovery
 #
 # *Difficulty 1/5, importance 5/5, 5 minutes. Why: the number in every figure from here on.*
 #
-# A *cell* is one square of the map to come, here a head.
+# A *cell* is one square of the map below, here a head.
 
 
 # %% tags=["stub"]
@@ -203,11 +203,10 @@ me.checks.check_recovery(recovery)
 #
 # ## Exercise 3: every head
 #
-# *Difficulty 3/5, importance 5/5, 15 minutes. Why: you will not trust a fast engine that you could
-# not have written slowly.*
+# *Difficulty 3/5, importance 5/5, 15 minutes. Why: you will not trust a fast engine unless you
+# could have written the slow one.*
 #
-# Use your `three_runs` for every head of every layer. What is asked for are the patched scores, not
-# yet recovery.
+# Use your `three_runs` for every head of every layer. Return the patched scores, not yet recovery.
 
 
 # %% tags=["stub"]
@@ -236,17 +235,17 @@ me.checks.check_patch_every_head(patch_every_head)
 # </details>
 # <details><summary>Hint 2: the names</summary>
 #
-# `ranker.n_layers` and `ranker.n_heads` give the shape; `np.ndindex(shape)` walks through it.
+# `ranker.n_layers` and `ranker.n_heads` give the shape; `np.ndindex(shape)` loops over it.
 #
 # </details>
 # <details><summary>Hint 3: almost code</summary>
 #
-# For each `layer, head` keep the third number of your `three_runs`. It runs recipient and donor anew
-# each time; who wants to be quicker keeps the donor's cache.
+# For each `layer, head` keep the third number of your `three_runs`. It runs recipient and donor
+# again each time; to be quicker, keep the donor's cache.
 #
 # </details>
 #
-# The check compared your numbers with those of `me.patch`. From here on we use the latter; its
+# The check compared your numbers with those of `me.patch`. From here on we use `me.patch`; its
 # `method="naive"` is the same slow loop.
 #
 # ## Look at the map
@@ -270,28 +269,29 @@ pd.DataFrame({k: [v[at] for at in heads] for k, v in columns.items()}, heads).ro
 
 # %% [markdown]
 # **Read.** Rows are layers (0 at the bottom), columns heads; red moves the score as the donor did.
-# Look first at the top row. The table has the three largest, in both directions.
+# Look first at the top row. The table lists the three planted heads, in both directions.
 #
 # <details><summary>What we see</summary>
 #
-# The three planted heads, no other, and (c): more than 1. They work *in series*: all that the first
-# two find passes through the aggregating head, so its share contains theirs. Recoveries are not
-# slices of a cake.
+# The three planted heads, no other, and (c): more than 1. They work *in series*: everything that
+# the first two find passes through the aggregating head, so its share contains theirs. Recoveries
+# are not slices of a pie.
 #
 # The other direction takes something *away*. The matching head then has recovery 1: without a match
-# the idf head is never opened. Put *into* the baseline, the match brings over its own part only, for
-# there is no word whose idf could be looked up. One direction asks what suffices to bring the score
-# up, the other what the score cannot do without.
+# the idf head never comes into play. Put *into* the baseline, the match carries over only its own
+# part, because there is no word whose idf could be looked up. One direction asks what is sufficient
+# to raise the score, the other what is necessary for it.
 #
 # </details>
 #
-# **Could this be an artefact?** A map of one pair could be about that pair. We take many, and ask
-# something whose answer we can work out beforehand.
+# **Could this be an artefact?** A map of one pair may describe that pair alone. We take many, and
+# ask a question whose answer we can work out beforehand.
 #
 # ## Predict from the mechanism
 #
-# We built the planted ranker so that a matched word is worth 0.5 plus its idf, up to a common factor:
-# the match itself gives the 0.5, the idf head the rest. TDC adds the query's *rarest* word, TFC1 any.
+# We built the planted ranker so that a matched word is worth 0.5 plus its idf, up to a common
+# factor: the match itself contributes the 0.5, the idf head the rest. TDC adds the query's *rarest*
+# word, TFC1 any of its words.
 #
 # **Predict.** In which of the two does the idf head have the larger share? (a) TFC1. (b) TDC. (c)
 # The same.
@@ -300,34 +300,32 @@ pd.DataFrame({k: [v[at] for at in heads] for k, v in columns.items()}, heads).ro
 collection = me.load_collection("embedded")
 n = me.tutorial.pick(60, 16)
 pairs = {name: me.make_pairs(collection, name, n=n, seed=0) for name in ("TFC1", "TDC")}
-results = {name: me.patch(planted, some, progress=False) for name, some in pairs.items()}
+results = {name: me.patch(planted, drawn, progress=False) for name, drawn in pairs.items()}
 panel = {(name, "planted"): result.recovery() for name, result in results.items()}
 me.plots.plot_figure2(panel)
 plt.show()
 
 # %%
-tables = {name: me.plots.top_heads(found) for (name, _), found in panel.items()}
+tables = {name: me.plots.top_heads(shares) for (name, _), shares in panel.items()}
 _, idf, _ = sorted(planted.planted_heads)
-for (name, _), found in panel.items():
-    value, ends = found.value[idf], f"[{found.low[idf]:.3f}, {found.high[idf]:.3f}]"
-    print(
-        f"{name}: the idf head {idf} has recovery {value:.3f} {ends} over {found.n_queries} queries."
-    )
+for (name, _), shares in panel.items():
+    span = f"{shares.value[idf]:.3f} [{shares.low[idf]:.3f}, {shares.high[idf]:.3f}]"
+    print(f"{name}: the idf head {idf} has recovery {span} over {shares.n_queries} queries.")
 pd.concat(tables).round(3)
 
 # %% [markdown]
-# **Read.** A dot marks heads whose effect stands after **false-discovery control**: with sixteen
-# tests, some would look significant by chance. Look first at the idf head in both maps.
+# **Read.** A dot marks heads whose effect is significant after **false-discovery control**: with
+# sixteen tests, some would look significant by chance. Look first at the idf head in both maps.
 #
 # <details><summary>What we see</summary>
 #
-# (b), by a little: rarer words, larger idf, larger share. The two values are close since often both
-# axioms add the same word, and with few queries their intervals overlap.
+# (b), by a little: rarer words, larger idf, larger share. The two values are close because both
+# axioms often add the same word, and with few queries their intervals overlap.
 #
 # </details>
 #
-# **Could this be an artefact?** If *any* added word did this, it would not be about matching. The
-# control adds a word that has nothing to do with the query:
+# **Could this be an artefact?** If *any* added word did this, matching would not explain it. The
+# control adds an unrelated word:
 
 # %%
 control = me.make_pairs(collection, "TFC1-control", n=n, seed=0)
@@ -339,13 +337,13 @@ assert abs(moved).max() < abs(results["TFC1"].score_change()).mean()
 # %% [markdown]
 # ## Do it to a trained ranker
 #
-# In a bi-encoder the query is encoded alone and does not change: it is the *fixed* side. A run gives
-# an embedding, and the score is its similarity with the query's. That is all that differs.
+# In a bi-encoder the query is encoded alone and does not change: it is the *fixed* side. A run
+# returns an embedding, and the score is its similarity to the query's. Nothing else differs.
 
 # %%
-(some,) = me.align(pairs["TFC1"][:1], dot.tokenizer, kind="dot").aligned
-fixed = dot(input_ids=torch.from_numpy(some.fixed_ids)[None])
-recipient, donor = (torch.from_numpy(ids)[None] for ids in (some.baseline_ids, some.perturbed_ids))
+(real,) = me.align(pairs["TFC1"][:1], dot.tokenizer, kind="dot").aligned
+fixed = dot(input_ids=torch.from_numpy(real.fixed_ids)[None])
+recipient, donor = (torch.from_numpy(ids)[None] for ids in (real.baseline_ids, real.perturbed_ids))
 _, z = dot.run_with_cache(input_ids=donor, names_filter=lambda name: name.endswith("hook_z"))
 
 
@@ -369,15 +367,15 @@ print(f"By hand {slow_s:.2f} s, me.patch {fast_s:.2f} s.")
 
 # %% [markdown]
 # The same numbers, sooner. The loop runs the whole model for each head. But a patch in layer 4
-# leaves layers 0 to 3 as they were, and all heads of a layer can ride in one batch: the package runs
-# only what a patch can change.
+# leaves layers 0 to 3 unchanged, and all heads of a layer fit into one batch: the package runs only
+# what a patch can change.
 #
 # <details><summary>Aside: in a post-LN model, why not just add the effects?</summary>
 #
-# A head's part is added to the stream, so one might take the difference in z, multiply it by `W_O`
+# A head's part is added to the stream, so you might take the difference in z, multiply it by `W_O`
 # and read off the score. But LayerNorm follows the sum, and later layers read the changed stream:
-# the effect is not linear. One has to run the rest. (Notebook 07 asks how far a linear estimate by
-# gradients gets.)
+# the effect is not linear, and the rest of the model has to run. (Notebook 07 asks how far a linear
+# estimate by gradients gets.)
 #
 # </details>
 #
@@ -388,7 +386,7 @@ print(f"By hand {slow_s:.2f} s, me.patch {fast_s:.2f} s.")
 # - We defined recovery as a ratio of means: 0 none, 1 all, negative the other way.
 # - The loop found the planted heads and no others; their shares added up to more than 1, because
 #   they work in series.
-# - The other direction gave another map: what suffices is not what is needed.
+# - The other direction gave another map: sufficient is not the same as necessary.
 # - By hand and by `me.patch`, a trained bi-encoder gave the same numbers.
 #
 # ## On your own

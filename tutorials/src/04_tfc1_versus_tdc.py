@@ -13,13 +13,13 @@
 # every attention head, by relevance grade, with intervals. Then read it against the paper's Figure 2.
 #
 # **What you will learn.** To read such a panel without fooling yourself: what moved at all, which
-# heads stand after correction, whether two maps differ by more than their noise.
+# heads are significant after correction, whether two maps differ by more than their noise.
 #
 # **What you need.** 60 minutes; recovery and directions from [03](03_patch_by_hand.ipynb). The
-# collection in the package is small. With a network, put `msmarco-passage/trec-dl-2019/judged
-# msmarco-passage/trec-dl-2020/judged` into the first of the three lines with `# @param` and a larger
-# number of pairs into the last; other models, such as
-# `sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco`, go into the line between.
+# collection in the package is small. With a network, enter `msmarco-passage/trec-dl-2019/judged
+# msmarco-passage/trec-dl-2020/judged` in the first of the three lines with `# @param` and a larger
+# number of pairs in the last; the middle line takes other models, such as
+# `sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco`.
 
 # %% tags=["parameters"]
 import matplotlib.pyplot as plt
@@ -28,8 +28,6 @@ import pandas as pd
 from scipy.stats import rankdata
 
 import mechir_edu as me
-from mechir_edu.profiles import profile_correlation, split_half_reliability
-from mechir_edu.scoring import score_pairs
 
 datasets = "embedded"  # @param {type:"string"}
 bi_encoder, cross_encoder = "embedded", "embedded"  # @param
@@ -38,26 +36,35 @@ collection = me.load_collection(*datasets.split())
 rankers = {"Dot": me.Dot(bi_encoder), "Cat": me.Cat(cross_encoder)}
 
 # %% [markdown]
-# ## Draw the pairs
+# ## Run the demonstration
 #
-# From the judged passages we draw as many of each grade, and within a grade evenly over queries.
-# Every judged passage is edited three ways: TFC1 adds a random query term, TDC the rarest one, the
-# control a word of about the same length and rarity that has nothing to do with the query.
-
+# From the judged passages it draws as many of each grade, and within a grade evenly over queries.
+# It edits every passage three ways: TFC1 adds a random query term, TDC the rarest one, the control
+# an unrelated word of about the same length and rarity. Then it patches each head alone, in the
+# paper's way: into the run with the lower mean score. `me.demonstrate` does all of this in one
+# call, as `mechir-edu demo` does. This cell takes longer than any other in the notebook: every head
+# of two rankers, for every pair of two axioms. Give it a minute or two without a graphics card.
 
 # %%
-def word_pieces(word: str) -> int:
-    """Length of a word as the rankers read it, by which control words are matched."""
-    return len(rankers["Dot"].tokenizer.tokenize(word))
+demonstration = me.demonstrate(rankers, collection, n=n, seed=0, progress=False)
+results, panel = demonstration.results(), demonstration.recoveries()
+scored = {name: demonstration.scored(name) for name in rankers}
+for (_, name), result in results.items():
+    assert result.scores.shape == (rankers[name].n_layers, rankers[name].n_heads, n)
 
+# %% [markdown]
+# ## Look at the pairs
+#
+# Before any result, see what was edited.
 
+# %%
 axioms = ("TFC1", "TDC", "TFC1-control")
-pairs = {a: me.make_pairs(collection, a, n=n, seed=0, length=word_pieces) for a in axioms}
-skipped = {axiom: len(some.skipped) for axiom, some in pairs.items()}
+pairs = {axiom: scored["Dot"][axiom].pairs for axiom in axioms}
+skipped = {axiom: demonstration[axiom, "Dot"].unperturbed.total() for axiom in axioms[:2]}
 print(f"{n} pairs of {len({pair.query_id for pair in pairs['TFC1']})} queries; skipped: {skipped}")
 
 # %%
-words = {axiom: [pair.term for pair in some] for axiom, some in pairs.items()}
+words = {axiom: [pair.term for pair in drawn] for axiom, drawn in pairs.items()}
 shown = {name: [getattr(pair, name) for pair in pairs["TFC1"]] for name in ("query", "relevance")}
 print(f"TFC1 and TDC add the same word in {np.mean(np.equal(words['TFC1'], words['TDC'])):.0%}.")
 pd.DataFrame(shown | words).head(4)
@@ -70,124 +77,113 @@ pd.DataFrame(shown | words).head(4)
 # **Predict.** Which raises scores more, (a) TFC1, (b) TDC, or (c) neither? In both rankers?
 
 # %% tags=["figure"] alt="Two panels of score-change distributions, bi-encoder above and cross-encoder below: in each one row for TFC1, TDC and the control word, with mean and interval; a dotted line marks zero."
-scored = {(r, a): score_pairs(rankers[r], pairs[a]) for r in rankers for a in axioms}
 figure, axes = plt.subplots(2, 1, figsize=(8, 5.4), layout="constrained")
-for ax, name in zip(axes, rankers, strict=True):
-    rows = [(a, s.score_change(), s.query_ids) for (r, a), s in scored.items() if r == name]
+for ax, (name, scores) in zip(axes, scored.items(), strict=True):
+    rows = [(axiom, scores[axiom].score_change(), scores[axiom].query_ids) for axiom in axioms]
     me.plots.plot_score_change(rows, ax=ax).set_title(name)
 plt.show()
 
 
 # %%
-def beyond(ranker: str, first: str, second: str) -> str:
+def difference(ranker: str, first: str, second: str) -> str:
     """Mean difference of two score changes on the same documents, with its interval."""
-    a, b = scored[ranker, first], scored[ranker, second]
-    changes = (a.score_change(), b.score_change())
-    found = me.stats.mean_difference(*changes, first_pairs=a.pairs, second_pairs=b.pairs)
-    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    mean = demonstration.difference(first, second, ranker=ranker)
+    return f"{mean.value:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"
 
 
 contrasts = [("TFC1", "TFC1-control"), ("TDC", "TFC1-control"), ("TDC", "TFC1")]
-table = {f"{a} minus {b}": {r: beyond(r, a, b) for r in rankers} for a, b in contrasts}
+table = {f"{a} minus {b}": {r: difference(r, a, b) for r in rankers} for a, b in contrasts}
 pd.DataFrame(table).T
 
 # %% [markdown]
-# **Read.** Each ranker has a scale of its own (cosine above, logits below). The table compares
-# edits *of the same passage*; look first at whether an interval holds zero.
+# **Read.** Each ranker has its own scale (cosine above, logits below). The table compares edits *of
+# the same passage*; look first at whether an interval includes zero.
 #
 # <details><summary>What we see</summary>
 #
-# Both axioms raise the scores of both rankers, far beyond the control. Whether the rarest term
-# raises them more than a random one is in the last row: if the interval holds zero, these pairs
+# Both axioms raise the scores of both rankers far more than the control. The last row says whether
+# the rarest term raises them more than a random one: if the interval includes zero, these pairs
 # cannot tell, and (c) is the honest answer. The collection's queries are short, so the two axioms
 # often add the same word.
 #
 # </details>
 #
-# **Could this be an artefact?** The control is the check: an added word as such does hardly
+# **Could this be an artefact?** The control answers that: adding just any word does hardly
 # anything.
 #
-# ## Patch every head
+# ## See which heads carry it
 #
-# Now each head alone, in the paper's way: into the run with the lower mean score. This is the long
-# cell of the notebook: every head of two rankers, for every pair of two axioms. Give it a minute or
-# two without a graphics card.
+# Now the heads. First the direction that was chosen for each map:
 
 # %%
-results = {
-    (axiom, name): me.patch(ranker, pairs[axiom], progress=False)
-    for name, ranker in rankers.items()
-    for axiom in ("TFC1", "TDC")
-}
-panel = {key: result.recovery() for key, result in results.items()}
 print({f"{axiom} {name}": result.direction for (axiom, name), result in results.items()})
-for (_, name), result in results.items():
-    assert result.scores.shape == (rankers[name].n_layers, rankers[name].n_heads, n)
 
 # %% [markdown]
 # **Predict.** In which ranker do single heads carry more of the change: (a) the bi-encoder, which
 # never sees query and passage together, (b) the cross-encoder, or (c) no difference? Where will they
 # be, in early or late layers?
 
-# %% tags=["figure"] alt="Four heat maps of recovery, layers by heads: TFC1 above and TDC below, bi-encoder left and cross-encoder right; red heads carry the score change, blue ones work against it; a dot marks heads that stand after correction."
+# %% tags=["figure"] alt="Four heat maps of recovery, layers by heads: TFC1 above and TDC below, bi-encoder left and cross-encoder right; red heads carry the score change, blue ones work against it; a dot marks heads that are significant after correction."
 me.plots.plot_figure2(panel)
 plt.show()
 
 # %%
-tops = {f"{a} {r}": me.plots.top_heads(found) for (a, r), found in panel.items()}
+tops = {f"{a} {r}": me.plots.top_heads(recovery) for (a, r), recovery in panel.items()}
 pd.concat(tops).round(3)
 
 # %% [markdown]
 # **Read.** Rows are layers (0 at the bottom), columns heads. Each ranker has one colour scale for
 # both axioms. A number is the share of the score change that this head alone brings over; a dot
-# marks heads whose effect stands after **false-discovery control** over the whole map. Look first
-# for dots, then for colours.
+# marks heads whose effect is significant after **false-discovery control** over the whole map. Look
+# first for dots, then for colours.
 #
 # <details><summary>What we see</summary>
 #
-# In the bi-encoder small shares, the larger ones in the last layer. In the cross-encoder a leading
-# head with a share that no head of the bi-encoder reaches: only a cross-encoder can *compare* words
-# of query and passage (01 showed where such a head looks). The largest head need not have a dot: a
-# smaller share that all queries have in common is surer than a large one that a few of them make.
+# The bi-encoder has small shares, the larger ones in the last layer. The cross-encoder has a
+# leading head with a share that no head of the bi-encoder reaches: only a cross-encoder can
+# *compare* words of query and passage (01 showed where such a head looks). The largest head need
+# not have a dot: a smaller share that all queries have in common is more certain than a large one
+# that comes from a few.
 #
 # </details>
 #
-# **Could this be an artefact?** Of the bi-encoder's 72 heads three or four would pass "p below 0.05"
-# by chance alone. You will put that right yourself.
+# **Could this be an artefact?** Of the bi-encoder's 72 heads, three or four would pass "p below
+# 0.05" by chance alone. You will correct for that yourself.
 #
-# ## Exercise 1: which heads stand
+# ## Exercise 1: which heads are significant
 #
-# *Difficulty 1/5, importance 5/5, 5 minutes. Why: the commonest mistake with maps of many cells.*
+# *Difficulty 1/5, importance 5/5, 5 minutes. Why: forgetting this is the commonest mistake with
+# maps of many cells.*
 #
 # A `Recovery` has `value`, `p` and `q`, each `[layer, head]`; `q` is `p` after correction for the
 # number of heads.
 
 
 # %% tags=["stub"]
-def heads_that_stand(recovery: me.stats.Recovery, level: float = 0.05) -> set[tuple[int, int]]:
-    """The (layer, head) whose effect stands after false-discovery control."""
+def significant_heads(recovery: me.stats.Recovery, level: float = 0.05) -> set[tuple[int, int]]:
+    """The (layer, head) whose effect is significant after false-discovery control."""
     raise NotImplementedError
 
 
 # %% tags=["solution"]
-def heads_that_stand(recovery: me.stats.Recovery, level: float = 0.05) -> set[tuple[int, int]]:
-    """The (layer, head) whose effect stands after false-discovery control."""
+def significant_heads(recovery: me.stats.Recovery, level: float = 0.05) -> set[tuple[int, int]]:
+    """The (layer, head) whose effect is significant after false-discovery control."""
     return {(int(layer), int(head)) for layer, head in np.argwhere(recovery.q < level)}
 
 
 # %%
-me.checks.check_heads_that_stand(heads_that_stand)
+me.checks.check_significant_heads(significant_heads)
 
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# Two fields look alike, one knows that there were many tests. Neither size nor sign of the value
-# plays a part.
+# Two fields look alike; one of them accounts for the many tests. Neither the size nor the sign of
+# the value matters.
 #
 # </details>
 # <details><summary>Hint 2: the function</summary>
 #
-# `np.argwhere(mask)` lists the indices at which a mask is true.
+# `np.argwhere(mask)` lists the indices where a mask is true.
 #
 # </details>
 # <details><summary>Hint 3: almost code</summary>
@@ -204,58 +200,59 @@ def five_largest(result: me.PatchingResult) -> float:
     return sizes[:5].sum() / sizes.sum()
 
 
-for (axiom, name), found in panel.items():
+for (axiom, name), recovery in panel.items():
+    n_significant, share = recovery.significant().sum(), five_largest(results[axiom, name])
     print(
-        f"{name}, {axiom}: {found.significant().sum()} of {found.value.size} heads stand;", end=" "
+        f"{name}, {axiom}: {n_significant} of {recovery.value.size} heads are significant;", end=" "
     )
-    print(f"the five largest have {five_largest(results[axiom, name]):.0%} of all effect.")
+    print(f"the five largest have {share:.0%} of all effect.")
 
 # %% [markdown]
-# *Effect* is score units: patched minus recipient score. "Spread out" and "concentrated" are claims
-# about all heads, not about the darkest cell. If the five largest have about the same share in both
-# rankers, the cross-encoder has one strong head, not fewer heads at work.
+# An *effect* is in score units: patched minus recipient score. "Spread out" and "concentrated" are
+# claims about all heads, not about the darkest cell. If the five largest have about the same share
+# in both rankers, the cross-encoder has one strong head, not fewer active heads.
 #
-# ## Go by grade
+# ## Split by grade
 #
 # **Predict.** Do relevant and irrelevant passages use (a) the same heads or (b) different ones?
 
 # %% tags=["figure"] alt="Heat maps of recovery under TFC1, one row for each relevance grade from three to zero, bi-encoder left and cross-encoder right; few pairs in each, so few heads are marked."
 by_grade = {
-    (f"TFC1, grade {grade}", name): results["TFC1", name].select(grade=grade).recovery()
+    (f"TFC1, grade {grade}", name): recovery
     for name in rankers
-    for grade in sorted(collection.grades(), reverse=True)
+    for grade, recovery in demonstration["TFC1", name].by_grade.items()
 }
 me.plots.plot_figure2(by_grade).set_dpi(64)
 plt.show()
 
 
 # %%
-def of_grade(name: str, found: me.stats.Recovery) -> dict:
+def of_grade(name: str, recovery: me.stats.Recovery) -> dict:
     """A grade's score change with its interval, and its largest head."""
-    change, largest = found.denominator, me.plots.top_heads(found, 1).iloc[0]
+    change, largest = recovery.denominator, me.plots.top_heads(recovery, 1).iloc[0]
     span = f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]"
     head = f"{largest.layer:.0f}.{largest['head']:.0f}: {largest.recovery:+.2f}"
-    return {"ranker": name, "score change": span, "largest head": head, "pairs": found.n_pairs}
+    return {"ranker": name, "score change": span, "largest head": head, "pairs": recovery.n_pairs}
 
 
-pd.DataFrame({(name, g): of_grade(name, found) for (g, name), found in by_grade.items()}).T
+pd.DataFrame({(name, g): of_grade(name, part) for (g, name), part in by_grade.items()}).T
 
 # %% [markdown]
 # **Read.** As above, but each map rests on a quarter of the pairs. In the table a head is named
-# layer.head. A note under a map warns where the mean change cannot be told from zero: then its
-# numbers are shares of nothing.
+# layer.head. A note under a map warns if the mean change is not clearly different from zero: then
+# its numbers are shares of nothing.
 #
 # <details><summary>What we see</summary>
 #
-# In the bi-encoder another head leads in nearly every grade, and the intervals would hold most of
-# the map. With a dozen pairs to a grade that is what noise looks like. What does show is the outcome:
-# the bi-encoder's score change tends to grow from grade 3 to grade 0. To claim that grades use
-# different heads one would have to test the difference.
+# In the bi-encoder another head leads in nearly every grade, and the leading heads' intervals
+# include most of the map. With a dozen pairs per grade, noise looks like this. One trend is
+# visible: the bi-encoder's score change tends to grow from grade 3 to grade 0. To claim that grades
+# use different heads, you would have to test the difference.
 #
 # </details>
 #
-# **Could this be an artefact?** Grade goes together with how many query terms a passage has, so even
-# a sure difference would not be *about* relevance.
+# **Could this be an artefact?** Grade correlates with the number of query terms in a passage, so
+# relevance need not be the cause even of a significant difference.
 #
 # ## Exercise 2: compare two maps
 #
@@ -283,8 +280,8 @@ me.checks.check_rank_correlation(rank_correlation)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# Put in place of each head's value its place in the order of all heads, in each map. Then take an
-# ordinary correlation.
+# In each map, replace each head's value by its rank among all heads. Then take an ordinary
+# correlation.
 #
 # </details>
 # <details><summary>Hint 2: the functions</summary>
@@ -298,41 +295,41 @@ me.checks.check_rank_correlation(rank_correlation)
 #
 # </details>
 #
-# How high could it be? Noise alone keeps two halves of the *same* pairs from agreeing fully. So we
-# compare TFC1 with TDC, and one half of TFC1's queries with the other.
+# How high could it be? Noise alone keeps two halves of the *same* pairs from agreeing perfectly. So
+# we compare TFC1 with TDC, and one half of TFC1's queries with the other.
 
 # %%
 for name in rankers:
-    one, two = (results[axiom, name] for axiom in ("TFC1", "TDC"))
-    queries = {"first_queries": one.query_ids, "second_queries": two.query_ids}
-    across = profile_correlation(one.effect(), two.effect(), **queries)
-    within = split_half_reliability(one.effect(), query_ids=one.query_ids)
+    tfc1, tdc = (results[axiom, name] for axiom in ("TFC1", "TDC"))
+    queries = {"first_queries": tfc1.query_ids, "second_queries": tdc.query_ids}
+    across = me.stats.profile_correlation(tfc1.effect(), tdc.effect(), **queries)
+    within = me.stats.split_half_reliability(tfc1.effect(), query_ids=tfc1.query_ids)
     print(
         f"{name}: TFC1 with TDC {across.value:.2f} [{across.low:.2f}, {across.high:.2f}],", end=" "
     )
     print(f"halves of TFC1 {within.value:.2f} [{within.low:.2f}, {within.high:.2f}]")
 
 # %% [markdown]
-# If TFC1 agrees with TDC no less than with itself, nothing here says that they use different heads.
-# It may well agree *more*, for two reasons that have nothing to do with heads: half of the queries
-# make a noisier map than all of them, and the two axioms share passages and often the word.
+# If TFC1 agrees with TDC as well as with itself, nothing here says that they use different heads.
+# It may well agree *better*, for two reasons unrelated to heads: half of the queries make a noisier
+# map than all of them, and the two axioms share passages and often the word.
 #
 # ## Read it against the paper
 #
 # The paper's Figure 2 has the same layout: heads by layers, TFC1 and TDC, TAS-B as bi-encoder,
-# monoELECTRA as cross-encoder. At first sight it says what ours says: small cells in the
-# bi-encoder, large ones in the cross-encoder. Before we call that a confirmation:
+# monoELECTRA as cross-encoder. At first sight it agrees with ours: small cells in the bi-encoder,
+# large ones in the cross-encoder. Before we call that a confirmation:
 #
 # | | paper | here |
 # |---|---|---|
 # | pairs | those with the *largest score change*, 1,000 a grade | a stratified random sample |
 # | recovery | mean of each pair's ratio | ratio of means, with intervals |
 # | TDC's word | whole words looked up among stems: often not the rarest | same reduction everywhere |
-# | cross-encoder | loaded with a mis-wired head: maps of the four grades are uncorrelated | proven equal to the original at load |
+# | cross-encoder | loaded with a mis-wired head: maps of the four grades are uncorrelated | verified at load: scores equal the original's |
 # | bi-encoder | maps of TFC1 and TDC correlate at 0.93; TFC1's largest heads (layer, head): (1, 6) and (2, 3) negative, (4, 0) and (4, 6) positive | see above |
 #
-# So the left half of the published figure can be compared with ours, the right half cannot. What
-# would the paper's measure have shown on *our* pairs?
+# So the left half of the published figure can be compared with ours, and the right half cannot.
+# What would the paper's measure have shown on *our* pairs?
 #
 # **Predict.** The bi-encoder's TFC1 map by mean of ratios: (a) nearly the same, or (b) another?
 
@@ -349,7 +346,7 @@ cell = np.unravel_index(abs(measures["mean_of_ratios"].value).argmax(), ratios.s
 largest = ratios[cell].max() / ratios[cell].sum()
 print(f"Rank correlation of the two maps: {agreement:.2f}. In the largest cell by mean of ratios,")
 print(f"one pair of {len(dot.pairs)} supplies {largest:.0%} of the sum of absolute ratios.")
-pd.concat({how: me.plots.top_heads(found) for how, found in measures.items()}).round(3)
+pd.concat({how: me.plots.top_heads(recovery) for how, recovery in measures.items()}).round(3)
 
 # %% [markdown]
 # **Read.** The two maps share one scale. Look first at cells that are strong below and pale above.
@@ -357,14 +354,15 @@ pd.concat({how: me.plots.top_heads(found) for how, found in measures.items()}).r
 # <details><summary>What we see</summary>
 #
 # (b). Heads trade places, and a single pair supplies much of the largest cell. A pair whose score
-# hardly moved has a ratio of any size, and the mean of ratios gives it the same say as all others.
-# On 64 pairs of TREC DL, this bi-encoder's maps from two halves of the pairs correlated at 0.78 to
-# 0.87 by ratio of means, at -0.17 to 0.71 by mean of ratios.
+# hardly moved can have a ratio of any size, and the mean of ratios gives it the same weight as all
+# others. On 64 pairs of TREC DL, this bi-encoder's maps from two halves of the pairs correlated at
+# 0.78 to 0.87 by ratio of means, at -0.17 to 0.71 by mean of ratios.
 #
 # </details>
 #
-# **Could this be an artefact?** Of two measures of the same runs one may be steady and one not, so a
-# pattern should show in both. The other difference, choosing pairs by outcome, we can measure too.
+# **Could this be an artefact?** Of two measures of the same runs, one may be stable and the other
+# not, so a real pattern should show in both. We can also measure the other difference, choosing
+# pairs by their outcome.
 
 # %%
 change = dot.score_change()
@@ -375,8 +373,8 @@ print(
 assert abs(change[strong]).mean() >= abs(change).mean()
 
 # %% [markdown]
-# What does a head do to each single pair? First the bi-encoder's leading one, then, in the panel, any
-# you choose:
+# What does a head do to each single pair? First the bi-encoder's leading head, then, in the panel,
+# any head you choose:
 
 # %% tags=["figure"] alt="What the bi-encoder's leading head under TFC1 does to each pair: effect of the patch against score change, one dot for each pair."
 layer, head = np.unravel_index(abs(panel["TFC1", "Dot"].value).argmax(), ratios.shape[:2])
@@ -384,25 +382,26 @@ me.plots.plot_head_pairs(dot, int(layer), int(head))
 plt.show()
 
 # %% tags=["widget"]
-me.widgets.explore_heads({f"{name} {axiom}": found for (axiom, name), found in results.items()})
+me.widgets.explore_heads({f"{name} {axiom}": result for (axiom, name), result in results.items()})
 
 # %% [markdown]
 # ## What you saw
 #
-# - Both axioms raised the scores of both rankers beyond a control; the table says whether TDC did so
-#   by more.
-# - The four maps showed which heads carry the change, and we kept to those that stand after
-#   correction.
-# - By grade the maps rest on few pairs, and we did not read more into them.
-# - The rank correlation with its noise ceiling says whether TDC uses other heads; a pair of pictures
-#   does not.
-# - Against the paper: same layout, other pairs, another mean, and one half that cannot be compared.
+# - Both axioms raised the scores of both rankers more than a control did; the table says whether
+#   TDC raised them more than TFC1.
+# - The four maps showed which heads carry the change, and we named only those that are significant
+#   after correction.
+# - The maps by grade rest on few pairs, and we did not over-interpret them.
+# - The rank correlation with its noise ceiling says whether TDC uses other heads; two pictures do
+#   not.
+# - Compared with the paper: the same layout, other pairs, another mean, and one half that cannot be
+#   compared.
 #
 # ## On your own
 #
-# - Take `place="start"` in `make_pairs`. What becomes of the bi-encoder's map?
-# - With a network, run DL19 and DL20 with 200 pairs. The command line does the same and resumes where
-#   it stopped: `mechir-edu demo --help`.
+# - Use `me.make_pairs(..., place="start")` and `me.patch`. What happens to the bi-encoder's map?
+# - With a network, run DL19 and DL20 with 200 pairs, here or with `mechir-edu demo`. (For runs of
+#   hours that can be stopped and resumed, see [09](09_your_own.ipynb).)
 # - Write down, in three sentences, what your four maps support and what they do not.
 #
 # ## Further reading

@@ -10,11 +10,11 @@
 # # Zoom in on what moves the score
 #
 # **What you will do.** We take one edit that raises a passage's score and follow it through the
-# ranker: which block holds it, at which tokens, which heads move it on, and where those heads look.
+# ranker: which block holds it, at which tokens, which heads pass it on, and where those heads look.
 #
 # **What you will learn**
 #
-# - to patch whole blocks (`resid_pre`, `attn_out`, `mlp_out`) and not only heads;
+# - to patch whole blocks (`resid_pre`, `attn_out`, `mlp_out`) as well as heads;
 # - to patch position by position, and to pool positions by their **role**, so that documents of
 #   different length can be averaged;
 # - to tell *where a head looks* from *what it reads there*;
@@ -24,8 +24,8 @@
 # recovery). No GPU, no network.
 
 # %% [markdown]
-# The form below takes any other ranker: a folder, or an id of the Hugging Face hub. TREC DL works by
-# its id too, for example `msmarco-passage/trec-dl-2019/judged`, where there is a network.
+# The form below takes any other ranker: a folder, or an id of the Hugging Face hub. With a network
+# it also takes TREC DL by its id, for example `msmarco-passage/trec-dl-2019/judged`.
 
 # %%
 import matplotlib.pyplot as plt
@@ -56,7 +56,7 @@ for text, score in zip(texts, ranker.score(query, texts), strict=True):
     print(f"{score:+.3f}  {text}")
 
 # %% [markdown]
-# Alignment makes both versions equally long (a filler stands where the term is missing) and gives
+# Alignment makes both versions equally long (a filler takes the missing term's place) and gives
 # each position a **role**: what it is there for. There are six: `[CLS]`, query, `[SEP]`, other
 # document, edited span, and other occurrences of the edited term.
 
@@ -73,8 +73,8 @@ print("The filler in the baseline:", *name_tokens(aligned.baseline_ids[edited].t
 # ## Follow the edit through the residual stream
 #
 # The **residual stream** is what one block hands to the next: a vector at each position.
-# `resid_pre` of layer 3 is what layer 3 is given. We take it from one run and put it into the other,
-# one position at a time; recovery is again the share of the score change that comes along.
+# `resid_pre` of layer 3 is the input of layer 3. We take it from one run and put it into the other,
+# one position at a time; recovery is again the share of the score change carried over.
 #
 # **Predict.** At which positions does the score change live in layer 0, and in the last layer?
 # (a) at the edit all the way; (b) at the edit first, at the rest of the document later;
@@ -93,16 +93,16 @@ plt.show()
 #
 # <details><summary>What we see</summary>
 #
-# In layer 0 nothing but the edited tokens differs between the runs, so nothing else can carry
-# anything: every other cell of the row is exactly 0. In this ranker most of the change is still at
-# the edited tokens in the last layer. A bi-encoder that averages all its tokens can leave it there:
-# each token has its own share of the final embedding. A cross-encoder scores from `[CLS]` alone, so
-# there the change *has* to move: switch the form above to `cat` and look again.
+# In layer 0 only the edited tokens differ between the runs, so nothing else can carry anything:
+# every other cell of the row is exactly 0. In this ranker most of the change is still at the edited
+# tokens in the last layer. A bi-encoder that averages all its tokens can leave it there: each token
+# contributes to the final embedding. A cross-encoder scores from `[CLS]` alone, so its change *has*
+# to move: switch the form above to `cat` and look again.
 #
 # </details>
 #
-# **Could this be an artefact?** One pair is an anecdote. The empty part of the bottom row, though,
-# is a fact of arithmetic. It makes a good test of any patching code, so we assert it.
+# **Could this be an artefact?** One pair is an anecdote. But the empty part of the bottom row
+# follows from arithmetic. It makes a good test of any patching code, so we assert it.
 
 # %%
 assert np.abs(share[0, ~edited]).max() < 1e-3
@@ -113,10 +113,10 @@ pd.DataFrame(table, columns=["layer", "token", "recovery"]).round(2)
 # %% [markdown]
 # ## Exercise 1: patch some positions
 #
-# *Difficulty 2/5, importance 5/5, 10 minutes. Every zoom in this notebook is this one function,
-# called at another hook point.*
+# *Difficulty 2/5, importance 5/5, 10 minutes. Every zoom in this notebook calls this one function
+# at another hook point.*
 #
-# Write the body of a hook: the recipient's activation, with those of the donor at some positions.
+# Write the body of a hook: the recipient's activation, with the donor's at some positions.
 
 
 # %% tags=["stub"]
@@ -144,8 +144,8 @@ me.checks.check_patch_positions(patch_positions)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# The run that goes on is the recipient's. You only exchange what it says at a few places. A hook is
-# given the tensor that the model itself will go on with, so never write into it.
+# The run that continues is the recipient's. You only replace its values at a few positions. The
+# hook receives the tensor that the model itself uses, so never write into it.
 #
 # </details>
 #
@@ -165,8 +165,8 @@ me.checks.check_patch_positions(patch_positions)
 # ## Pool positions by role
 #
 # Token 17 of one passage has nothing to do with token 17 of another, so maps over positions cannot
-# be averaged. Roles can: patch *all* positions of a role together, and a cell means the same in
-# every pair. A pair that lacks a role (no other occurrence, say) counts as 0 there.
+# be averaged. Maps over roles can: patch *all* positions of a role together, and a cell means the
+# same in every pair. A pair without a role (no other occurrence, say) counts as 0 there.
 #
 # **Predict.** Averaged over real pairs, how much will "other document" carry in the last layer:
 # (a) almost nothing; (b) less than the edited span; (c) more than the edited span?
@@ -182,42 +182,45 @@ print(me.plots.alt_text(stream.recovery(), title="Residual stream by role"))
 me.plots.top_heads(stream.recovery()).round(2)
 
 # %% [markdown]
-# **Read.** One column per role. Go up the column "edited span" and ask what it loses, then look for
+# **Read.** One column per role. Go up the column "edited span" to see what it loses, then look for
 # the column that gains it.
 #
 # <details><summary>What we see</summary>
 #
-# The edited span starts with 1, by construction. Layer by layer it hands a part on: to other
-# occurrences of the same term where there are any, and to the rest of the document. For the embedded
-# bi-encoder most stays where it was put. `[CLS]` and `[SEP]` are one token each, and their means are
-# small.
+# The edited span starts at 1, by construction. Layer by layer it passes a part on: to other
+# occurrences of the same term where there are any, and to the rest of the document. In the embedded
+# bi-encoder most of the change stays where it was put. `[CLS]` and `[SEP]` are one token each, and
+# their means are small.
 #
 # </details>
 #
 # **Could this be an artefact?** "Other document" is some sixty tokens and the edited span one or
-# two. A role's value is what all its positions do *together*; per token the document does far less
-# than its column suggests. Before you compare roles, count them:
+# two. A role's value is the effect of all its positions *together*; per token the document does far
+# less than its column suggests. Before you compare roles, count their tokens:
 
 # %%
-roles = [one.roles for one in me.align(pairs, ranker.tokenizer, kind=ranker.kind).aligned]
-counts = np.mean([np.bincount(some, minlength=len(me.Role)) for some in roles], axis=0)
+aligned_pairs = me.align(pairs, ranker.tokenizer, kind=ranker.kind).aligned
+counts = np.mean(
+    [np.bincount(pair.roles, minlength=len(me.Role)) for pair in aligned_pairs], axis=0
+)
 last = stream.recovery().value[-1]
 for role in me.Role:
     print(f"{role.name:<11}{counts[role]:5.1f} tokens on average, recovery {last[role]:+.2f}")
 print(f"Together: {last.sum():.2f}")
 
 # %% [markdown]
-# The sum need not be 1. Patches interact: attention and LayerNorm are not linear, so the parts of a
-# mechanism do not add up to the whole. Report parts as parts.
+# The sum need not be 1. Patches interact: attention and LayerNorm are not linear, so the effects of
+# the parts do not add up to the effect of the whole.
 #
 # ## Ask which sublayer writes it
 #
-# A block adds to the stream twice: what attention gathered (`attn_out`) and what the MLP made of it
-# (`mlp_out`). Patching the stream shows what has arrived so far; patching a sublayer's output shows
-# what is *added* at that layer. Both are taken before the residual sum and before LayerNorm.
+# A block adds to the stream twice: what attention gathered (`attn_out`) and what the MLP computed
+# from it (`mlp_out`). Patching the stream shows what has arrived so far; patching a sublayer's
+# output shows what is *added* at that layer. Both are taken before the residual sum and before
+# LayerNorm.
 #
-# **Predict.** Which of the two moves the change from the edit to other tokens: (a) attention;
-# (b) the MLP; (c) both alike?
+# **Predict.** Which of the two moves the change from the edit to other tokens: (a) attention; (b)
+# the MLP; (c) both equally?
 
 # %% tags=["figure"] alt="Two heat maps of recovery by layer and role: outputs of attention above, outputs of the MLP below, on one scale."
 figure, axes = plt.subplots(2, 1, figsize=(8, 7.6), layout="constrained")
@@ -237,20 +240,20 @@ me.plots.top_heads(written["attn_out"]).round(2)
 #
 # <details><summary>What we see</summary>
 #
-# Only attention moves information between positions; an MLP sees one token at a time. What the map
-# adds is *when*: for the embedded bi-encoder the last layer's attention writes most of what the rest
-# of the document knows about the edit. MLPs contribute little, and late.
+# Only attention moves information between positions; an MLP sees one token at a time. The map adds
+# *when*: in the embedded bi-encoder the last layer's attention writes most of what the rest of the
+# document knows about the edit. MLPs contribute little, and late.
 #
 # </details>
 #
-# **Could this be an artefact?** The filler is one: what counts as "the edit" is the term *in place of
-# the word "a"*. Notebook 06 exchanges it. Another is the number of pairs: cells without a dot did not
-# pass false-discovery control, and with a handful of queries few cells can.
+# **Could this be an artefact?** The filler may be one: "the edit" is the term *in place of the word
+# "a"*. Notebook 06 replaces it. The number of pairs is another: cells without a dot did not pass
+# false-discovery control, and with a handful of queries few cells can.
 #
 # ## Zoom into single heads
 #
 # Now heads. A gradient estimates all of them at once (notebook 07 says how far to trust it); we use
-# it only to choose three heads, and patch those exactly, role by role.
+# it only to choose three heads, and patch these exactly, role by role.
 
 # %%
 estimate = me.patch(ranker, pairs, method="gradient", progress=False)
@@ -260,7 +263,7 @@ by_role = me.patch(ranker, pairs, heads=heads, by="role", progress=False)
 by_role.heads_table().pivot_table("recovery", ["layer", "head"], "role", sort=False).round(3)
 
 # %% [markdown]
-# And for the toy pair, where we can name every token:
+# The toy pair, where we can name every token:
 #
 # **Predict.** A head that carries the term: does it write (a) at the edited token, (b) at many other
 # tokens, or (c) at `[CLS]`?
@@ -281,24 +284,24 @@ for head, values in zip(heads, share, strict=True):
     )
 
 # %% [markdown]
-# **Read.** Each row is a head. Patching z at a position changes what the head *writes* there, whoever
-# it was looking at.
+# **Read.** Each row is a head. Patching z at a position changes what the head *writes* there,
+# wherever it was looking.
 #
 # <details><summary>What we see</summary>
 #
-# The heads write at many positions, a little at each: tokens all over the document looked at the new
-# term and noted it. Where a head's sum is large, no single cell comes near it. A map over heads alone would
-# have let us believe that "the head fires on the term".
+# The heads write at many positions, a little at each: tokens all over the document looked at the
+# new term and noted it. Where a head's sum is large, no single cell comes near it. A map over heads
+# alone would have suggested that "the head fires on the term".
 #
 # </details>
 #
-# **Could this be an artefact?** The toy pair was written by us. The table above it is over real pairs;
-# trust the table.
+# **Could this be an artefact?** We wrote the toy pair ourselves. The table above it uses real
+# pairs; trust the table.
 #
-# ## Ask whether it looks elsewhere or reads something else
+# ## Separate where a head looks from what it reads
 #
-# z is attention (**pattern**) times values (**v**). Patch only one of the two and the head's effect
-# falls apart into *where it looks* and *what it reads there*.
+# z is attention (**pattern**) times values (**v**). Patching only one of the two splits the head's
+# effect into *where it looks* and *what it reads there*.
 
 # %%
 for site in ["head", "pattern", "v"]:
@@ -311,16 +314,16 @@ for site in ["head", "pattern", "v"]:
         )
 
 # %% [markdown]
-# A head whose pattern alone recovers much looks somewhere new and reads there what was always there;
-# one with a large `v` looks where it always looked and finds something new. Where neither alone
-# recovers much, the two need each other: the head turns to the new term *and* the term is worth
-# reading. Beware of the word "because" for either half alone. Where an interval ends at
-# infinity, these queries are too few to bound it on that side.
+# If the pattern alone recovers much, the head looks somewhere new and reads what was always there;
+# if `v` alone does, it looks where it always looked and finds something new. If neither recovers
+# much, the two need each other: the head turns to the new term *and* the term is worth reading. Be
+# careful with "because" for either half alone. If an interval ends at infinity, these queries are
+# too few to bound it on that side.
 #
 # ## Look at the attention, last
 #
 # Only now do we draw a pattern. The lines above name the head and say how much its pattern does by
-# itself, so we know what to ask of the picture: how much of the head's attention goes to the edit?
+# itself, so we know what to look for: how much of the head's attention goes to the edit?
 
 # %% tags=["figure"] alt="Attention pattern of the leading head on the perturbed toy passage: rows are tokens that look, columns tokens that are looked at."
 layer, head = heads[0]
@@ -340,18 +343,20 @@ before = me.pair_attention(ranker, toy, layer=layer, head=head, side="baseline")
 print(f"With the filler in its place: {before.pattern[:, before.edited].sum(axis=1).mean():.0%}.")
 
 # %% [markdown]
-# **Read.** A bright column is a token that everybody looks at. The brightest is often `[CLS]` or `[SEP]`, and
-# says nothing: it is where a head looks that has nothing to look for.
+# **Read.** A bright column is a token that every token looks at. The brightest is often `[CLS]` or
+# `[SEP]`, and means nothing: a head looks there when it finds nothing else.
 #
-# **Could this be an artefact?** The last word may draw attention whatever it is. That is why we printed the
-# same share with the filler in its place: only the difference is about the term.
+# **Could this be an artefact?** The last word may draw attention whatever it is. That is why we
+# also printed the share with the filler in its place: only the difference is due to the term.
 #
 # ## Exercise 2: measure attention between roles
 #
-# *Difficulty 2/5, importance 4/5, 10 minutes. "The head attends to the term" is a number; this is it.*
+# *Difficulty 2/5, importance 4/5, 10 minutes. "The head attends to the term" is a claim about a
+# number; here it is.*
 #
-# Write the share of attention that an average position of one role pays to all positions of another.
-# When it is right, draw `seen.pattern` by role: one call for each pair of roles in `aligned.roles`.
+# Compute the share of attention that an average position of one role pays to all positions of
+# another. Once it is right, draw `seen.pattern` by role: one call for each pair of roles in
+# `aligned.roles`.
 
 
 # %% tags=["stub"]
@@ -378,13 +383,13 @@ me.checks.check_attention_to_role(attention_to_role)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# Shares add up over the tokens that are looked at. Over the tokens that look, take an average.
+# Add up the shares over the tokens looked at, and average over the tokens that look.
 #
 # </details>
 #
 # <details><summary>Hint 2: what to use</summary>
 #
-# Boolean masks `roles == source` and `roles == target`, and `np.ix_` to cut a block out.
+# Boolean masks `roles == source` and `roles == target`, and `np.ix_` to cut out a block.
 #
 # </details>
 #
@@ -415,9 +420,9 @@ plt.show()
 # %% [markdown]
 # ## Try it yourself
 #
-# In a running notebook the panel below patches what you choose when you press the button. Try the site
-# *residual stream before a layer* at *every role*, then *attention output*: who tells whom, and in which
-# layer? The figure with the toy pair's residual stream is its static twin; here it is once more.
+# In a running notebook the panel below patches your choice when you press the button. Try the site
+# *residual stream before a layer* at *every role*, then *attention output*: who tells whom, and in
+# which layer? The figure of the toy pair's residual stream is its static twin; here it is again.
 
 # %% tags=["figure"] alt="The toy pair's residual stream once more: recovery by layer and token."
 residual = (by_pos.rows_of(0) - by_pos.recipient[0]) / change
@@ -430,21 +435,22 @@ me.widgets.explore_patch(ranker, [toy, *pairs[:4]])
 # %% [markdown]
 # ## What you saw
 #
-# - You patched blocks as well as heads, and checked the one row of the map that must hold.
+# - You patched blocks as well as heads, and checked the one row of the map that is known in
+#   advance.
 # - You pooled positions by role and counted tokens before comparing roles.
-# - You split a head into where it looks and what it reads, with intervals printed beside it.
-# - You drew the attention pattern last, next to what the same place draws without the term.
+# - You split a head's effect into where it looks and what it reads, with intervals.
+# - You drew the attention pattern last, and compared it with the attention that the filler gets.
 #
 # **On your own**
 #
 # - Switch `kind` to `cat`. In which layer does `[CLS]` take over?
-# - Make pairs with `place="start"`. Does the rest of the document hear of the term earlier?
-# - Patch `q` and `k` in place of `pattern`. Which of the two moves the attention?
+# - Make pairs with `place="start"`. Does the rest of the document receive the term earlier?
+# - Patch `q` and `k` instead of `pattern`. Which of the two moves the attention?
 #
 # **Further reading**
 #
 # - Jain and Wallace, *Attention is not explanation*, NAACL 2019.
 # - Meng, Bau, Andonian and Belinkov, *Locating and editing factual associations in GPT*, NeurIPS 2022
 #   (maps over positions and layers).
-# - [How the hook points are named](../mechir_edu/adapters.py), with a drawing of a post-LN block.
+# - [How the hook points are named](../mechir_edu/rankers/adapters.py), with a drawing of a post-LN block.
 # - Next: [06, is it an artefact?](06_is_it_an_artefact.ipynb)

@@ -9,22 +9,22 @@
 # %% [markdown]
 # # Ask whether it is an artefact
 #
-# **What you will do.** We take the finding of notebook 04, that some heads carry the score change of
-# an added query term, and try to make it go away. Each section is one way in which a picture like
-# that can come out of nothing, and the control that would show it.
+# **What you will do.** We take the finding of notebook 04, that some heads carry the score change
+# of an added query term, and try to make it go away. Each section shows one way in which such a
+# picture can come from nothing, and the control that would reveal it.
 #
 # **What you will learn**
 #
 # - to separate *a query term was added* from *a word was added*, and a match from its position;
-# - to say how much a result owes to the filler and to the kind of mean;
+# - to say how much a result depends on the filler and on the kind of mean;
 # - to count how many heads look important by chance;
-# - to read published grids, and see when pairs were chosen by their outcome.
+# - to read published grids, and to notice when pairs were chosen by their outcome.
 #
 # **What you need.** 60 minutes, and notebooks 02 to 04. No GPU, no network.
 
 # %% [markdown]
-# All of it works for another ranker or collection: change the form. TREC DL by its id needs a network
-# and gives the many queries that this notebook wishes it had.
+# Everything works for another ranker or collection: change the form. TREC DL, by its id, needs a
+# network and has many more queries than this notebook.
 
 # %% tags=["parameters"]
 from pathlib import Path
@@ -34,7 +34,6 @@ import numpy as np
 import pandas as pd
 
 import mechir_edu as me
-from mechir_edu.profiles import profile_correlation, split_half_reliability
 
 kind = "dot"  # @param ["dot", "cat"]
 ranker_name = "embedded"  # @param {type:"string"}
@@ -45,8 +44,8 @@ collection = me.load_collection(collection_name)
 # %% [markdown]
 # ## Start with one passage and four edits
 #
-# TFC1 says: one more query term, a higher score. But whoever appends a query term also appends *a
-# word*, at *the end*. Four edits pull these apart.
+# TFC1 says: one more query term, a higher score. But appending a query term also appends *a word*,
+# and at *the end*. Four edits separate these.
 
 # %%
 query = "how do bees find flowers"
@@ -57,9 +56,10 @@ for text, change in zip(texts, scores - scores[0], strict=True):
     print(f"{change:+.3f}  {text[:18]} ... {text[-18:]}")
 
 # %% [markdown]
-# A **neutral control** is an edit of the same shape without what the axiom is about: a word that is
-# in neither query nor document, as long and as rare as the one the axiom adds, at the same place. Here
-# are all four edits for many documents; with one seed, the axiom and its control use the same ones.
+# A **neutral control** is an edit of the same shape without the axiom's ingredient: a word in
+# neither query nor document, as long and as rare as the word that the axiom adds, at the same
+# place. Here are all four edits for many documents; with the same seed, the axiom and its control
+# use the same documents.
 
 # %%
 n = me.tutorial.pick(72, 16)
@@ -74,7 +74,7 @@ def score_change(pairs):
     return np.diff(scores)[:, 0]
 
 
-change = {name: score_change(some) for name, some in pairs.items()}
+change = {name: score_change(drawn) for name, drawn in pairs.items()}
 
 # %% [markdown]
 # ## Separate the match from the word, and from its place
@@ -105,23 +105,24 @@ for place in ("end", "start"):
     say(f"Match at the {place} (query term minus neutral word)", match[place])
 
 # %% [markdown]
-# **Read.** Dots are means, bars their intervals over queries. Compare the query term with the neutral
-# word *at the same place*; the difference, printed below the figure, is the **contrast**.
+# **Read.** Dots are means, bars their intervals over queries. Compare the query term with the
+# neutral word *at the same place*; their difference, printed below the figure, is the **contrast**.
 #
 # <details><summary>What we see</summary>
 #
 # For the embedded bi-encoder the neutral word costs a little, more so at the start; the query term
-# gains at both places, and more at the start. So "it matches" and "where it stands" both matter, and
-# neither explains the other away.
+# gains at both places, and more at the start. So matching and position both matter, and neither
+# explains the other away.
 #
 # </details>
 #
 # **Could this be an artefact?** The contrast is itself a difference, and it is only fair when both
-# sides are about the same documents. That is the first exercise.
+# sides use the same documents. That is the first exercise.
 #
 # ## Exercise 1: contrast on the same documents
 #
-# *Difficulty 2/5, importance 5/5, 10 minutes. A control drawn from other documents controls nothing.*
+# *Difficulty 2/5, importance 5/5, 10 minutes. A control drawn from other documents controls
+# nothing.*
 #
 # Write the mean difference between an edit and its control, document by document.
 
@@ -148,8 +149,8 @@ me.checks.check_matched_contrast(matched_contrast)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# Some documents are long, some dull; each shifts both edits alike. Subtract within the document
-# first, average after.
+# Some documents are long, some dull; each shifts both edits equally. First subtract within the
+# document, then average.
 #
 # </details>
 #
@@ -168,10 +169,10 @@ me.checks.check_matched_contrast(matched_contrast)
 # %% [markdown]
 # ## Settle the footnote
 #
-# The MechIR paper saw its bi-encoder penalise appended query terms, and a footnote leaves open whether that
-# is about matching or about position. The four edits tell three explanations apart: a penalty for any
-# word (the neutral rows are below zero), a penalty for matching (the contrast is below zero at both
-# places), or a place where matches count less (the contrast differs by place).
+# The MechIR paper saw its bi-encoder penalise appended query terms, and a footnote leaves open
+# whether the cause is matching or position. The four edits separate three explanations: a penalty
+# for any word (the neutral rows are below zero), a penalty for matching (the contrast is below zero
+# at both places), or a position where matches count less (the contrast differs by place).
 
 # %%
 at_end, at_start = (pairs["TFC1", place] for place in ("end", "start"))
@@ -185,17 +186,16 @@ for place in ("end", "start"):
     say(f"Any word at the {place}", estimate)
 
 # %% [markdown]
-# Read the lines as sentences. For the embedded bi-encoder, with these data: a match is worth more
-# at the start than at the end, but its contrast is above zero at both places, so nothing here is
-# punished for matching; and a neutral word's cost is small beside the match. Position *scales* what a
-# match is worth. It does not turn its sign. Whether the paper's own bi-encoder differs is a question
-# to its weights: put its hub id into the form, and the same cells answer it. So they do for the
-# cross-encoder: `cat`.
+# For the embedded bi-encoder and these data: a match is worth more at the start than at the end,
+# but its contrast is above zero at both places, so the ranker does not penalise matching; and a
+# neutral word costs little compared with what a match gains. Position *scales* the value of a
+# match. It does not change its sign. Does the paper's own bi-encoder differ? Enter its hub id in
+# the form, and the same cells answer. For the cross-encoder, enter `cat`.
 #
-# ## Take the control off the map of heads
+# ## Subtract the control from the map of heads
 #
-# What holds for scores must hold for heads. We patch the axiom's pairs and the control's, and take the
-# difference document by document: what is left is what each head carries of *the match*.
+# The same applies to heads. We patch the axiom's pairs and the control's, and take the difference
+# document by document: the remainder is what each head carries of *the match*.
 #
 # **Predict.** Will the map of the contrast show (a) the same heads, (b) fewer, (c) others?
 
@@ -224,13 +224,14 @@ me.plots.top_heads(contrast.recovery).round(3)
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# For the embedded rankers the two maps nearly agree: the neutral word moves the score so little that
-# there is not much to take off. That is the good case, and now it is known and not hoped for.
+# For the embedded rankers the two maps nearly agree: the neutral word moves the score so little
+# that there is not much to subtract. That is the good case, and now we know it instead of hoping
+# for it.
 #
 # </details>
 #
-# **Could this be an artefact?** Of the filler, still: the baseline has the word "a" where the term is
-# missing. So we let something else stand there. Estimates by gradient are enough to compare maps
+# **Could this be an artefact?** The filler may still cause it: the baseline has the word "a" where
+# the term is missing. So we try other fillers. Gradient estimates are enough to compare maps
 # (notebook 07 says why), and cheap enough for four of them.
 
 # %%
@@ -240,16 +241,16 @@ for filler in ("a", "mask", "pad", "neutral"):
     maps[filler] = me.patch(ranker, result.pairs, progress=False, **options)
 for filler, other in maps.items():
     where = {"first_queries": ids, "second_queries": other.query_ids}
-    r = profile_correlation(maps["a"].effect(), other.effect(), **where)
+    r = me.stats.profile_correlation(maps["a"].effect(), other.effect(), **where)
     print(
         f"{filler:<8} mean score change {other.score_change().mean():+.4f}, "
         f'map agrees with "a" by {r.value:.2f} [{r.low:.2f}, {r.high:.2f}]'
     )
 
 # %% [markdown]
-# The number is Spearman's correlation of the two maps over all heads. Where a filler changes the mean
-# score change, it changes the question: `pad` hides the place from everyone, `mask` is a token that
-# asks to be filled. Always say which filler a map was made with.
+# The number is Spearman's correlation of the two maps over all heads. Where a filler changes the
+# mean score change, it changes the question: `pad` hides the position from attention, `mask` is a
+# token that BERT was trained to fill in. Always report the filler.
 #
 # ## Change the kind of mean
 #
@@ -257,15 +258,15 @@ for filler, other in maps.items():
 # **mean of ratios** (one ratio a pair, then their mean), which is the paper's. For a pair whose score
 # hardly moved, the ratio divides by almost nothing.
 #
-# The first is what it says, and nothing hidden:
+# The first takes one line by hand:
 
 # %%
 by_hand = result.effect().mean(axis=-1) / (result.donor - result.recipient).mean()
 assert np.allclose(by_hand, result.recovery().value, atol=1e-4)
 
 # %% [markdown]
-# **Predict.** Which of the two is steadier when half the queries are left out: (a) the ratio of means;
-# (b) the mean of ratios; (c) neither?
+# **Predict.** Which of the two is more stable when half the queries are left out: (a) the ratio of
+# means; (b) the mean of ratios; (c) neither?
 
 # %% tags=["figure"] alt="Two heat maps of the same patches: ratio of means above, mean of ratios below, each on its own scale."
 moved = result.select(result.score_change() != 0)
@@ -278,7 +279,7 @@ plt.show()
 ratios = moved.effect() / (moved.donor - moved.recipient)
 moved_ratios = ratios.mean(axis=-1)
 for what, values in [("ratio of means", moved.effect()), ("mean of ratios", ratios)]:
-    half = split_half_reliability(values, query_ids=moved.query_ids)
+    half = me.stats.split_half_reliability(values, query_ids=moved.query_ids)
     span = f"{half.low:.2f} to {half.high:.2f}"
     print(f"{what}: two halves of the queries agree by {half.value:.2f} (splits: {span})")
 # Of the cell that looks largest, how much comes from a single pair?
@@ -289,15 +290,15 @@ print(f"One of {len(largest)} pairs supplies {share:.0%} of the largest cell's r
 me.plots.top_heads(moved.recovery("mean_of_ratios")).round(3)
 
 # %% [markdown]
-# **Read.** The same patches, the same scores; only the arithmetic differs. Look for heads that are dark
-# in one map alone, and at the width of their intervals in the table.
+# **Read.** The same patches, the same scores; only the arithmetic differs. Look for heads that are
+# dark in only one map, and at the width of their intervals in the table.
 #
 # <details><summary>What we see</summary>
 #
-# The halves agree better for the ratio of means. How bad the other one gets depends on whether a pair
-# with a tiny change happens to be in the sample, which is exactly what one does not want of a
-# statistic. On 64 pairs of TREC DL and this bi-encoder we found single pairs that supplied up to 91 %
-# of a map's largest cell.
+# The halves agree better for the ratio of means. How unstable the mean of ratios is depends on
+# whether the sample happens to contain a pair with a tiny change, and a statistic should not depend
+# on that. On 64 pairs of TREC DL with this bi-encoder, single pairs supplied up to 91 % of a map's
+# largest cell.
 #
 # </details>
 #
@@ -305,17 +306,19 @@ me.plots.top_heads(moved.recovery("mean_of_ratios")).round(3)
 #
 # ## Count the heads that chance would show
 #
-# A map has dozens of cells. With a 5 % test for each, one in twenty stands out although nothing is
-# there. **False-discovery control** raises the bar so that few of the heads we *name* are wrong. To see
-# it work we need data in which nothing is there. If it made no difference which run is the donor, effects
-# would be as often of one sign as of the other. So we turn the signs for a random half of the queries:
-# now no head has an effect on average, and all else (sizes, heads that go together) stays as it is.
+# A map has dozens of cells. With a 5 % test for each, one in twenty looks significant although
+# nothing is there. **False-discovery control** raises the bar so that few of the heads we *name*
+# are wrong. To see it work we need data without any effect. If it made no difference which run is
+# the donor, effects would have either sign equally often. So we flip the signs for a random half of
+# the queries: now no head has an effect on average, and everything else (sizes, correlations
+# between heads) is unchanged.
 #
 # ## Exercise 2: build that null
 #
 # *Difficulty 3/5, importance 4/5, 15 minutes. What you shuffle decides what you test.*
 #
-# Write the function that makes such data: one coin for each query, for all its pairs and all heads.
+# Write the function that makes such data: one coin flip for each query, applied to all its pairs
+# and all heads.
 
 
 # %% tags=["stub"]
@@ -342,7 +345,8 @@ me.checks.check_flip_by_query(flip_by_query)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# Pairs of a query are alike, and so are the heads of a pair. A null must keep what is alike together.
+# Pairs of a query are correlated, and so are the heads of a pair. A null data set must preserve
+# both correlations.
 #
 # </details>
 #
@@ -354,8 +358,8 @@ me.checks.check_flip_by_query(flip_by_query)
 #
 # <details><summary>Hint 3: almost the code</summary>
 #
-# Draw one sign for each query, look each pair's up by its query's number, and multiply: the signs
-# have the shape [pair], the effects [head, pair].
+# Draw one sign for each query, look up each pair's sign by its query's number, and multiply: the
+# signs have the shape [pair], the effects [head, pair].
 #
 # </details>
 
@@ -366,62 +370,63 @@ me.checks.check_flip_by_query(flip_by_query)
 # %%
 rng, counts = np.random.default_rng(0), {"p < 0.05": [], "q < 0.05": []}
 queries, place = np.unique(ids, return_inverse=True)
-nothing, one = np.zeros(len(ids)), np.ones(len(ids))
+zeros, ones = np.zeros(len(ids)), np.ones(len(ids))
 for _ in range(me.tutorial.pick(60, 20)):
     null = result.effect() * rng.choice([-1, 1], size=len(queries))[place]
-    found = me.stats.recovery(null, nothing, one, query_ids=ids, n_boot=200)
-    counts["p < 0.05"].append(int((found.p < 0.05).sum()))
-    counts["q < 0.05"].append(int((found.q < 0.05).sum()))
+    recovery = me.stats.recovery(null, zeros, ones, query_ids=ids, n_boot=200)
+    counts["p < 0.05"].append(int((recovery.p < 0.05).sum()))
+    counts["q < 0.05"].append(int((recovery.q < 0.05).sum()))
 
 # %% tags=["figure"] alt="Histogram over null data sets: how many heads have p below 0.05 without correction, and how many q below 0.05 with it."
 plt.figure(figsize=(7, 2.8), layout="constrained")
 bins = np.arange(-0.5, max(map(max, counts.values())) + 1)
 plt.hist(list(counts.values()), bins=bins, label=list(counts))
-plt.xlabel("heads that stand out although nothing is there")
+plt.xlabel("heads that look significant although nothing is there")
 plt.ylabel("null data sets")
 plt.legend()
 plt.show()
 
 # %% [markdown]
-# In sentences, and beside them the real data:
+# The same in numbers, with the real data for comparison:
 
 # %%
 for name, values in counts.items():
-    some = np.mean(np.array(values) > 0)
-    print(f"{name}: {np.mean(values):.1f} heads on average; any at all in {some:.0%} of the sets.")
+    share = np.mean(np.array(values) > 0)
+    print(f"{name}: {np.mean(values):.1f} heads on average, at least one in {share:.0%} of sets.")
 real = result.recovery()
 n_p, n_q = (real.p < 0.05).sum(), (real.q < 0.05).sum()
 print(f"In the real data: {n_p} and {n_q} of {real.p.size} heads.")
 
 # %% [markdown]
-# **Read.** Each count is one data set without any effect. Compare it with the last line. The corrected q
-# is never below p, which is easy to check:
+# **Read.** Each count is one data set without any effect. Compare it with the last line. The
+# corrected q is never below p:
 
 # %%
 assert (real.q >= real.p - 1e-12).all()
 
 # %% [markdown]
-# **Could this be an artefact?** A head without a dot is not a head without an effect: with few queries
-# few can pass. Say how small an effect you could have seen (`me.stats.minimum_detectable_effect`).
+# **Could this be an artefact?** A head without a dot may still have an effect: with few queries few
+# heads can pass. Say how small an effect you could have detected
+# (`me.stats.minimum_detectable_effect`).
 #
 # ## See how a picture can mislead
 #
-# The authors of MechIR published their pairs and grids, and that is how one can learn from them. Read
-# soberly, files and code show four things:
+# The authors of MechIR published their pairs and grids, so that everyone can learn from them. Files
+# and code show four things:
 #
 # - The thousand pairs of each grade are those with the **largest score change**, not a random sample.
 # - The grids are means of ratios.
-# - The terms of TDC were looked up unstemmed in a stemmed lexicon: about nine in ten are words that
-#   stemming changes, which were not found there and so passed for rare.
-# - The cross-encoder's grids come from a model whose scoring head was wired wrongly; its four grades do
-#   not resemble each other, while the bi-encoder's do.
+# - TDC's terms were looked up unstemmed in a stemmed lexicon: about nine in ten are words that
+#   stemming changes; the lexicon did not contain them, so they counted as rare.
+# - The cross-encoder's grids come from a model whose scoring head was wired incorrectly; the grids
+#   of its four grades do not resemble each other, while the bi-encoder's do.
 #
-# Selection on the outcome is easy to try. We take the *control*, of which we know that it does almost
+# Selection on the outcome is easy to try. We take the *control*, which is known to do almost
 # nothing, and keep the quarter with the largest change.
 
 # %% tags=["figure"] alt="Three rows of score changes of the neutral control: all pairs, the quarter with the largest absolute change, the quarter with the largest rise."
-neutral, some = change["TFC1-control", "end"], pairs["TFC1-control", "end"]
-ids = np.array([pair.query_id for pair in some])
+neutral = change["TFC1-control", "end"]
+ids = np.array([pair.query_id for pair in pairs["TFC1-control", "end"]])
 quarter = max(4, len(neutral) // 4)
 kept = {"all pairs": slice(None), "largest |change|": np.argsort(-np.abs(neutral))[:quarter]}
 kept["largest rise"] = np.argsort(-neutral)[:quarter]
@@ -429,18 +434,18 @@ me.plots.plot_score_change([(name, neutral[at], ids[at]) for name, at in kept.it
 plt.show()
 
 # %% [markdown]
-# This would be so with any data: the largest of anything are larger than all of it.
+# This would happen with any data: the largest values exceed the average.
 
 # %%
 assert neutral[kept["largest rise"]].mean() >= neutral.mean()
 
 # %% [markdown]
-# **Read.** One set of edits that mean nothing, three "findings". The intervals of the lower rows are
-# honest about the pairs and say nothing about how the pairs came to be there.
+# **Read.** One set of meaningless edits, three "findings". The intervals of the lower rows describe
+# the selected pairs correctly and say nothing about how they were selected.
 #
-# Selection has another effect, less visible: it keeps the small denominators out, so that even a mean of
-# ratios looks calm. Here is a grid made like the published ones, mean of ratios over the half of our
-# pairs that moved most.
+# Selection has another, less visible effect: it removes the small denominators, so that even a mean
+# of ratios looks stable. Here is a grid made like the published ones: the mean of ratios over the
+# half of our pairs that moved most.
 
 # %%
 size = np.abs(result.score_change())
@@ -452,12 +457,12 @@ print(f"Mean of ratios against ratio of means, all pairs: r = {r_all:.2f}.")
 print(f"The same with the half that moved most: r = {r_selected:.2f}.")
 
 # %% [markdown]
-# A calm grid is therefore no proof of a sound sample: it describes the pairs that were kept, and a
-# reader would take it to describe the ranker.
+# So a stable grid does not prove that the sample is sound: it describes the pairs that were kept,
+# while a reader would think that it describes the ranker.
 #
-# The next cell reads the published files themselves. `python tools/published.py download` in a clone fetches
-# them and checks their sums; put their folder into the form. [A page of the
-# study](../docs/study/published.md) derives each of the four statements from them.
+# The next cell reads the published files themselves. In a clone, `python tools/published.py
+# download` downloads them and verifies their checksums; enter their folder in the form. [A page of
+# the study](../docs/study/published.md) derives each of the four statements from them.
 
 # %%
 published = ""  # @param {type:"string"}
@@ -475,16 +480,16 @@ for path in sorted(Path(published).glob("*.tsv.gz")) if published else []:
 # %% [markdown]
 # ## What you saw
 #
-# - You separated match, word and place with four edits, and answered the footnote for this ranker with
-#   a few printed lines.
-# - You took the control off a map, exchanged the filler, and changed the mean.
-# - You built data without effects and counted the heads that stand out in them.
-# - You made a finding out of nothing by choosing pairs by their outcome.
+# - You separated match, word and place with four edits, and answered the footnote's question for
+#   this ranker.
+# - You subtracted the control from a map, replaced the filler, and changed the mean.
+# - You built data without effects and counted the heads that looked significant in them.
+# - You made a finding out of nothing by selecting pairs on their outcome.
 #
 # **On your own**
 #
 # - Switch `kind` to `cat`. Which of the controls matters more there?
-# - Flip signs by pair in place of by query. How many heads "stand out" now?
+# - Flip signs by pair instead of by query. How many heads look significant now?
 # - Select the quarter on half of the queries, and look at the change of the same quarter's documents
 #   under another edit. What is left of the effect?
 #

@@ -11,22 +11,22 @@
 #
 # **What you will do.** First we find out how heads work *together*, on a ranker whose mechanism was
 # built by hand, so that the answer is known; then on a real one. After that we estimate all patches
-# at once from a gradient, and look for the place where the estimate is wrong.
+# at once from a gradient, and look for the case where the estimate is wrong.
 #
 # **What you will learn**
 #
-# - the difference between what a head does in all (its **total effect**) and what it does by itself
+# - the difference between everything a head does (its **total effect**) and what it does by itself
 #   (its **direct effect**);
 # - to patch a single path from one head to another, or to the score, and to read a circuit off it;
 # - **attribution patching**: one gradient for all heads, and what it assumes;
-# - why a small estimate is the one to distrust, and how to check it.
+# - why to distrust small estimates, and how to check them.
 #
 # **What you need.** 60 minutes, and notebook 03 (the three runs). No GPU, no network.
 
 # %% [markdown]
-# `Cat("planted")` is an ordinary BERT cross-encoder, except that nobody trained it: every weight was
-# written down so that it computes term matching by a mechanism that we know. The second ranker is a
-# real one; the form takes any other of a post-LN family.
+# `Cat("planted")` is an ordinary BERT cross-encoder, except that nobody trained it: we wrote every
+# weight so that it matches terms by a known mechanism. The second ranker is a real one; the form
+# takes any other post-LN ranker.
 
 # %% tags=["parameters"]
 import matplotlib.pyplot as plt
@@ -34,7 +34,6 @@ import numpy as np
 import torch
 
 import mechir_edu as me
-from mechir_edu.gradients import approximation_error
 
 kind = "dot"  # @param ["dot", "cat"]
 ranker_name = "embedded"  # @param {type:"string"}
@@ -57,8 +56,9 @@ for text, score in zip(texts, planted.score(query, texts), strict=True):
 # %% [markdown]
 # ## Patch its heads, in both directions
 #
-# **Predict.** Putting the perturbed run's heads into the baseline asks what is *enough* to raise the
-# score; the reverse asks what is *needed* for it. Will the two maps be (a) equal, (b) different?
+# **Predict.** Putting the perturbed run's heads into the baseline asks what is *sufficient* to
+# raise the score; the reverse asks what is *necessary*. Will the two maps be (a) equal, (b)
+# different?
 
 # %% tags=["figure"] alt="Two heat maps of the planted ranker's heads: perturbed into baseline above, baseline into perturbed below."
 pairs = me.make_pairs(collection, "TFC1", n=me.tutorial.pick(16, 8), seed=0)
@@ -80,8 +80,9 @@ me.plots.top_heads(total[directions[1]]).round(2)
 #
 # <details><summary>What we see</summary>
 #
-# One head in the first layers recovers less than half when its output is put *in*, and everything when
-# it is taken *out*. It is not enough, but nothing goes without it. Something after it must need it.
+# One head in the first layers recovers less than half when its output is put *in*, and everything
+# when it is taken *out*. It is not sufficient, but it is necessary. Something after it must depend
+# on it.
 #
 # </details>
 #
@@ -90,9 +91,10 @@ me.plots.top_heads(total[directions[1]]).round(2)
 #
 # ## Follow one path
 #
-# **Path patching** changes one edge and nothing else: the **sender**'s output reaches the **receiver**
-# through the residual stream, while every other head says what it said before. Here are the paths
-# between the three heads, baseline into perturbed: what breaks when this one path is taken out?
+# **Path patching** changes one edge and nothing else: the **sender**'s new output reaches the
+# **receiver** through the residual stream, while every other head keeps its old output. Here are
+# the paths between the three heads, baseline into perturbed: what breaks when only this path is
+# taken out?
 #
 # **Predict.** Three heads in three layers: a chain A→B→C, or also a shortcut A→C?
 
@@ -107,45 +109,46 @@ plt.show()
 # %%
 matrix, direct = paths.matrix(), paths.direct()
 for i, sender in enumerate(heads):
-    found = [f"to {heads[j]} {matrix.value[i, j]:.2f}" for j in range(i + 1, len(heads))]
-    print(f"From {sender}: {', '.join(found + [f'straight to the score {direct.value[i]:.2f}'])}")
+    edges = [f"to {heads[j]} {matrix.value[i, j]:.2f}" for j in range(i + 1, len(heads))]
+    print(f"From {sender}: {', '.join(edges + [f'straight to the score {direct.value[i]:.2f}'])}")
 
 # %% [markdown]
-# **Read.** A row is who speaks, a column who listens. Look at the first row: it has two entries.
+# **Read.** Rows are senders, columns receivers. Look at the first row: it has two entries.
 #
 # <details><summary>What we see</summary>
 #
-# There is a chain and a shortcut. The first head speaks to the second and to the third, the second to
-# the third, and only the third speaks to the score.
+# There is a chain and a shortcut. The first head sends to the second and to the third, the second
+# to the third, and only the third to the score.
 #
 # </details>
 #
-# A head listens in three ways: it uses what it reads to decide where to look (**q**, **k**), or hands it
-# on (**v**). A path can enter by one of them alone.
+# A head receives in three ways: it uses what it reads to decide where to look (**q**, **k**), or
+# passes it on (**v**). A path can enter through one of them alone.
 
 # %%
 for via in ("q", "k", "v"):
     only = me.path_patch(planted, pairs, senders=heads, receivers=heads, via=via, **options)
-    found = only.matrix(n_boot=200).value
-    said = [f"{heads[i]} to {heads[j]} {found[i, j]:.2f}" for i, j in np.argwhere(found > 0.05)]
-    print(f"through {via}:", "; ".join(said) or "nothing")
+    share = only.matrix(n_boot=200).value
+    edges = [f"{heads[i]} to {heads[j]} {share[i, j]:.2f}" for i, j in np.argwhere(share > 0.05)]
+    print(f"through {via}:", "; ".join(edges) or "nothing")
 
 # %% [markdown]
-# Now we may look at the answer. The first head (*match*) marks document words that equal a query word;
-# the second (*idf*) looks the word's rarity up, but only where the mark tells it to look: that is its
-# q. The third (*aggregate*) lets `[CLS]` collect both: that is its v.
+# Now look at the answer. The first head (*match*) marks document words that equal a query word; the
+# second (*idf*) looks up the word's rarity, but only where the mark tells it to: through its q. The
+# third (*aggregate*) lets `[CLS]` collect both: through its v.
 
 # %%
 assert set(heads) == planted.planted_heads
 print("The planted heads:", sorted(planted.planted_heads))
 
 # %% [markdown]
-# **Could this be an artefact?** Here the shortcut and the detour of the first head add up to its total
-# effect, because the ranker was built to be nearly linear. Do not expect it elsewhere.
+# **Could this be an artefact?** Here the shortcut and the detour of the first head add up to its
+# total effect, because the ranker was built to be nearly linear. Do not expect that elsewhere.
 #
 # ## Exercise 1: read a circuit
 #
-# *Difficulty 2/5, importance 3/5, 10 minutes. A circuit is a set of edges; this makes it one.*
+# *Difficulty 2/5, importance 3/5, 10 minutes. A circuit is a set of edges; this function extracts
+# it.*
 #
 # Write the function that turns a matrix of paths into the set of edges that are strong enough.
 
@@ -173,13 +176,13 @@ me.checks.check_read_circuit(read_circuit)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# Find the cells that are far enough from zero, on either side, and give them their heads' names.
+# Find the cells that are far enough from zero, on either side, and look up their heads.
 #
 # </details>
 #
 # <details><summary>Hint 2: what to use</summary>
 #
-# `np.argwhere` gives (row, column) of the cells where a condition holds.
+# `np.argwhere` returns (row, column) of the cells where a condition holds.
 #
 # </details>
 #
@@ -195,13 +198,13 @@ me.checks.check_read_circuit(read_circuit)
 # We patch every head of the real ranker as in notebook 04 (its total effect), then only its direct path
 # to the score.
 #
-# **Predict.** How much do the heads of the first layers move the score by themselves: (a) as much as in
-# all; (b) about half; (c) hardly at all?
+# **Predict.** How much of their total effect do the heads of the first layers have by themselves:
+# (a) all of it; (b) about half; (c) hardly any?
 
 # %% tags=["figure"] alt="Two heat maps of the real ranker's heads on one scale: total effect above, direct effect on the score below."
-some = pairs[: me.tutorial.pick(12, 8)]
-exact = me.patch(ranker, some, progress=False)
-straight = me.path_patch(ranker, some, receivers=[], direction=exact.direction, progress=False)
+few = pairs[: me.tutorial.pick(12, 8)]
+exact = me.patch(ranker, few, progress=False)
+straight = me.path_patch(ranker, few, receivers=[], direction=exact.direction, progress=False)
 by_head = straight.direct().value.reshape(ranker.n_layers, ranker.n_heads)
 figure, axes = plt.subplots(2, 1, figsize=(8, 7.6), layout="constrained")
 limit = np.abs(exact.recovery().value).max()
@@ -216,19 +219,19 @@ print(f"The last layer's heads have {last:.0%} of all direct effects.")
 me.plots.top_heads(exact.recovery()).round(3)
 
 # %% [markdown]
-# **Read.** One scale. Compare layer by layer: what is in the upper map and not in the lower one works
-# through other heads.
+# **Read.** One scale. Compare layer by layer: effects that are only in the upper map work through
+# other heads.
 #
 # <details><summary>What we see</summary>
 #
-# In the embedded bi-encoder heads of the middle layers matter in all and hardly at all by themselves:
-# somebody listens to them. The last layer's total is nearly its direct effect, for behind it there is
-# only an MLP.
+# In the embedded bi-encoder, heads of the middle layers have large total and hardly any direct
+# effects: later heads read them. The last layer's total is nearly its direct effect, because only
+# an MLP follows.
 #
 # </details>
 #
-# So who listens? We take the head with the largest total effect below the last layer, and ask all heads
-# above it.
+# So which heads read them? We take the head with the largest total effect below the last layer, and
+# test all heads above it.
 
 # %%
 below = np.abs(exact.recovery().value[:-1])
@@ -239,29 +242,30 @@ above = [
     for head in range(ranker.n_heads)
 ]
 options = {"senders": [sender], "receivers": above, "direction": exact.direction, "progress": False}
-heard = me.path_patch(ranker, some, **options).matrix()
+heard = me.path_patch(ranker, few, **options).matrix()
 for place in np.argsort(-np.abs(heard.value[0]))[:3]:
     span = f"[{heard.low[0, place]:+.4f}, {heard.high[0, place]:+.4f}]"
     print(f"{sender} to {above[place]}: {heard.value[0, place]:+.4f} {span}")
 
 # %% [markdown]
-# **Could this be an artefact?** A single path is a small thing, and there are many. The intervals are not
-# corrected for having looked at all of them; `heard.q` is. And "by itself" leaves open what the
-# MLPs between do. By default they repeat what they said (`mlps="frozen"`); they may also answer:
+# **Could this be an artefact?** A single path is small, and there are many. The intervals are not
+# corrected for the number of paths; `heard.q` is. And "by itself" leaves open what the MLPs in
+# between do. By default they keep their old output (`mlps="frozen"`); they can also respond:
 
 # %%
 options |= {"receivers": [above[place] for place in np.argsort(-np.abs(heard.value[0]))[:3]]}
 for mlps in ("frozen", "recomputed"):
-    values = me.path_patch(ranker, some, mlps=mlps, **options).matrix().value[0]
+    values = me.path_patch(ranker, few, mlps=mlps, **options).matrix().value[0]
     print(f"MLPs {mlps:<10}:", ", ".join(f"{value:+.4f}" for value in values))
 
 # %% [markdown]
-# If the two lines disagree, the path runs through MLPs, and a report has to say which one it means.
+# If the two lines disagree, the path runs through MLPs, and a report has to say which version it
+# uses.
 #
 # ## Estimate all patches from one gradient
 #
 # Exact patching runs the ranker once for every head. Near the recipient's run the score is almost
-# linear in each z, so its gradient foretells every patch:
+# linear in each z, so its gradient predicts every patch:
 #
 # > estimated effect = (donor's z − recipient's z) · gradient of the score at the recipient
 #
@@ -295,7 +299,7 @@ me.checks.check_attribution(attribution)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# A step times a slope, for each number in z; then add up what belongs to one head.
+# A step times a slope, for each number in z; then add up the products of one head.
 #
 # </details>
 #
@@ -312,13 +316,13 @@ me.checks.check_attribution(attribution)
 # </details>
 
 # %% [markdown]
-# **Predict.** How well will the estimate rank the real ranker's heads? As a correlation: (a) 0.5;
-# (b) 0.8; (c) above 0.95?
+# **Predict.** How well will the estimate rank the real ranker's heads? Correlation (a) 0.5; (b)
+# 0.8; (c) above 0.95?
 
 # %% tags=["figure"] alt="Scatter plot: exact effect of each head of the real ranker on the horizontal axis, its estimate by gradient on the vertical one, with the diagonal."
 options = {"direction": exact.direction, "progress": False}
-estimate = me.patch(ranker, some, method="gradient", **options)
-error = approximation_error(estimate, exact)
+estimate = me.patch(ranker, few, method="gradient", **options)
+error = me.approximation_error(estimate, exact)
 x, y = (result.effect().mean(axis=-1).ravel() for result in (exact, estimate))
 plt.figure(figsize=(4.4, 4), layout="constrained")
 plt.axline((0, 0), slope=1, color="0.7")
@@ -339,11 +343,11 @@ print(
 me.plots.top_heads(estimate.recovery()).round(3)
 
 # %% [markdown]
-# **Read.** On the line: estimate and truth agree. **Could this be an artefact?** Of an edit that is
-# small: one word among sixty moves every z a little, and a little is where a tangent holds. So we look
-# where it need not.
+# **Read.** On the line: estimate and truth agree. **Could this be an artefact?** The edit is small:
+# one word among sixty moves every z a little, and a tangent fits small steps. So we look where it
+# may not fit.
 #
-# ## Find the place where it misleads
+# ## Find where it misleads
 #
 # The planted ranker again, taking the match *out* (baseline into perturbed).
 
@@ -354,20 +358,20 @@ for head in heads:
     print(f"{head}: exact {total[directions[1]].value[head]:.2f}, estimated {estimated[head]:.2f}")
 
 # %% [markdown]
-# The first head's estimate is far too small. To see why, we walk from the recipient's z to the donor's
-# in small steps, and watch the score. First the two runs of one pair, and what the donor's head says:
+# The first head's estimate is far too small. To see why, we walk from the recipient's z to the
+# donor's in small steps, and watch the score. First the two runs of one pair, and the donor's z:
 
 # %%
 (layer, head), name = heads[0], f"blocks.{heads[0][0]}.attn.hook_z"
-(one,) = me.align(pairs[:1], planted.tokenizer, kind="cat").aligned
-recipient, donor = (torch.tensor(ids)[None] for ids in (one.perturbed_ids, one.baseline_ids))
-types = torch.tensor(one.token_type_ids)[None]
+(toy,) = me.align(pairs[:1], planted.tokenizer, kind="cat").aligned
+recipient, donor = (torch.tensor(ids)[None] for ids in (toy.perturbed_ids, toy.baseline_ids))
+types = torch.tensor(toy.token_type_ids)[None]
 _, cache = planted.run_with_cache(input_ids=donor, token_type_ids=types, names_filter=name)
 donor_z = cache[name][:, :, head]
 
 # %% [markdown]
-# Then a hook that goes a different share of the way in each row of a batch. The gradient is the slope at
-# the very start of the walk.
+# Then a hook that goes a different share of the way in each row of a batch. The gradient is the
+# slope at the start of the walk.
 
 # %%
 steps = torch.linspace(0, 1, 41)
@@ -389,7 +393,7 @@ scores = planted.run_with_hooks(**rows, fwd_hooks=[(name, go_over)]).detach().nu
 slope = (scores[1] - scores[0]) / steps[1].item()
 plt.figure(figsize=(6, 3), layout="constrained")
 plt.plot(steps, scores, label="the score")
-plt.plot(steps, scores[0] + slope * steps.numpy(), "--", label="what the gradient foretells")
+plt.plot(steps, scores[0] + slope * steps.numpy(), "--", label="what the gradient predicts")
 plt.xlabel("share of the way from the recipient's z to the donor's")
 plt.ylabel("relevance score")
 plt.legend()
@@ -397,22 +401,22 @@ plt.show()
 
 # %%
 effect = scores[-1] - scores[0]
-print(f"Exact effect {effect:+.4f}, foretold {slope:+.4f}: {slope / effect:.0%} of it.")
+print(f"Exact effect {effect:+.4f}, predicted {slope:+.4f}: {slope / effect:.0%} of it.")
 
 # %% [markdown]
 # **Read.** Follow the line until it leaves the tangent.
 #
 # <details><summary>What we see</summary>
 #
-# At first only the shortcut loses anything, in proportion. Then the second head, which was told where to
-# look, loses its mark and turns away within a few steps: its softmax was **saturated**, and a saturated
-# softmax has no slope. The gradient cannot know what waits behind the edge.
+# At first only the shortcut loses anything, in proportion. Then the second head loses the mark that
+# told it where to look, and turns away within a few steps: its softmax was **saturated**, and a
+# saturated softmax has no slope. The gradient cannot see the drop that follows.
 #
 # </details>
 #
-# **Could this be an artefact?** We built a ranker that saturates. Trained ones do it too, where a head
-# is very sure of itself. The remedy costs little: let the gradient rank, then patch the leaders exactly
-# (`method="screened"`), and check that nobody left out could belong to them.
+# **Could this be an artefact?** We built a ranker that saturates. Trained ones saturate too, where
+# a head attends to one token alone. The remedy costs little: let the gradient rank, patch the
+# leaders exactly (`method="screened"`), and check that no head left out could belong to them.
 
 # %%
 screened = me.patch(planted, pairs, method="screened", top_k=3, **taken_out)
@@ -427,14 +431,14 @@ print({head: round(float(screened.recovery().value[head]), 2) for head in heads}
 # ## What you saw
 #
 # - You read a circuit of three heads off a matrix of paths, and the construction agreed.
-# - You saw that what is enough and what is needed are two maps.
-# - You split the real ranker's total effects into direct ones and those that other heads hand on.
+# - You saw that *sufficient* and *necessary* give two different maps.
+# - You split the real ranker's total effects into direct ones and those that other heads pass on.
 # - You estimated every patch from one gradient, measured how good that was, and saw where it fails.
 #
 # **On your own**
 #
 # - Walk with a head of the real ranker. Is the line straight?
-# - Build another planted ranker, `mechir_edu.planted.build(seed=1)`, and find its circuit blind.
+# - Build another planted ranker, `mechir_edu.rankers.planted.build(seed=1)`, and find its circuit blind.
 # - Patch `site="pattern"` by gradient and exactly. Is attention the harder case?
 #
 # **Further reading**
@@ -442,6 +446,6 @@ print({head: round(float(screened.recovery().value[head]), 2) for head in heads}
 # - Wang et al., *Interpretability in the wild*, ICLR 2023; Goldowsky-Dill et al., *Localizing model
 #   behavior with path patching*, 2023.
 # - Nanda, *Attribution patching*, 2023; Kramár, Lieberum, Shah and Nanda, *AtP\**, 2024.
-# - [How the planted ranker is built](../mechir_edu/planted.py), and
-#   [what exactly a path is](../mechir_edu/paths.py) in a post-LN encoder.
+# - [How the planted ranker is built](../mechir_edu/rankers/planted.py), and
+#   [what exactly a path is](../mechir_edu/patching/paths.py) in a post-LN encoder.
 # - Next: [08, intervene](08_intervene.ipynb)

@@ -9,29 +9,29 @@
 # %% [markdown]
 # # Intervene and measure the ranking
 #
-# **What you will do.** So far we asked what a head does to the score of a pair. Now we change heads for
-# every text the ranker reads, and ask what becomes of its *rankings*: does a searcher notice?
+# **What you will do.** So far we asked what a head does to the score of a pair. Now we change heads
+# for every text that the ranker reads, and ask what happens to its *rankings*: would a searcher
+# notice?
 #
 # **What you will learn**
 #
 # - to knock out, scale and steer heads, for a whole collection;
 # - to measure nDCG@10 before and after, with a paired interval over queries;
 # - to compare with heads drawn at random, and with a gentler knockout;
-# - to choose on some queries and report on others; and what repairing one failure costs elsewhere.
+# - to choose on some queries and report on others; and to measure what repairing one failure costs
+#   elsewhere.
 #
 # **What you need.** 45 minutes, and notebooks 03 and 06. No GPU, no network.
 
 # %% [markdown]
-# An evaluation re-ranks all judged passages of the queries. With TREC DL (by its id, online) take a GPU
-# or an espresso.
+# An evaluation re-ranks all judged passages of the queries. TREC DL (by its id, online) takes a GPU
+# or some patience.
 
 # %% tags=["parameters"]
 import matplotlib.pyplot as plt
 import numpy as np
 
 import mechir_edu as me
-from mechir_edu.directions import head_direction
-from mechir_edu.evaluation import Comparison
 
 kind = "dot"  # @param ["dot", "cat"]
 ranker_name = "embedded"  # @param {type:"string"}
@@ -43,8 +43,9 @@ collection = me.load_collection(collection_name)
 # ## Start with one query and two passages
 #
 # The first passage answers without a word of the query, the second has the words and no answer. An
-# **intervention** is a small frozen object; `ranker.under(...)` is the same ranker with it. Here it makes
-# head 5 of the last layer, which we picked for the example, silent (0), as it is (1), or louder (2).
+# **intervention** is a small frozen object; `ranker.under(...)` is the same ranker under that
+# intervention. Here it silences head 5 of the last layer, picked for the example (factor 0), leaves
+# it unchanged (1), or amplifies it (2).
 
 # %%
 query = "how to stop hiccups"
@@ -57,8 +58,8 @@ for factor in (0, 1, 2):
     print(f"one head times {factor}: answer and lookalike", scaled.score(query, texts).round(3))
 
 # %% [markdown]
-# A factor of 1 changes nothing, and afterwards the hooks are gone. Always test that the instrument is
-# silent when it should be:
+# A factor of 1 changes nothing, and the hooks are removed afterwards. Always test that an
+# instrument reads zero when it should:
 
 # %%
 plain_scores = ranker.score(query, texts)
@@ -68,9 +69,9 @@ assert np.allclose(unchanged, plain_scores, atol=1e-5)
 # %% [markdown]
 # ## Measure the ranker as it is
 #
-# **nDCG@10** rewards relevant passages near the top: 1 for the best possible order. We split the queries
-# in two: **learn**, where we choose heads and factors, and **test**, where we report. Who chooses and
-# reports on the same queries reports his luck.
+# **nDCG@10** rewards relevant passages near the top: 1 for the best possible order. We split the
+# queries in two: **learn**, where we choose heads and factors, and **test**, where we report. If
+# you choose heads and report results on the same queries, you are reporting luck.
 
 # %%
 query_ids = list(collection.queries)[: me.tutorial.pick(24, 8)]
@@ -84,19 +85,19 @@ plain = me.evaluate(ranker, collection, **options)
 plain.summary().round(3)
 
 # %% [markdown]
-# The interval is over queries: it says how much the mean would differ with other queries of this kind.
-# It is wide, and yet small effects can be seen below, because we will compare *the same* queries before
-# and after. One hard query pulls both sides down alike.
+# The interval is over queries: it says how much the mean would differ with other queries of this
+# kind. It is wide, and yet we can detect small effects below, because we compare *the same* queries
+# before and after. A hard query pulls both sides down equally.
 #
 # ## Choose heads
 #
-# The heads that carry TFC1's added term, found on the learning queries alone. A gradient is enough to
-# choose (notebook 07).
+# We look for the heads that carry TFC1's added term, on the learning queries alone. A gradient is
+# enough to choose (notebook 07).
 
 # %%
 pairs = [p for p in me.make_pairs(collection, "TFC1", n=200, seed=0) if p.query_id in learn]
-found = me.patch(ranker, pairs[:24], method="gradient", progress=False)
-table = me.plots.top_heads(found.recovery(), k=6)
+estimate = me.patch(ranker, pairs[:24], method="gradient", progress=False)
+table = me.plots.top_heads(estimate.recovery(), k=6)
 heads = [(int(layer), int(head)) for layer, head in zip(table["layer"], table["head"], strict=True)]
 table.round(3)
 
@@ -106,8 +107,8 @@ table.round(3)
 # *Difficulty 2/5, importance 5/5, 10 minutes. Knocking out any six heads may hurt. The question is
 # whether these six hurt more.*
 #
-# We took the six largest, whatever their q in the table says: with so few queries hardly any can be told
-# from chance one by one. All the more does their knockout need something to compare it with.
+# We took the six largest, whatever their q in the table: with so few queries hardly any head is
+# significant on its own. So their knockout needs a comparison all the more.
 
 
 # %% tags=["stub"]
@@ -139,8 +140,8 @@ me.checks.check_random_heads(random_heads)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# Heads of late layers matter more than early ones, whatever they do. So the comparison must keep the
-# layers and exchange only the heads.
+# Heads of late layers matter more than heads of early ones, whatever they do. So the comparison
+# must keep the layers and replace only the heads.
 #
 # </details>
 #
@@ -160,11 +161,11 @@ me.checks.check_random_heads(random_heads)
 # %% [markdown]
 # ## Knock the heads out
 #
-# A **knockout** replaces what a head says (its z) by zeros, everywhere and for every text. Zeros are far
-# from anything the next layer has seen, so damage is overstated; replacing z by the head's own **mean**
-# takes away only what differs between texts.
+# A **knockout** replaces a head's output (its z) by zeros, at every position and for every text.
+# Zeros are far from anything the next layer has seen, so they overstate the damage; replacing z by
+# the head's own **mean** removes only what differs between texts.
 #
-# The heads to compare with are drawn as in the exercise.
+# We draw the heads to compare with as in the exercise.
 
 # %%
 rng, others = np.random.default_rng(0), []
@@ -184,35 +185,36 @@ tried = {
 }
 
 # %% [markdown]
-# `Comparison` pairs the queries: what makes a query hard is there before and after, and cancels out. For
-# a single intervention, `me.compare(ranker, collection, intervention)` does both evaluations at once; we
-# have five, and evaluate the plain ranker only once. The next cell takes the longest of this notebook.
+# `me.Comparison` pairs the queries: whatever makes a query hard is the same before and after, and
+# cancels out. For a single intervention, `me.compare(ranker, collection, intervention)` does both
+# evaluations at once; we have five, and evaluate the plain ranker only once. The next cell takes
+# longer than any other in this notebook.
 
 # %%
 compared = {}
 for name, change in tried.items():
     after = me.evaluate(ranker, collection, intervention=change, **options)
-    compared[name] = Comparison(plain, after)
+    compared[name] = me.Comparison(plain, after)
 
 # %% [markdown]
 # **Predict.** Without its term-matching heads, does nDCG@10 (a) collapse, (b) lose a few hundredths,
 # (c) rise?
 
 # %% tags=["figure"] alt="Change of nDCG at ten for each intervention, with paired intervals over queries; zero is no change."
-found = {name: one.difference("nDCG@10") for name, one in compared.items()}
+changes = {name: comparison.difference("nDCG@10") for name, comparison in compared.items()}
 plt.figure(figsize=(7, 2.8), layout="constrained")
-for place, one in enumerate(found.values()):
-    plt.plot([one.low, one.high], [place, place], color="0.4", linewidth=3)
-    plt.plot(one.value, place, "o", color="black")
+for place, mean in enumerate(changes.values()):
+    plt.plot([mean.low, mean.high], [place, place], color="0.4", linewidth=3)
+    plt.plot(mean.value, place, "o", color="black")
 plt.axvline(0, color="0.6", linestyle=":")
-plt.yticks(range(len(found)), found)
+plt.yticks(range(len(changes)), changes)
 plt.xlabel("change of nDCG@10 (after minus before)")
 plt.gca().invert_yaxis()
 plt.show()
 
 # %%
-for name, one in found.items():
-    print(f"{name}: {one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}], p = {one.p:.2f}")
+for name, mean in changes.items():
+    print(f"{name}: {mean.value:+.4f} [{mean.low:+.4f}, {mean.high:+.4f}], p = {mean.p:.2f}")
 
 # %% [markdown]
 # **Read.** One row per intervention; the bar is the interval of the mean difference over queries. A bar
@@ -220,25 +222,27 @@ for name, one in found.items():
 #
 # <details><summary>What we see</summary>
 #
-# Six heads of seventy-two carry a large share of TFC1's score change, and yet the embedded bi-encoder ranks
-# about as well without them; nor do they differ clearly from six others. What a head does to a score need
-# not be what a ranking rests on: what lifts all candidates alike changes no order, and other heads hold
-# the rest. Making them *louder* is what comes nearest to harm. Why, this figure cannot say.
+# Six heads of seventy-two carry a large share of TFC1's score change, and yet the embedded
+# bi-encoder ranks about as well without them; nor do they differ clearly from six others. A ranking
+# need not depend on a head that moves scores: raising all candidates equally changes no order, and
+# other heads can carry the rest. *Amplifying* the six comes closest to doing harm. This figure
+# cannot say why.
 #
 # </details>
 #
-# **Could this be an artefact?** Of the collection: nine candidates a query make ranking easy, and leave
-# little to lose; try DL19. Of power: the interval says which losses we could not have seen, and "not
-# significant" is not "no effect". Of the kind of knockout: compare the first two rows, and if zeros hurt
-# where the mean does not, it is the strange activation that hurts and not the missing information. Of
-# the number of comparisons: five intervals of 95 %, so one in four such figures has a bar that misses.
+# **Could this be an artefact?** It could come from the collection: nine candidates a query make
+# ranking easy, and leave little to lose; try DL19. From low power: the interval says which losses
+# we could not have detected, and "not significant" is not "no effect". From the kind of knockout:
+# compare the first two rows; if zeros hurt and the mean does not, the strange activation does the
+# harm and not the missing information. From the number of comparisons: with five intervals of 95 %,
+# about one such figure in four has a bar that misses the true value.
 #
 # ## Exercise 2: choose without peeking
 #
-# *Difficulty 2/5, importance 5/5, 10 minutes. The best of many factors is always better than none, on
-# the queries that chose it.*
+# *Difficulty 2/5, importance 5/5, 10 minutes. On the queries that chose it, the best of many
+# factors always looks better than none.*
 #
-# Write the honest choice: some queries choose the factor, the others say what it is worth.
+# Write the honest procedure: some queries choose the factor, the others show its value.
 
 
 # %% tags=["stub"]
@@ -266,7 +270,7 @@ me.checks.check_choose_factor(choose_factor)
 # %% [markdown]
 # <details><summary>Hint 1: the idea</summary>
 #
-# Two means for each factor, over two sets of queries. One decides, the other is what you report.
+# Compute two means for each factor, over two sets of queries. One decides, you report the other.
 #
 # </details>
 #
@@ -293,18 +297,18 @@ print(
 )
 
 # %% [markdown]
-# The first number has been chosen to be large. If the second is smaller, that is the usual thing, and it
-# has a name, *regression to the mean*. If it has the other sign, the choice was noise.
+# The first number was chosen because it is large. The second is usually smaller: this is
+# *regression to the mean*. If it has the other sign, the choice was noise.
 #
 # ## Steer
 #
-# Steering adds a direction to what a head says. We take what TFC1 adds to these heads on average ("one
-# more query term is here", we hope) and give it to every passage, five times over.
+# Steering adds a direction to a head's output. We take what TFC1 adds to these heads on average
+# ("one more query term is here", we hope) and add it to every passage, at five times its size.
 #
 # **Predict.** Will the scores (a) rise for every query, (b) rise for some and fall for others, (c) stay?
 
 # %%
-direction = head_direction(ranker, pairs[:12], heads)
+direction = me.head_direction(ranker, pairs[:12], heads)
 side = {"side": "document"} if kind == "dot" else {}
 steer = me.Steer(heads, direction, strength=5.0, **side)
 steered = me.evaluate(ranker, collection, intervention=steer, **options)
@@ -314,27 +318,28 @@ moved = [
     np.mean([steered.run[query_id][doc] - score for doc, score in run.items()])
     for query_id, run in plain.run.items()
 ]
-one = Comparison(plain, steered).difference("nDCG@10")
+mean = me.Comparison(plain, steered).difference("nDCG@10")
 print(f"The mean score rises for {np.sum(np.array(moved) > 0)} of {len(moved)} queries.")
-print(f"nDCG@10 changes by {one.value:+.4f} [{one.low:+.4f}, {one.high:+.4f}].")
+print(f"nDCG@10 changes by {mean.value:+.4f} [{mean.low:+.4f}, {mean.high:+.4f}].")
 
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# The embedded bi-encoder does not take the hint: scores rise for some queries and fall for others. It
-# reads a passage without the query, so its heads cannot know which word is a query term. What they add
-# for "salt" is not what they add for "chicken", and the mean of both says little. A cross-encoder reads
-# query and passage together; there a direction *can* mean "matched" (switch `kind` and see).
+# The embedded bi-encoder does not respond as hoped: scores rise for some queries and fall for
+# others. It reads a passage without the query, so its heads cannot know which word is a query term.
+# They add one thing for "salt" and another for "chicken", and the mean of both says little. A
+# cross-encoder reads query and passage together; there a direction *can* mean "matched" (switch
+# `kind` and see).
 #
 # </details>
 #
-# And even a push that lifted all passages alike could not reorder them. Steering is easy to demonstrate
-# on one example, and hard to make useful.
+# And even a direction that raised all passages equally could not reorder them. Steering is easy to
+# demonstrate on one example, and hard to make useful.
 #
 # ## Repair one failure
 #
-# We look for the query where a passage of grade 0 leads most over the best answer (or, if that never
-# happens, comes nearest), and ask of every head: does silencing it narrow the gap?
+# We look for the query where a passage of grade 0 beats the best answer by most (or, if that never
+# happens, comes closest), and test every head: does silencing it narrow the gap?
 
 # %%
 gaps = {}
@@ -352,8 +357,8 @@ print(f"Grade 3, {plain.run[failure][right]:.3f}: {failed[right][:80]} ...")
 print(f"Grade 0, {plain.run[failure][wrong]:.3f}: {failed[wrong][:80]} ...")
 
 # %% [markdown]
-# The usual suspect is a lookalike: words of the query in another sense. Every head is silenced once, for
-# these two passages only.
+# The usual suspect is a lookalike: words of the query in another sense. We silence every head once,
+# for these two passages only.
 
 # %%
 gain = np.zeros((ranker.n_layers, ranker.n_heads))
@@ -368,9 +373,10 @@ print(f"The lookalike leads by {gaps[failure, right, wrong]:+.3f}. Silencing one
 print("narrows that by", [round(float(gain[at]), 3) for at in culprits])
 
 # %% [markdown]
-# Note what we are doing: with seventy-two heads and one pair of passages, *some* head will help, whether or
-# not it has anything to do with lookalikes. So this is a guess, and it wants a test. We silence the best
-# four at once, look at the whole ranking of that query, and then at all the other queries.
+# Note what we are doing: with seventy-two heads and one pair of passages, *some* head will help,
+# whether or not it has anything to do with lookalikes. So this is a guess, and it needs a test. We
+# silence the best four at once, look at the whole ranking of that query, and then at all the other
+# queries.
 #
 # **Predict.** Does the repair, on the other queries, (a) help too, (b) do nothing, (c) cost something?
 
@@ -386,7 +392,7 @@ me.plots.plot_ranking(before, after, list(judged.values()), relevance=grades)
 plt.show()
 
 # %%
-repaired = Comparison(
+repaired = me.Comparison(
     plain, me.evaluate(ranker, collection, intervention=repair, **options)
 ).change("nDCG@10")
 is_rest = np.array(plain.query_ids) != failure
@@ -395,24 +401,25 @@ print(f"nDCG@10 of the failed query: {repaired[~is_rest][0]:+.4f}.")
 print(f"On the {price.n_queries} others: {price.value:+.4f} [{price.low:+.4f}, {price.high:+.4f}].")
 
 # %% [markdown]
-# **Read.** A line is a passage, the darker the more relevant. Lines that go up are passages that gained
-# ranks; dark ones should. The number on the right is the change of the score: often all of them fall,
-# because silencing anything takes something from every passage.
+# **Read.** Each line is a passage, darker for more relevant. A rising line is a passage that gained
+# ranks; dark ones should rise. The number on the right is the score change: often all scores fall,
+# because silencing a head takes something from every passage.
 #
 # <details><summary>What we see</summary>
 #
-# The failed query is repaired. But one can nearly always find heads whose silence improves one ranking:
-# there are seventy-two to choose from, and one query to please. The last line says what the repair is
-# worth to those who did not ask for it: if its interval holds zero, neither a gain nor a price could be
-# shown with so few queries.
+# The failed query is repaired. But you can nearly always find heads whose silence improves one
+# ranking: there are seventy-two to choose from, and only one query to improve. The last line shows
+# what the repair does to the other queries: if its interval includes zero, so few queries show
+# neither a gain nor a cost.
 #
 # </details>
 #
-# **Could this be an artefact?** The repair was chosen on the very query it repairs. That number is not a
-# result; the line below it is.
+# **Could this be an artefact?** The repair was chosen on the query that it repairs. That number is
+# not a result; the line below it is.
 #
-# The panel lets you turn heads up and down and watch a ranking; the figure below is its static twin.
-# Choose a query, then move the factor away from 1: does any head reorder the first three passages?
+# With the panel you can amplify or weaken heads and watch a ranking; the figure below is its static
+# twin. Choose a query, then move the factor away from 1: does any head reorder the first three
+# passages?
 
 # %% tags=["figure"] alt="The same ranking with the four heads at double strength instead."
 louder = ranker.under(me.Scale(culprits, 2.0))
@@ -427,17 +434,17 @@ me.widgets.explore_intervention(ranker, collection, heads=heads)
 # ## What you saw
 #
 # - You knocked heads out, scaled and steered them, and measured nDCG@10 each time with an interval.
-# - You saw that heads which carry a score change need not carry a ranking, and that an average direction
-#   need not mean what it was made from.
+# - You saw that a ranking need not depend on the heads that carry a score change, and that an
+#   average direction need not mean what you made it from.
 # - You compared with other heads of the same layers and with a mean knockout, and chose a factor
 #   without peeking.
-# - You repaired one failure and printed its price.
+# - You repaired one failure and measured what it cost elsewhere.
 #
 # **On your own**
 #
 # - Knock out the heads on one side only (`side="query"`). Which side do they work on?
 # - Repeat the repair for three other queries. Are the culprits the same heads?
-# - Switch `kind` to `cat`. Does a cross-encoder lean on its matching heads more?
+# - Switch `kind` to `cat`. Does a cross-encoder depend on its matching heads more?
 #
 # **Further reading**
 #
@@ -445,5 +452,5 @@ me.widgets.explore_intervention(ranker, collection, heads=heads)
 # - Turner et al., *Steering language models with activation engineering*, 2023.
 # - Smucker, Allan and Carterette, *A comparison of statistical significance tests for information
 #   retrieval evaluation*, CIKM 2007.
-# - [How interventions are written](../mechir_edu/interventions.py). Next:
+# - [How interventions are written](../mechir_edu/interventions/heads.py). Next:
 #   [09, your own](09_your_own.ipynb)

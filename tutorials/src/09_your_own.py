@@ -9,24 +9,24 @@
 # %% [markdown]
 # # Bring your own
 #
-# **What you will do.** We go through a study of your own from end to end: a collection in three files,
-# a ranker of your choice, an axiom that nobody has tested, its control, the patching, a run that is too
-# long for a notebook, and the report.
+# **What you will do.** We go through a study of your own from end to end: a collection in three
+# files, a ranker of your choice, an untested axiom, its control, the patching, a run too long for a
+# notebook, and the report.
 #
 # **What you will learn**
 #
 # - to read your own queries, passages and judgments;
-# - to load another ranker, and to know that its hooks can be trusted;
+# - to load another ranker, and to know that you can trust its hooks;
 # - to write an axiom and, before anything else, its control;
 # - to plan how many queries you need, and to run for hours without losing them;
-# - what to write down, so that somebody else can believe you.
+# - to write down what others need to believe you.
 #
-# **What you need.** An hour or a week: the time is open. Notebooks 02, 03 and 06. No GPU, no network for
-# what stands here; a hub model or TREC DL needs one.
+# **What you need.** An hour or a week: the time is open. Notebooks 02, 03 and 06. No GPU and no
+# network for the notebook as it is; a hub model or TREC DL needs a network.
 
 # %% [markdown]
-# Everything below follows the form. Leave it as it is the first time, so that you know what should
-# happen; then put your own in.
+# Everything below follows the form. Leave it unchanged the first time, so that you know what should
+# happen; then enter your own.
 
 # %% tags=["parameters"]
 import subprocess
@@ -45,9 +45,10 @@ collection_name = "embedded"  # @param {type:"string"}
 # %% [markdown]
 # ## Bring a collection
 #
-# Three files are enough: queries and passages as `id<TAB>text` (or JSON lines), judgments as TREC's four
-# columns. Here is a very small one, of a library's help desk; write yours in the same form. (This notebook
-# writes into the folder it runs in: these files, later `my-model`, `run`, `headline.npz`, `heads.csv`.)
+# Three files are enough: queries and passages as `id<TAB>text` (or JSON lines), judgments in TREC's
+# four columns. Here is a very small collection, from a library's help desk; write yours in the same
+# format. (This notebook writes into the folder that it runs in: these files, later `my-model`,
+# `run`, `headline.npz`, `heads.csv`.)
 
 # %%
 desk = {
@@ -66,7 +67,7 @@ for name, lines in files.items():
     Path(name).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 # %% [markdown]
-# And that is all that the toolkit needs:
+# The toolkit needs nothing more:
 
 # %%
 own = me.load_collection(queries="queries.tsv", docs="docs.tsv", qrels="qrels.txt")
@@ -77,10 +78,10 @@ print(
 )
 
 # %% [markdown]
-# A qrel whose passage is missing is skipped *and counted*. Look at that number before you look at
-# anything else: a study of the passages that happened to be there is a study of something else.
+# A qrel whose passage is missing is skipped *and counted*. Look at that number before anything
+# else: if many are missing, you study another collection than you think.
 #
-# Four queries teach nothing but the file format. From here on we use the collection of the form.
+# Four queries show only the file format. From here on we use the collection named in the form.
 
 # %%
 collection = me.load_collection(collection_name)
@@ -93,10 +94,10 @@ print(
 # %% [markdown]
 # ## Bring a ranker
 #
-# `me.Dot` and `me.Cat` take a folder or a hub id. When a ranker is loaded it *proves itself*: its scores
-# equal those of the Hugging Face model, an edit at each hook point changes the output, and the heads add
-# up to their block. A ranker that fails says which point and why. That takes a second, and spares you
-# maps that are zero because a hook was dead.
+# `me.Dot` and `me.Cat` take a folder or a hub id. Loading *verifies* the ranker: its scores equal
+# the Hugging Face model's, an edit at each hook point changes the output, and the heads add up to
+# their block. If a check fails, the error names the hook point and the reason. This takes a second,
+# and spares you maps that are zero because a hook does nothing.
 
 # %%
 ranker = {"dot": me.Dot, "cat": me.Cat}[kind](ranker_name)
@@ -112,9 +113,10 @@ except (FileNotFoundError, ValueError) as error:
     print(f"{type(error).__name__}: {error}")
 
 # %% [markdown]
-# Before you explain a ranker, ask whether it ranks: nobody needs an explanation of a broken one. The table
-# has the mean over queries with its interval; compare it with what the model's card promises. If it falls
-# far below, look first at the tokenizer, the pooling and the prompt, which a checkpoint may not say.
+# Before you explain a ranker, check that it ranks: nobody needs an explanation of a broken one. The
+# table has the mean over queries with its interval; compare it with what the model's card reports.
+# If it is far lower, look first at the tokenizer, the pooling and the prompt; a checkpoint may not
+# specify them.
 
 # %%
 queries = list(collection.queries)[: me.tutorial.pick(18, 6)]
@@ -126,9 +128,9 @@ quality.summary().round(3)
 # %% [markdown]
 # ## Bring an axiom
 #
-# An axiom is a function that edits a document, and a sign: what should happen to the score. Ours says
-# that *a headline that repeats the query raises the score*. Write yours in the same way; it may take the
-# query or not.
+# An axiom is a function that edits a document, and the sign that the score change should have. Ours
+# says that *a headline that repeats the query raises the score*. Write yours in the same way; the
+# query is an optional argument.
 
 
 # %%
@@ -141,9 +143,9 @@ def headline(document, query):
 print(headline("Loans can be extended twice on the web page.", "renew a book"))
 
 # %% [markdown]
-# Now the control, *before* any result is seen. What else does the edit change? It adds a headline. So the
-# control is a headline too, of another query: same form, same place, about as long, nothing to do with
-# this one. If you cannot think of a control, the axiom is not yet clear.
+# Now the control, *before* you see any result. What else does the edit change? It adds a headline.
+# So the control is also a headline, from another query: same form, same place, about as long,
+# unrelated to this query. If you cannot think of a control, the axiom is not yet clear.
 
 # %%
 names = list(collection.queries.values())
@@ -166,7 +168,8 @@ print(pairs[0].perturbed[:70], "...")
 print(controls[0].perturbed[:70], "...")
 
 # %% [markdown]
-# The pairs are drawn evenly over grades, and with one seed the control uses the same documents.
+# The pairs are drawn evenly over grades, and with the same seed the control uses the same
+# documents.
 #
 # ## Look at the scores first
 #
@@ -175,8 +178,8 @@ print(controls[0].perturbed[:70], "...")
 
 # %% tags=["figure"] alt="Two rows of score changes: the query as headline, and another query as headline, with means and intervals."
 change = {}
-for name, some in (("query as headline", pairs), ("another query", controls)):
-    scores = [ranker.score(pair.query, [pair.baseline, pair.perturbed]) for pair in some]
+for name, drawn in (("query as headline", pairs), ("another query", controls)):
+    scores = [ranker.score(pair.query, [pair.baseline, pair.perturbed]) for pair in drawn]
     change[name] = np.diff(scores)[:, 0]
 ids = [pair.query_id for pair in pairs]
 me.plots.plot_score_change([(name, values, ids) for name, values in change.items()])
@@ -184,28 +187,31 @@ plt.show()
 
 # %%
 sides = {"first_pairs": pairs, "second_pairs": controls}
-beyond = me.stats.mean_difference(*change.values(), **sides)
-print(f"Headline minus control: {beyond.value:+.3f} [{beyond.low:+.3f}, {beyond.high:+.3f}]")
+over_control = me.stats.mean_difference(*change.values(), **sides)
+print(
+    f"Headline minus control: {over_control.value:+.3f} [{over_control.low:+.3f}, {over_control.high:+.3f}]"
+)
 
 # %% [markdown]
-# **Read.** The interval of the difference is what the axiom claims; the first row alone is not.
+# **Read.** The axiom's claim is about the difference and its interval; the first row alone is not
+# enough.
 #
 # <details><summary>What we see</summary>
 #
-# The embedded bi-encoder likes the headline, and loses score by a headline about something else: the
-# document's one vector is pulled to where the headline points. The contrast is therefore larger than the
-# effect itself.
+# The headline raises the embedded bi-encoder's score, and a headline about something else lowers
+# it: the headline pulls the document's single vector towards its own topic. The contrast is
+# therefore larger than the effect itself.
 #
 # </details>
 #
-# **Could this be an artefact?** Headlines of other queries differ in length and rarity. The built-in
-# controls (`me.AXIOMS`, names that end in `-control`) match both; a control of your own should come as
-# near as it can, and the report should say where it does not.
+# **Could this be an artefact?** Headlines of other queries differ in length and rarity. The
+# built-in controls (`me.AXIOMS`, names that end in `-control`) match both; your own control should
+# match as closely as possible, and the report should say where it does not.
 #
 # ## Plan the size
 #
-# How many queries does it take to see a difference of a given size (with a probability of 80 %)? A pilot
-# tells how much queries differ, and documents of one query, and that fixes the answer.
+# How many queries does it take to detect a difference of a given size (with a probability of 80 %)?
+# A pilot shows how much queries differ, and documents of one query; that determines the answer.
 
 # %%
 pilot = np.subtract(*change.values())  # the same documents on both sides, in the same order
@@ -216,12 +222,12 @@ for n_queries in (12, 43, 97):
     print(f"{n_queries} queries with 10 pairs each: differences from {smallest:.3f} on")
 
 # %% [markdown]
-# More pairs of the same queries help little; more queries help. (43 and 54 are the queries of TREC DL
-# 2019 and 2020, 97 both together.)
+# More pairs of the same queries help little; more queries help. (TREC DL 2019 has 43 queries and
+# TREC DL 2020 has 54, 97 together.)
 #
 # ## Patch
 #
-# Axiom and control in the same direction, so that they can be subtracted.
+# Patch axiom and control in the same direction, so that you can subtract them.
 
 # %% tags=["figure"] alt="Heat map of recovery per head for the headline axiom: rows are layers, columns heads."
 few = me.tutorial.pick(16, 8)
@@ -235,11 +241,11 @@ print(me.plots.alt_text(result.recovery(), title="Headline"))
 me.plots.top_heads(result.recovery()).round(3)
 
 # %% [markdown]
-# **Read.** Dots mark what stands after false-discovery control over the whole map. If there are none, say
-# so, and do not name heads.
+# **Read.** Dots mark heads that are significant after false-discovery control over the whole map.
+# If there are none, say so, and do not name heads.
 #
-# **Could this be an artefact?** Take the control off, and ask again with another filler: the gap here is
-# several words long, and the filler "a a a a" is a strange headline.
+# **Could this be an artefact?** Subtract the control, and repeat with another filler: the gap here
+# is several words long, and the filler "a a a a" is a strange headline.
 
 # %%
 control = me.patch(ranker, controls[:few], **options)
@@ -247,7 +253,8 @@ contrast = result.contrast(control).recovery
 me.plots.top_heads(contrast).round(3)
 
 # %% [markdown]
-# These are shares of what the headline does *beyond* another headline. Then the filler, by gradient:
+# These are shares of the headline's effect *over its control*, another headline. Then the filler,
+# by gradient:
 
 # %%
 neutral = me.patch(ranker, pairs[:few], method="gradient", filler="neutral", **options)
@@ -258,9 +265,9 @@ print(f'Maps with the fillers "a" and "neutral" correlate by {shared:.2f} over a
 # %% [markdown]
 # ## Run for hours
 #
-# A thousand pairs do not belong into a notebook. The command line writes a folder, shard by shard; stop
-# it, and the same command goes on where it was. For an axiom of the package it is one line, here with the
-# planted ranker and few pairs:
+# A thousand pairs do not belong in a notebook. The command line writes a folder, shard by shard;
+# stop it, and the same command resumes after the last finished shard. For one of the package's
+# axioms it is one line, here with the planted ranker and few pairs:
 
 # %%
 command = "patch --kind cat --model planted --axiom TFC1 --pairs 24 --shard-size 8 --out run"
@@ -273,9 +280,8 @@ stored = me.PatchingResult.load("run")
 print(stored.scores.shape, stored.axes)
 
 # %% [markdown]
-# The second call found all shards done and computed nothing; so does the first, if you run the notebook
-# again in the same folder. For an axiom of your own, split the pairs
-# and save each part:
+# The second call found all shards finished and computed nothing; so does the first, if you run the
+# notebook again in the same folder. For your own axiom, split the pairs and save each part:
 
 # %%
 result.save("headline.npz")
@@ -286,8 +292,8 @@ assert [pair.doc_id for pair in again.pairs] == [pair.doc_id for pair in result.
 # %% [markdown]
 # ## Report
 #
-# A result knows where it comes from. Hand it over together with the table; a picture alone cannot be
-# checked.
+# A result records how it was made. Publish it together with the table; nobody can check a picture
+# alone.
 
 # %%
 result.heads_table().round(4).to_csv("heads.csv", index=False)
@@ -304,39 +310,39 @@ for name, fact in facts.items():
     print(f"{name}: {fact}")
 
 # %% [markdown]
-# **The checklist.** Before you show a map to anybody, answer these in writing:
+# **The checklist.** Before you show anybody a map, answer these in writing:
 #
 # 1. *Question.* Which axiom, which sign, from which source? Was it fixed before you looked?
 # 2. *Ranker.* Which weights (checksum), which pooling and similarity, does it rank well (nDCG@10)?
 # 3. *Pairs.* How were they drawn? Never by their score change. How many, of how many queries, how many
 #    were skipped and why?
-# 4. *Edit.* What was added, and what stands in the gap (filler)? Show three pairs in full.
-# 5. *Control.* What is the control, and what does the result look like minus the control?
-# 6. *Scores.* Mean score change with an interval over queries, before any map. If it cannot be told from
-#    zero, there is nothing to recover.
+# 4. *Edit.* What was added, and what fills the gap (filler)? Show three pairs in full.
+# 5. *Control.* What is the control, and what is left of the result after subtracting it?
+# 6. *Scores.* Mean score change with an interval over queries, before any map. If the interval
+#    includes zero, there is nothing to recover.
 # 7. *Map.* Direction, site, exact or estimated; ratio of means; intervals; corrected for all cells.
 # 8. *Robustness.* Another filler, the other direction, start and end, the other half of the queries,
 #    another collection. What changed?
 # 9. *Use.* Does an intervention on the named heads change a ranking (notebook 08), more than random heads
 #    do?
-# 10. *Limits.* What could you not conclude? How small an effect could you have seen?
+# 10. *Limits.* What could you not conclude? How small an effect could you have detected?
 #
 # ## What you saw
 #
 # - You read a collection from three files and counted what was missing.
-# - You loaded a ranker that proves its hooks, and measured that it ranks.
+# - You loaded a ranker whose hooks are verified, and measured how well it ranks.
 # - You wrote an axiom and its control, and printed the contrast with an interval before any map.
-# - You ran a study that can be stopped, and wrote down what it rests on.
+# - You ran a study that can be stopped and resumed, and wrote down what it depends on.
 #
 # **On your own**
 #
-# - Put your model's id into the form. If it is refused, read why: it names the hook point.
+# - Enter your model's id in the form. If it is refused, read why: the error names the hook point.
 # - Test *a headline at the end of the document*. Is it the query or the place?
-# - Write the report of your study after the checklist, on one page.
+# - Write a one-page report of your study that follows the checklist.
 #
 # **Further reading**
 #
-# - [The axioms that are built in](../docs/axioms.md), with sources and controls.
+# - [The built-in axioms](../docs/axioms.md), with sources and controls.
 # - Geiger, Lu, Icard and Potts, *Causal abstractions of neural networks*, NeurIPS 2021.
 # - Fang, Tao and Zhai, *Diagnostic evaluation of information retrieval models*, TOIS 2011.
 # - Parry, Chen, Eickhoff and MacAvaney, *MechIR*, ECIR 2025.

@@ -4,7 +4,6 @@ Wall time is the figure here, so the machine must be quiet. The scores of all si
 """
 
 from functools import partial
-from unittest.mock import patch as replaced
 
 from common import arguments, interleave, load_pairs, parse, report
 
@@ -19,22 +18,27 @@ def main() -> None:
     import torch
 
     import mechir_edu as me
+    from mechir_edu.patching.budget import bytes_of_weights, bytes_per_token
+    from mechir_edu.patching.scoring import MAX_TOKENS
 
     title, pairs = load_pairs(options)
     ranker = (me.Cat if options.kind == "cat" else me.Dot)("embedded")
     torch.set_num_threads(options.threads)
     me.patch(ranker, pairs[:2], progress=False)  # what is made once for a model
 
-    def patch(n_cores: int, at_once: int) -> me.PatchingResult:
+    # Memory for a single pass at a time; the cores can then only share its products.
+    tokens = max(ranker.max_length, MAX_TOKENS["cpu"])
+    one_pass = bytes_of_weights(ranker) + tokens * bytes_per_token(ranker)
+
+    def patch(n_cores: int, memory: int | None = None) -> me.PatchingResult:
         torch.set_num_threads(n_cores)
-        with replaced("mechir_edu.patching.activation.passes_at_once", lambda *_: at_once):
-            return me.patch(ranker, pairs, progress=False)
+        return me.patch(ranker, pairs, memory=memory, progress=False)
 
     n = options.threads
     tasks = {
-        "one core": partial(patch, 1, 1),
-        f"{n} cores, each product spread": partial(patch, n, 1),
-        f"{n} cores, pairs side by side": partial(patch, n, n),
+        "one core": partial(patch, 1),
+        f"{n} cores, each product spread": partial(patch, n, one_pass),
+        f"{n} cores, pairs side by side": partial(patch, n),
     }
     times, results = interleave(tasks, options.repeats)
     alone = times["one core"].median_wall

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import uuid
+from functools import lru_cache
 from pathlib import Path
 
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -23,7 +24,13 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
+    """SHA-256 of a file, as 64 hexadecimal digits; a file that has not changed is read once."""
+    state = path.stat()
+    return _hash(path.resolve(), state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hash(path: Path, *state: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -45,19 +45,29 @@ def build_model(family, suffix="Model", *, seed=0, **settings):
     ids = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
     model_class = getattr(transformers, prefix + suffix)
     model = model_class(model_class.config_class(**ids, **{**shape, **settings})).eval()
+    return draw_weights(model, seed)
+
+
+@torch.no_grad()
+def draw_weights(model, seed=0):
+    """Draw all weights of a model anew, in place; gives the model."""
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            is_scale = parameter.dim() == 1 and name.endswith("weight")
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(0.3 * noise + is_scale)
+    for name, parameter in model.named_parameters():
+        is_scale = parameter.dim() == 1 and name.endswith("weight")
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.copy_(0.3 * noise + is_scale)
     return model
 
 
 def save_model(family, suffix, folder, **settings):
     """Save `build_model`'s model with its tokenizer; gives the folder."""
-    build_model(family, suffix, **settings).save_pretrained(folder)
-    tokenizer = copy.deepcopy(FAMILIES[family][2]())
+    return save(build_model(family, suffix, **settings), FAMILIES[family][2](), folder)
+
+
+def save(model, tokenizer, folder):
+    """Save a small model with its tokenizer as a checkpoint; gives the folder."""
+    model.save_pretrained(folder)
+    tokenizer = copy.deepcopy(tokenizer)
     tokenizer.model_max_length = MAX_LENGTH
     tokenizer.save_pretrained(folder)
     return Path(folder)

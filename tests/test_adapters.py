@@ -7,7 +7,8 @@ import torch
 import transformers
 from small_models import FAMILIES, build_model
 
-from mechir_edu.rankers.adapters import convert, first_position, position_ids
+from mechir_edu.rankers.adapters import FAMILIES as ADAPTERS
+from mechir_edu.rankers.adapters import convert, position_ids
 from mechir_edu.rankers.hook_names import BLOCK_SITES, HEAD_SITES, hook_name
 
 KINDS = ("Model", "ForSequenceClassification")
@@ -311,6 +312,9 @@ def test_what_is_masked_has_no_influence(twins):
 
 
 def test_mpnet_counts_from_2_whatever_its_padding_is():
+    def first_position(config):
+        return ADAPTERS[config.model_type].first_position(config)
+
     assert first_position(transformers.MPNetConfig(pad_token_id=0)) == 2
     assert first_position(transformers.RobertaConfig(pad_token_id=5)) == 6
     assert first_position(transformers.BertConfig(pad_token_id=5)) == 0

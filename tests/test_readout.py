@@ -8,12 +8,11 @@ from small_models import build_model
 from torch import nn
 from transformers import BertConfig
 
+from mechir_edu.rankers.adapters import family_of
+from mechir_edu.rankers.pooling import POOLING
 from mechir_edu.rankers.readout import (
-    POOLING,
     SIMILARITIES,
     EmbeddingHead,
-    classifies_first_position,
-    classify,
     read_embedding_head,
     relevant_label,
 )
@@ -118,7 +117,7 @@ def test_settings_say_the_similarity_and_the_prompts(tmp_path, similarity):
     prompts = {"query": "query: ", "document": None}
     settings = {"similarity_fn_name": similarity, "prompts": prompts}
     head = read_embedding_head(write(tmp_path, "Transformer", "Pooling", settings=settings))
-    assert (head.similarity, head.query_prompt, head.document_prompt) == (similarity, "query: ", "")
+    assert (head.similarity, head.prompts) == (similarity, ("query: ", ""))
 
 
 def test_a_dense_module_stored_by_torch_is_read(tmp_path):
@@ -214,15 +213,19 @@ def test_more_than_two_labels_are_refused_by_name():
 
 
 def test_a_classifier_that_pools_by_mean_needs_all_positions():
-    modern = {"suffix": "ForSequenceClassification", "num_labels": 1}
-    assert classifies_first_position(build_model("modernbert", **modern))
-    mean = build_model("modernbert", **modern, classifier_pooling="mean")
-    assert not classifies_first_position(mean)
+    def reads_first_position_only(pooling):
+        settings = {"num_labels": 1, "classifier_pooling": pooling}
+        model = build_model("modernbert", "ForSequenceClassification", **settings)
+        return family_of(model).classifies_first_position(model.config)
+
+    assert reads_first_position_only("cls")
+    assert not reads_first_position_only("mean")
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "electra", "roberta", "mpnet"])
 def test_classifying_needs_position_0_only(family):
     model = build_model(family, "ForSequenceClassification", num_labels=1)
+    classify = family_of(model).classify
     hidden, mask = torch.randn(2, 5, 32), torch.ones(2, 5, dtype=torch.long)
     alone = classify(model, hidden[:, :1], mask)
     torch.testing.assert_close(alone, classify(model, hidden, mask))

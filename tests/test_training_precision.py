@@ -6,8 +6,9 @@ from distillation.low_rank import merge_all
 from distillation.precision import autocast, working_dtype
 from distillation.student import load_student, score_texts
 
-from mechir_edu.rankers import embedded as crossencoder
+from mechir_edu.rankers import embedded
 
+pytestmark = pytest.mark.slow
 CPU = torch.device("cpu")
 TEXTS = [("coral bleaching", "Warm seas bleach coral."), ("coral bleaching", "Trains run late.")]
 
@@ -30,7 +31,7 @@ def test_a_processor_that_would_imitate_bfloat16_keeps_to_float32(monkeypatch):
 
 
 def test_the_student_scores_alike_in_both_precisions(monkeypatch):
-    student, tokenizer = load_student(crossencoder.ADAPTER, "cpu"), crossencoder.load_tokenizer()
+    student, tokenizer = load_student(embedded.ADAPTER, "cpu"), embedded.load_tokenizer()
     scores = []
     for has_bfloat16 in (True, False):
         pretend(monkeypatch, avx512_bf16=has_bfloat16)

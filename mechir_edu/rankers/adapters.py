@@ -45,7 +45,6 @@ from transformers.masking_utils import eager_mask
 from mechir_edu.rankers.components import (
     EncoderAttentionBridge,
     EncoderBlockBridge,
-    MPNetAttentionBridge,
     hooked_attention,
 )
 from mechir_edu.rankers.pooling import Hidden, Mask, mean_pool
@@ -56,14 +55,18 @@ HOOKED_ATTENTION = "mechir_edu_hooked"
 class EncoderAdapter(ArchitectureAdapter):
     """What all encoder families share.
 
-    A family is one subclass: where its modules are (`_components`), and whatever else is not as in
-    BERT. Nothing outside this module asks what architecture a model has.
+    A family is one subclass under `register_family`: where its modules are (`_components`), and
+    whatever else differs from the defaults here. Everything outside asks the adapter; nothing
+    outside knows an architecture by name.
 
     Attributes
     ----------
     model_type : as ``config.json`` has it.
     prefix : of the family's Hugging Face classes, such as "Bert" of BertModel.
     is_post_ln : whether LayerNorm follows the residual sum.
+    has_token_types : whether the model is told which of two texts a token belongs to.
+    unused_by_bi_encoders : modules of the bare encoder that no embedding is computed from; a
+        bi-encoder is loaded without them, and a checkpoint may lack them.
     """
 
     model_type: ClassVar[str]
@@ -79,6 +82,8 @@ class EncoderAdapter(ArchitectureAdapter):
     uses_attention_interface = True
     attention_class: type[EncoderAttentionBridge] = EncoderAttentionBridge
     is_post_ln = True
+    has_token_types = False
+    unused_by_bi_encoders: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
@@ -94,7 +99,7 @@ class EncoderAdapter(ArchitectureAdapter):
         raise NotImplementedError
 
     def _heads(self, hf_model: nn.Module, prefix: str) -> dict[str, GeneralizedComponent]:
-        """Whatever stands after the blocks: pooler, classifier."""
+        """What follows the blocks: pooler, classifier."""
         return {
             name: LinearBridge(name=name)
             for name in ("pre_classifier", "classifier")
@@ -111,8 +116,13 @@ class EncoderAdapter(ArchitectureAdapter):
 
     @staticmethod
     def first_position(config: PretrainedConfig) -> int:
-        """Number of the first position."""
+        """Index of the first token's position embedding."""
         return 0
+
+    @classmethod
+    def longest(cls, config: PretrainedConfig) -> int:
+        """Most tokens that the position embeddings allow in a sequence, special ones counted."""
+        return config.max_position_embeddings - cls.first_position(config)
 
     @staticmethod
     def d_mlp(config: PretrainedConfig) -> int:
@@ -128,7 +138,7 @@ class EncoderAdapter(ArchitectureAdapter):
     def position_bias(
         hf_model: nn.Module, x: Float[Tensor, "batch pos d_model"]
     ) -> Float[Tensor, "1 head pos pos"] | None:
-        """What the family adds to attention scores by position; None if it adds nothing."""
+        """What is added to attention scores by position; None for nothing."""
         return None
 
     @staticmethod
@@ -144,7 +154,7 @@ class EncoderAdapter(ArchitectureAdapter):
 
         ``hidden`` may hold position 0 alone, [pair, 1, d_model], where `classifies_first_position`.
         """
-        return hf_model.classifier(hidden)  # which picks position 0 itself
+        return hf_model.classifier(hidden)  # a module that picks position 0 itself
 
     def _norm(self, name: str) -> NormalizationBridge:
         return NormalizationBridge(name=name, config=self.cfg, use_native_layernorm_autograd=True)
@@ -181,11 +191,28 @@ class EncoderAdapter(ArchitectureAdapter):
         )
 
 
+FAMILIES: dict[str, type[EncoderAdapter]] = {}  # by model_type
+ADAPTERS: dict[str, type[EncoderAdapter]] = {}  # by the name of a Hugging Face class
+CLASSES = ("Model", "ForSequenceClassification")  # of each family, behind its prefix
+
+
+def register_family(adapter: type[EncoderAdapter]) -> type[EncoderAdapter]:
+    """Make a family known by its adapter; `me.Dot` and `me.Cat` load its checkpoints.
+
+    A class decorator: it returns the adapter. transformers must know the model's classes.
+    """
+    FAMILIES[adapter.model_type] = adapter
+    ADAPTERS.update({f"{adapter.prefix}{name}": adapter for name in CLASSES})
+    return adapter
+
+
+@register_family
 class BertAdapter(EncoderAdapter):
     """BERT; RoBERTa, XLM-R and ELECTRA have the same tree of modules."""
 
     model_type, prefix = "bert", "Bert"
     has_token_types = True
+    unused_by_bi_encoders = ("pooler",)
     returns_tuple = False
     ln1 = "attention.output.LayerNorm"
     projections = {"q": "self.query", "k": "self.key", "v": "self.value", "o": "output.dense"}
@@ -229,8 +256,9 @@ class BertAdapter(EncoderAdapter):
         return hf_model.classifier(hidden if pooler is None else pooler(hidden))
 
 
+@register_family
 class RobertaAdapter(BertAdapter):
-    """RoBERTa: counts positions on from that of its padding."""
+    """RoBERTa: position embeddings start behind that of padding."""
 
     model_type, prefix = "roberta", "Roberta"
 
@@ -239,12 +267,14 @@ class RobertaAdapter(BertAdapter):
         return config.pad_token_id + 1
 
 
+@register_family
 class XLMRobertaAdapter(RobertaAdapter):
     """XLM-RoBERTa: RoBERTa with another vocabulary."""
 
     model_type, prefix = "xlm-roberta", "XLMRoberta"
 
 
+@register_family
 class ElectraAdapter(BertAdapter):
     """ELECTRA: its embedding may be narrower than the stream."""
 
@@ -257,6 +287,31 @@ class ElectraAdapter(BertAdapter):
         return heads
 
 
+class MPNetAttentionBridge(EncoderAttentionBridge):
+    """Attention from MPNet's own projections, because its module computes it inline."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        position_bias: Tensor | None = None,
+        **_: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend with the relative position bias added to the scores, then residual and LN."""
+        wrapped = self.original_component
+        x = self.hook_in(hidden_states)
+        split = (*x.shape[:-1], -1, wrapped.attn.attention_head_size)
+        q, k, v = (project(x).view(split).transpose(1, 2) for project in (self.q, self.k, self.v))
+        biases = [bias for bias in (attention_mask, position_bias) if bias is not None]
+        dropout = wrapped.attn.dropout.p if self.training else 0.0
+        z, pattern = hooked_attention(
+            wrapped.attn, q, k, v, sum(biases) if biases else None, dropout=dropout, bridge=self
+        )
+        out = wrapped.dropout(self.o(z.flatten(2)))
+        return wrapped.LayerNorm(out + hidden_states), pattern
+
+
+@register_family
 class MPNetAdapter(BertAdapter):
     """MPNet: no token types, relative positions, attention computed inline."""
 
@@ -270,7 +325,7 @@ class MPNetAdapter(BertAdapter):
 
     @staticmethod
     def first_position(config: PretrainedConfig) -> int:  # noqa: D102
-        return 2  # whatever the config says of padding
+        return 2  # fixed in its code: the config's padding does not matter
 
     @staticmethod
     def position_bias(  # noqa: D102
@@ -279,6 +334,7 @@ class MPNetAdapter(BertAdapter):
         return hf_model.base_model.encoder.compute_position_bias(x[:1])
 
 
+@register_family
 class DistilBertAdapter(EncoderAdapter):
     """DistilBERT: post-LN like BERT, with names of its own."""
 
@@ -314,6 +370,7 @@ class DistilBertAdapter(EncoderAdapter):
         }
 
 
+@register_family
 class ModernBertAdapter(EncoderAdapter):
     """ModernBERT: pre-LN, rotary positions, local and global attention, gated MLP."""
 
@@ -373,25 +430,6 @@ class ModernBertAdapter(EncoderAdapter):
         return heads
 
 
-FAMILIES: dict[str, type[EncoderAdapter]] = {
-    adapter.model_type: adapter
-    for adapter in (
-        BertAdapter,
-        RobertaAdapter,
-        XLMRobertaAdapter,
-        ElectraAdapter,
-        DistilBertAdapter,
-        MPNetAdapter,
-        ModernBertAdapter,
-    )
-}
-ADAPTERS = {
-    f"{adapter.prefix}{suffix}": adapter
-    for adapter in FAMILIES.values()
-    for suffix in ("Model", "ForSequenceClassification")
-}
-
-
 def family_of(hf_model: nn.Module) -> type[EncoderAdapter]:
     """The adapter that knows a model's architecture."""
     return FAMILIES[hf_model.config.model_type]
@@ -400,8 +438,8 @@ def family_of(hf_model: nn.Module) -> type[EncoderAdapter]:
 def position_ids(hf_model: nn.Module, n_pos: int) -> Tensor:
     """Consecutive positions in the numbering of the model's own embedding, as [1, pos].
 
-    They are always passed on: with a mask that has a 0 before a 1 TransformerLens would inject
-    its own, and a masked filler must not renumber the tokens behind it.
+    They are always passed on: given a mask with a 0 before a 1, TransformerLens would inject its
+    own, and a masked filler must not renumber the tokens behind it.
     """
     first = family_of(hf_model).first_position(hf_model.config)
     return torch.arange(first, first + n_pos, device=hf_model.device).unsqueeze(0)
@@ -424,8 +462,8 @@ def convert(hf_model: nn.Module) -> TransformerBridge:
     if name not in ADAPTERS:
         raise ValueError(
             f"no encoder adapter for {name}; needed one of {', '.join(sorted(ADAPTERS))}. "
-            "For another encoder, subclass mechir_edu.rankers.adapters.EncoderAdapter and add it to "
-            "mechir_edu.rankers.adapters.ADAPTERS"
+            "For another encoder, subclass EncoderAdapter and call register_family, both of "
+            "mechir_edu.rankers.adapters"
         )
     AttentionInterface.register(HOOKED_ATTENTION, hooked_attention)
     AttentionMaskInterface.register(HOOKED_ATTENTION, eager_mask)  # additive, four axes

@@ -1,8 +1,7 @@
-"""Bi-encoders: query and document are encoded alone, and their embeddings are compared."""
+"""Bi-encoders: query and document are encoded separately, and their embeddings compared."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,16 +25,17 @@ from mechir_edu.rankers.verification import wrap
 
 
 class BiEncoder(Ranker):
-    """Bi-encoder: query and document are encoded alone and their embeddings compared.
+    """Bi-encoder: query and document are encoded separately, and their embeddings compared.
 
     Parameters
     ----------
     name : ``"embedded"`` (all-MiniLM-L6-v2), a local folder, or a hub id.
-    pooling, similarity : override what the checkpoint says (`mechir_edu.rankers.readout`); a checkpoint
-        that says nothing gets "cls" and "dot", as in MechIR.
+    pooling, similarity : override the checkpoint's own (`mechir_edu.rankers.readout`); one that
+        states none gets "cls" and "dot", as in MechIR.
     max_length : longest sequence in tokens, special ones counted; the checkpoint's by default.
     device : "auto" (a GPU where there is one), "cpu", "cuda", ...
-    verify : prove at load that outputs equal Hugging Face's and that every site is causal.
+    verify : test at load that outputs equal Hugging Face's and that editing any hook changes the
+        score.
 
     Raises
     ------
@@ -47,11 +47,12 @@ class BiEncoder(Ranker):
         For a generative or unsupported model, missing or altered weights, an unsupported pooling
         or ``max_length``.
     RuntimeError
-        For a checkpoint that fails the proof (`mechir_edu.rankers.verification`).
+        For a checkpoint that fails verification (`mechir_edu.rankers.verification`).
 
     Examples
     --------
-    >>> ranker = Dot("embedded")
+    >>> import mechir_edu as me
+    >>> ranker = me.Dot("embedded")
     >>> scores = ranker.score("coral bleaching", ["Corals expel algae.", "Trains run late."])
     >>> bool(scores[0] > scores[1])
     True
@@ -79,7 +80,7 @@ class BiEncoder(Ranker):
             max_length=max_length,
             device=device,
         )
-        self.head, self.prompts = head, (head.query_prompt, head.document_prompt)
+        self.head, self.prompts = head, head.prompts
         for projection in head.projections:
             projection.to(self.device)
         wrap(self, verify=verify)
@@ -88,7 +89,7 @@ class BiEncoder(Ranker):
         return f"{super().__repr__()[:-1]}, {self.head.pooling} pooling, {self.head.similarity})"
 
     @property
-    def settings(self) -> dict[str, Any]:  # noqa: D102
+    def settings(self) -> dict[str, str | int]:  # noqa: D102
         head = {"pooling": self.head.pooling, "similarity": self.head.similarity}
         return super().settings | head
 
@@ -130,18 +131,18 @@ class BiEncoder(Ranker):
     def embed(
         self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
     ) -> Float[Tensor, "text d_embedding"]:
-        """Embed texts as they are (no prompt is added), in the order given."""
+        """Embed texts without any prompt, in the order given."""
         return in_length_order(listed(texts), batch_size, self.forward)
 
     def encode_query(self, query: str) -> Float[Tensor, "1 d_embedding"]:
         """Embed a query, with the checkpoint's prompt before it."""
-        return self.embed(self.prompts[0] + query)
+        return self.embed(self.prompts.query + query)
 
     def encode_documents(
         self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
     ) -> Float[Tensor, "text d_embedding"]:
         """Embed documents, with the checkpoint's prompt before each."""
-        texts = [self.prompts[1] + text for text in listed(texts)]
+        texts = [self.prompts.document + text for text in listed(texts)]
         return self.embed(texts, batch_size=batch_size)
 
     def compare(
@@ -160,8 +161,8 @@ class BiEncoder(Ranker):
     ) -> Float[np.ndarray, " text"]:
         """Relevance score of each text for the query, float32; larger is more relevant.
 
-        The checkpoint's prompts are put before query and texts, and what is longer than
-        ``max_length`` tokens is cut.
+        The checkpoint's prompts are put before query and texts, which are cut at ``max_length``
+        tokens.
         """
         with during("document"):
             documents = self.encode_documents(texts, batch_size=batch_size)

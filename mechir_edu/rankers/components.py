@@ -26,7 +26,7 @@ def hooked_attention(
     bridge: "EncoderAttentionBridge | None" = None,
     **_: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attend, with live hooks on scores and pattern, and SDPA when nobody hooks them.
+    """Attend, with live hooks on scores and pattern; by SDPA where neither is hooked.
 
     ``query``, ``key`` and ``value`` are [batch, head, pos, d_head]; ``attention_mask`` is additive.
     Returns z as [batch, pos, head, d_head] and the pattern when it was materialised. Without a
@@ -74,7 +74,7 @@ class EncoderAttentionBridge(AttentionBridge):
 
     @property
     def needs_pattern(self) -> bool:
-        """Whether somebody listens to scores or pattern, which SDPA does not show."""
+        """Whether scores or pattern are hooked, which SDPA does not compute."""
         return self.hook_pattern.has_hooks() or self.hook_attn_scores.has_hooks()
 
     def hook_fused_qkv(self, *qkv: Tensor) -> tuple[Tensor, ...]:
@@ -91,30 +91,6 @@ class EncoderAttentionBridge(AttentionBridge):
         # The upstream block captures the block's input for split-q/k/v forks; let go of it.
         self._captured_pre_ln_residual = None
         return out if self._normalises else (self.hook_out(out[0]), *out[1:])
-
-
-class MPNetAttentionBridge(EncoderAttentionBridge):
-    """MPNet computes attention inline, so it is recomputed here from its own projections."""
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        attention_mask: Tensor | None = None,
-        position_bias: Tensor | None = None,
-        **_: Any,
-    ) -> tuple[Tensor, Tensor | None]:
-        """Attend with the relative position bias added to the scores, then residual and LN."""
-        wrapped = self.original_component
-        x = self.hook_in(hidden_states)
-        split = (*x.shape[:-1], -1, wrapped.attn.attention_head_size)
-        q, k, v = (project(x).view(split).transpose(1, 2) for project in (self.q, self.k, self.v))
-        biases = [bias for bias in (attention_mask, position_bias) if bias is not None]
-        dropout = wrapped.attn.dropout.p if self.training else 0.0
-        z, pattern = hooked_attention(
-            wrapped.attn, q, k, v, sum(biases) if biases else None, dropout=dropout, bridge=self
-        )
-        out = wrapped.dropout(self.o(z.flatten(2)))
-        return wrapped.LayerNorm(out + hidden_states), pattern
 
 
 class EncoderBlockBridge(BlockBridge):

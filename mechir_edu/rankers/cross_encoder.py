@@ -1,6 +1,7 @@
 """Cross-encoders: query and document are read together, and the score is a logit."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ class CrossEncoder(Ranker):
     ----------
     name : ``"embedded"`` (ours, on MiniLM's weights), ``"planted"`` (a constructed ranker whose
         mechanism is known, with ``planted_heads``), a local folder, or a hub id.
-    max_length, device, verify : as for `Dot`.
+    max_length, device, verify : as for `me.Dot`.
 
     The score is the only logit or, of two, the one that means *relevant* (the last, unless
     ``id2label`` says otherwise). MechIR 0.2.0 takes the first of two and so explains
@@ -41,8 +42,8 @@ class CrossEncoder(Ranker):
     Raises
     ------
     FileNotFoundError, ImportError, ValueError, RuntimeError
-        As for `Dot`; a ValueError too for a checkpoint without a trained classification head, or
-        with more than two labels.
+        As for `me.Dot`; a ValueError also for a checkpoint without a trained classification head
+        or with more than two labels.
     """
 
     kind, kind_name, reads_together = "cat", "cross-encoder", True
@@ -107,12 +108,8 @@ class CrossEncoder(Ranker):
         ValueError
             When the query leaves no room for a text.
         """
-
-        def run(some: list[str]) -> Tensor:
-            return self.forward(query, some)
-
         with during("both"):
-            scores = in_length_order(listed(texts), batch_size, run)
+            scores = in_length_order(listed(texts), batch_size, partial(self.forward, query))
         return scores.cpu().numpy()
 
 

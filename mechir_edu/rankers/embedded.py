@@ -59,7 +59,7 @@ def load(
     ImportError
         The base model's package is not installed.
     ValueError
-        A file is damaged or another one than expected.
+        A file is damaged, or not the expected one.
     """
     if sha256 is not None:
         check_sha256(adapter, sha256)
@@ -67,7 +67,7 @@ def load(
 
 
 def load_tokenizer() -> PreTrainedTokenizerBase:
-    """Load MiniLM's tokenizer, without the limit and the warnings for its own shorter inputs."""
+    """Load MiniLM's tokenizer, allowing as many tokens as there are position embeddings."""
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
     tokenizer.model_max_length = 512
     return tokenizer
@@ -114,9 +114,9 @@ def merge(
     """Add an adapter to the model's weights in place, and return the model."""
     parameters = dict(model.named_parameters())
     for name, tensor in tensors.items():
-        layer, _, kind = name.rpartition(".")
-        if kind == "A":
+        layer, _, factor = name.rpartition(".")
+        if factor == "A":
             parameters[f"{layer}.weight"] += tensors[f"{layer}.B"] @ tensor
-        elif kind != "B":
+        elif factor != "B":
             parameters[name].copy_(tensor)
     return model

@@ -1,6 +1,6 @@
-"""The kinds of ranker, by the names that commands, files and results know them by.
+"""The kinds of ranker, by the names that commands, files and results use.
 
-A kind is one subclass of `mechir_edu.rankers.base.Ranker` in a file of its own, and one entry here.
+A kind is a subclass of `mechir_edu.rankers.base.Ranker` in its own file, and an entry in `KINDS`.
 """
 
 from mechir_edu.rankers.base import Ranker

@@ -1,17 +1,19 @@
 """Find a checkpoint's files and load its model, or say clearly why not.
 
-Three kinds of names: a local folder, a hub id (downloaded once, then read from the hub's cache),
-and ``"embedded"``, the weights that travel with our packages.
+A name is a local folder, a hub id (downloaded once, then read from the hub's cache), or
+``"embedded"``: the weights that travel with our packages.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import model_info, snapshot_download
+from huggingface_hub.errors import HFValidationError, HTTPError
 from safetensors import SafetensorError
 from tokenizers import normalizers
 from torch import nn
@@ -24,13 +26,15 @@ from transformers import (
 from transformers.utils import logging
 
 from mechir_edu.files import embedded_folder, sha256
-from mechir_edu.rankers.adapters import FAMILIES
+from mechir_edu.rankers.adapters import FAMILIES, EncoderAdapter
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first that is there is taken
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 # Everything but the encoder's weights; sentence-transformers keeps Dense modules in "2_Dense".
 SMALL_FILES = ["*.json", "*.txt", "*.model", "[0-9]_*/*.safetensors", "[0-9]_*/*.bin"]
 SECONDS_TO_ANSWER = 5
+# Of the hub's client: no such name, no network or none allowed, an answer that is not one.
+NO_ANSWER = (HFValidationError, OSError, HTTPError)
 
 
 def model_folder(name: str) -> Path:
@@ -44,12 +48,12 @@ def model_folder(name: str) -> Path:
         When the name is no folder and the hub neither has it nor can be reached, or when there
         are no weights.
     ImportError, ValueError
-        As `embedded_folder` and `require_encoder`.
+        As `embedded_folder` and `find_family`.
     """
     if name == "embedded":
         return embedded_folder()
     folder = Path(name) if Path(name).is_dir() else _hub_folder(name)
-    require_encoder(folder)
+    find_family(folder)
     if not weight_files(folder):
         raise FileNotFoundError(f"{name!r} has no weights: needed {' or '.join(WEIGHTS)}")
     return folder
@@ -57,38 +61,37 @@ def model_folder(name: str) -> Path:
 
 def _hub_folder(name: str) -> Path:
     hub_id, _, revision = name.partition("@")
-    chosen = {"revision": revision} if revision else {}
-    # Asked first and with a time limit: on a network that is up but dead a download never ends.
+    revision = revision or None
+    get = partial(snapshot_download, hub_id, revision=revision)
+    # `snapshot_download` reads the cache by itself where the hub is out of reach; but it asks first
+    # without a time limit, and so hangs on a network that is up but dead.
     try:
-        model_info(hub_id, timeout=SECONDS_TO_ANSWER, **chosen)
-    except Exception as error:  # the hub's client also raises what its HTTP library does
-        return _cached_folder(name, error)
-    folder = Path(snapshot_download(hub_id, allow_patterns=SMALL_FILES, **chosen))
-    require_encoder(folder)  # before gigabytes of a generative model are on their way
+        model_info(hub_id, revision=revision, timeout=SECONDS_TO_ANSWER)
+    except NO_ANSWER as problem:
+        return _cached_folder(name, partial(get, local_files_only=True), problem)
+    folder = Path(get(allow_patterns=SMALL_FILES))
+    find_family(folder)  # before gigabytes of a generative model are downloaded
     for pattern in WEIGHTS:
         if not weight_files(folder):
-            snapshot_download(hub_id, allow_patterns=[pattern], **chosen)
+            get(allow_patterns=[pattern])
     return folder
 
 
-def _cached_folder(name: str, problem: Exception) -> Path:
-    hub_id, _, revision = name.partition("@")
-    chosen = {"revision": revision} if revision else {}
-    cached = {"allow_patterns": SMALL_FILES, "local_files_only": True}
+def _cached_folder(name: str, get: Callable[..., str], problem: Exception) -> Path:
     try:
-        return Path(snapshot_download(hub_id, **cached, **chosen))
-    except Exception:
+        return Path(get(allow_patterns=SMALL_FILES))
+    except NO_ANSWER:
         raise FileNotFoundError(
             f"no model {name!r}: it is not a folder here, and the hub could not give it "
             f"({type(problem).__name__}). Check the spelling; offline, use a downloaded folder, "
-            'fetch it where there is a network, or take "embedded"'
+            'download it where there is a network, or take "embedded"'
         ) from problem
 
 
 def weight_files(folder: Path) -> list[Path]:
     """Weight files of a checkpoint, in the one format that is loaded (safetensors first)."""
-    found = (sorted(folder.glob(pattern)) for pattern in WEIGHTS)
-    return next((files for files in found if files), [])
+    candidates = (sorted(folder.glob(pattern)) for pattern in WEIGHTS)
+    return next((files for files in candidates if files), [])
 
 
 def weights_sha256(folder: Path) -> str:
@@ -100,16 +103,16 @@ def weights_sha256(folder: Path) -> str:
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Fast tokenizer of a checkpoint (alignment needs its character offsets).
 
-    Where sentence-transformers stored a maximal length or lower case, they hold.
+    A maximal length or lower case that sentence-transformers stored is applied.
 
     Raises
     ------
     FileNotFoundError
         When the folder has no vocabulary.
     ValueError
-        When only a slow tokenizer can be made of it.
+        When transformers has only a slow tokenizer for it.
     """
-    # transformers would make a tokenizer of five special tokens, to which all text is unknown.
+    # Without one transformers makes a tokenizer of five special tokens that knows no word.
     if not any(any(folder.glob(name)) for name in VOCABULARIES):
         raise FileNotFoundError(
             f"{folder.name} has no tokenizer: needed one of {', '.join(VOCABULARIES)}"
@@ -130,21 +133,22 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file; an empty dictionary where there is no such file."""
+    """Content of a JSON file; an empty dictionary for a file that does not exist."""
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def load_encoder(folder: Path) -> nn.Module:
-    """Bare encoder in evaluation mode, without the pooler, which a bi-encoder does not use.
+    """Bare encoder in evaluation mode, without what a bi-encoder does not use, such as a pooler.
 
     Raises
     ------
     ValueError
         For a generative or unsupported architecture, or missing or unreadable weights.
     """
-    model = _load(AutoModel, folder, "an encoder", unused=("pooler.",))
-    if getattr(model, "pooler", None) is not None:
-        model.pooler = None
+    unused = find_family(folder).unused_by_bi_encoders
+    model = _load(AutoModel, folder, "an encoder", unused)
+    for name in unused:
+        setattr(model, name, None)
     return model
 
 
@@ -157,19 +161,19 @@ def load_classifier(folder: Path) -> nn.Module:
         As `load_encoder`, and when the checkpoint has no trained classification head
         (transformers would fill in random weights).
     """
+    find_family(folder)
     return _load(AutoModelForSequenceClassification, folder, "a cross-encoder")
 
 
 def _load(
     auto_class: Any, folder: Path, trained_as: str, unused: tuple[str, ...] = ()
 ) -> nn.Module:
-    require_encoder(folder)
     try:
         with quietly():
             model, info = auto_class.from_pretrained(folder, output_loading_info=True)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"the weights in {folder.name} cannot be loaded: {error}") from error
-    missing = sorted(key for key in info["missing_keys"] if not key.startswith(unused))
+    missing = sorted(key for key in info["missing_keys"] if key.split(".")[0] not in unused)
     if missing:
         raise ValueError(
             f"{folder.name} lacks weights of {type(model).__name__}: {', '.join(missing[:5])}"
@@ -181,7 +185,7 @@ def _load(
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Silence transformers' bar and report of loaded weights; its settings come back after."""
+    """Silence transformers' bar and report of loaded weights; then restore its settings."""
     verbosity = logging.get_verbosity()
     hook = logging.set_tqdm_hook(lambda bar, args, kwargs: bar(*args, **kwargs | {"disable": True}))
     logging.set_verbosity_error()
@@ -192,8 +196,8 @@ def quietly() -> Iterator[None]:
         logging.set_tqdm_hook(hook)
 
 
-def require_encoder(folder: Path) -> None:
-    """Refuse a checkpoint that is not an encoder of a family that we have an adapter for.
+def find_family(folder: Path) -> type[EncoderAdapter]:
+    """Adapter of a checkpoint, which has to be an encoder of one of our families.
 
     Raises
     ------
@@ -205,9 +209,11 @@ def require_encoder(folder: Path) -> None:
     config = read_json(folder / "config.json")
     if not config:
         raise FileNotFoundError(f"{folder} is no checkpoint: it has no config.json")
-    kind = config.get("model_type")
-    if kind not in FAMILIES or config.get("is_decoder") or config.get("is_encoder_decoder"):
+    model_type = config.get("model_type")
+    is_generative = config.get("is_decoder") or config.get("is_encoder_decoder")
+    if model_type not in FAMILIES or is_generative:
         raise ValueError(
-            f"{folder.name} is a {kind} model; needed an encoder, one of "
+            f"{folder.name} is a {model_type} model; needed an encoder, one of "
             f"{', '.join(sorted(FAMILIES))}. Generative models cannot be a Dot or a Cat"
         )
+    return FAMILIES[model_type]

@@ -111,7 +111,7 @@ class Planted(NamedTuple):
 
 
 def load() -> Planted:
-    """Build the planted ranker that ``Cat("planted")`` stands for: seed 0.
+    """Build the planted ranker behind ``me.Cat("planted")``: seed 0.
 
     Examples
     --------
@@ -148,12 +148,12 @@ def build(seed: int = 0, *, documents: Iterable[str] | None = None) -> Planted:
     model = _blank_model(len(tokenizer))
     _write_embeddings(model, stream, _features(tokenizer, df, n_documents), generator)
     heads = _place_heads(generator)
-    for (layer, head), kind in heads.items():
+    for (layer, head), part in heads.items():
         attention = model.bert.encoder.layer[layer].attention
-        _write_head(attention, head, *_CIRCUIT[kind](stream, generator))
+        _write_head(attention, head, *_CIRCUIT[part](stream, generator))
     _write_mlps(model, stream)
     _write_scorer(model, stream)
-    planted_heads = {at: _DOES[kind] for at, kind in heads.items() if kind in _DOES}
+    planted_heads = {at: _DOES[part] for at, part in heads.items() if part in _DOES}
     return Planted(model, tokenizer, planted_heads)
 
 
@@ -234,7 +234,7 @@ def _draw_directions(
 ) -> dict[str, Float[Tensor, "direction d_model"]]:
     """Draw named directions, orthogonal to each other and to all-ones, of length 1."""
     random = torch.randn(D_MODEL, D_MODEL, generator=generator, dtype=torch.float64)
-    random[:, 0] = 1  # QR keeps this one first, and everything else orthogonal to it
+    random[:, 0] = 1  # QR keeps the all-ones vector first, and the others orthogonal to it
     rows = torch.linalg.qr(random).Q.T[1 : 1 + sum(_DIRECTIONS.values())]
     return dict(zip(_DIRECTIONS, rows.split(list(_DIRECTIONS.values())), strict=True))
 
@@ -297,15 +297,15 @@ def _copy(parameter: Tensor, values: Tensor) -> None:
 
 
 def _place_heads(generator: torch.Generator) -> dict[tuple[int, int], str]:
-    """Choose a head for each part: the three that score in layers that ascend."""
-    kinds = ("match", "idf", "aggregate")
-    layers = sorted(torch.randperm(N_LAYERS, generator=generator)[: len(kinds)].tolist())
-    kind_of = dict(zip(layers, kinds, strict=True))
+    """Choose a head for each part; those that score stand in ascending layers."""
+    scoring = ("match", "idf", "aggregate")
+    layers = sorted(torch.randperm(N_LAYERS, generator=generator)[: len(scoring)].tolist())
+    part_of = dict(zip(layers, scoring, strict=True))
     heads = {}
     for layer in range(N_LAYERS):
-        kinds_here = [kind_of.get(layer, "inert"), "distractor", "inert", "inert"]
+        parts = [part_of.get(layer, "inert"), "distractor", "inert", "inert"]
         order = torch.randperm(N_HEADS, generator=generator).tolist()
-        heads |= {(layer, head): kind for head, kind in zip(order, kinds_here, strict=True)}
+        heads |= {(layer, head): part for head, part in zip(order, parts, strict=True)}
     return dict(sorted(heads.items()))
 
 

@@ -1,8 +1,8 @@
 """From final hidden states to an embedding and to a relevance score, as a checkpoint says.
 
 A bi-encoder pools its hidden states into one embedding, perhaps projects and normalises it, and
-compares it with the query's. This is kept apart from the encoder, so that patching can run a part
-of the encoder and score what comes out.
+compares it with the query's. This stands apart from the encoder, so that patching can run the last
+blocks of an encoder alone and score what comes out.
 """
 
 import re
@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from mechir_edu.rankers.base import Prompts
 from mechir_edu.rankers.loading import read_json
 from mechir_edu.rankers.pooling import POOLING, Embedding, Hidden, Mask
 
-RENAMED = {  # as older checkpoints have it: as it is now
+RENAMED = {  # older checkpoints' names of poolings: today's
     "cls_token": "cls",
     "mean_tokens": "mean",
     "max_tokens": "max",
@@ -38,15 +39,14 @@ class EmbeddingHead:
     projections : modules applied to the pooled vector in order (sentence-transformers' Dense).
     normalise : scale the embedding to unit length.
     similarity : "dot" or "cosine".
-    query_prompt, document_prompt : text that the checkpoint wants before every query or document.
+    prompts : text that the checkpoint wants before every query, and before every document.
     """
 
     pooling: str = "cls"
     projections: tuple[nn.Module, ...] = ()
     normalise: bool = False
     similarity: str = "dot"
-    query_prompt: str = ""
-    document_prompt: str = ""
+    prompts: Prompts = Prompts()
 
     def __post_init__(self):
         if self.pooling not in POOLING:
@@ -78,9 +78,8 @@ def read_embedding_head(
 ) -> EmbeddingHead:
     """Read pooling, projections, similarity and prompts as sentence-transformers stores them.
 
-    A folder without ``modules.json`` says nothing about pooling; then [CLS] and the dot product
-    are taken, as MechIR does and as TAS-B needs. ``pooling`` and ``similarity``, where given,
-    replace what the folder says.
+    A folder without ``modules.json`` says nothing about pooling and gets [CLS] and the dot
+    product, as in MechIR and as TAS-B needs. ``pooling`` and ``similarity`` override the folder.
 
     Raises
     ------
@@ -90,10 +89,10 @@ def read_embedding_head(
     modules = read_json(folder / "modules.json")
     if not modules:
         return EmbeddingHead(pooling=pooling or "cls", similarity=similarity or "dot")
-    kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
-    if not re.fullmatch("Transformer Pooling( Dense)*( Normalize)?", " ".join(kinds)):
+    types = [module["type"].rsplit(".", 1)[-1] for module in modules]
+    if not re.fullmatch("Transformer Pooling( Dense)*( Normalize)?", " ".join(types)):
         raise ValueError(
-            f"{folder.name} has the sentence-transformers modules {', '.join(kinds)}; supported "
+            f"{folder.name} has the sentence-transformers modules {', '.join(types)}; supported "
             "are Transformer, Pooling, any number of Dense, and at the end Normalize"
         )
     places = [folder / module["path"] for module in modules]
@@ -101,11 +100,12 @@ def read_embedding_head(
     prompts = settings.get("prompts") or {}
     return EmbeddingHead(
         pooling=pooling or _pooling_mode(read_json(places[1] / "config.json")),
-        projections=tuple(_dense(places[i]) for i, kind in enumerate(kinds) if kind == "Dense"),
-        normalise=kinds[-1] == "Normalize",
+        projections=tuple(
+            _dense(place) for place, name in zip(places, types, strict=True) if name == "Dense"
+        ),
+        normalise=types[-1] == "Normalize",
         similarity=similarity or settings.get("similarity_fn_name") or "cosine",
-        query_prompt=prompts.get("query") or "",
-        document_prompt=prompts.get("document") or "",
+        prompts=Prompts(prompts.get("query") or "", prompts.get("document") or ""),
     )
 
 
@@ -124,7 +124,7 @@ def _pooling_mode(config: dict) -> str:
 
 
 def _dense(folder: Path) -> nn.Module:
-    """Make a projection of what sentence-transformers stored in a Dense module's folder."""
+    """Load a projection from the folder of sentence-transformers' Dense module."""
     config = read_json(folder / "config.json")
     on_tokens = config.get("module_input_name", "sentence_embedding") != "sentence_embedding"
     if on_tokens or config.get("use_residual"):
@@ -136,7 +136,7 @@ def _dense(folder: Path) -> nn.Module:
         weights = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
     linear.load_state_dict({name.removeprefix("linear."): w for name, w in weights.items()})
     module, name = config.get("activation_function", "torch.nn.Tanh").rsplit(".", 1)
-    # The name comes from a file: only what torch.nn itself offers is looked up.
+    # The name comes from a file, so it is looked up in torch.nn and never imported.
     if not module.startswith("torch.nn") or not hasattr(nn, name):
         raise ValueError(f"the activation of a Dense must be of torch.nn, got {module}.{name}")
     return nn.Sequential(linear, getattr(nn, name)()).float().eval().requires_grad_(False)

@@ -1,6 +1,6 @@
-"""Verify a ranker when it is loaded: its outputs are the publisher's and every hook is live.
+"""Verify a ranker when it is loaded: every hook is tested, editing it must change the output.
 
-Three checks on tiny texts: the wrapped model's output equals the Hugging Face model's, the heads
+Three tests on tiny texts: the wrapped model's output equals the Hugging Face model's, the heads
 add up to ``attn_out``, and every site is *causal* (editing it changes the output). A hook that
 silently drops edits looks exactly like a component that does nothing, so this is worth a second.
 """
@@ -17,13 +17,13 @@ from mechir_edu.rankers.hook_names import HOOK_POINTS, hook_name
 QUERY = "sea salt"
 TEXTS = ["Rivers carry dissolved salts into the sea.", "Tea."]
 TOLERANCE = 1e-5
-# The second where the first moved nothing: a layer that hardly tells tokens apart, as in a model
-# that was not trained, makes so little of its queries that rounding swallows a small edit.
+# The second is tried where the first changed nothing: in a layer that hardly tells tokens apart, as
+# in an untrained model, attention depends so little on queries that rounding hides a small edit.
 AMOUNTS = 1.0, 1000.0
 
 
 def wrap(ranker: Ranker, *, verify: bool) -> None:
-    """Put the hooks into a ranker's model and, if asked to, verify that they are faithful.
+    """Put the hooks into a ranker's model and, if asked to, verify them.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def wrap(ranker: Ranker, *, verify: bool) -> None:
 
 
 def tiny_inputs(ranker: Ranker, texts: list[str]) -> dict[str, Tensor]:
-    """Texts as the Hugging Face model takes them, padded; it numbers the positions itself."""
+    """Inputs for the Hugging Face model, padded; without positions, which it counts itself."""
     read = ranker.texts_read([(QUERY, text) for text in texts], ranker.sides[-1])
     tokens = ranker.tokenize(*map(list, zip(*read, strict=True)))
     inputs = ranker.model_inputs(**tokens)
@@ -68,7 +68,7 @@ def verify_hooks(ranker: Ranker, reference: Tensor) -> None:
 def _require_close(what: str, got: Tensor, needed: Tensor, whose: str) -> None:
     error = (got - needed).abs().max().item()
     if not error <= TOLERANCE * max(1.0, needed.abs().max().item()):  # NaN fails too
-        raise RuntimeError(f"{what} differs from {whose} by {error:.2g}; the adapter is not fit")
+        raise RuntimeError(f"{what} differs from {whose} by {error:.2g}; its adapter is wrong")
 
 
 def _verify_sums_of_heads(ranker: Ranker, inputs: dict[str, Tensor]) -> None:
@@ -87,7 +87,7 @@ def _verify_sums_of_heads(ranker: Ranker, inputs: dict[str, Tensor]) -> None:
 
 
 def _verify_causal(ranker: Ranker) -> None:
-    """Edit every site once, each in a copy of its own of one text, all in one run."""
+    """Edit every site in one run: each in its own row, all rows copies of one text."""
     cells = [(site, layer) for layer in range(ranker.n_layers) for site in HOOK_POINTS]
     copies = tiny_inputs(ranker, TEXTS[-1:] * len(cells))
 
@@ -97,8 +97,8 @@ def _verify_causal(ranker: Ranker) -> None:
         ]
         return ranker.run_with_hooks(fwd_hooks=hooks, **copies)
 
-    # Compared with a run whose hooks change nothing, not with one without hooks: that would take
-    # other code paths, whose rounding makes a dead site look alive.
+    # The reference has the same hooks, changing nothing. A run without hooks takes other code
+    # paths, whose rounding would make a dead site look alive.
     untouched = run(0.0)
     same = torch.ones(len(cells), dtype=torch.bool)
     for amount in AMOUNTS:
@@ -113,9 +113,9 @@ def _verify_causal(ranker: Ranker) -> None:
 
 
 def _disturb(row: int, amount: float, activation: Tensor, hook: object) -> Tensor:
-    """Scale one row's numbers by factors that are seeded, and uneven: LayerNorm undoes even ones.
+    """Scale one row by seeded factors, uneven because LayerNorm would undo a common one.
 
-    An amount of 0 changes nothing, 1 shrinks each number, 1000 turns its sign and enlarges it.
+    An amount of 0 changes nothing, 1 shrinks each number, 1000 flips its sign and enlarges it.
     """
     noise = torch.rand(activation.shape[1:], generator=torch.Generator().manual_seed(row))
     disturbed = activation.clone()

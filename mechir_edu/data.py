@@ -2,7 +2,7 @@
 
 This is the paper's way in: a dataset, a perturbation, a collator, and a `DataLoader` between them.
 
->>> from mechir_edu.perturb.draw import perturbation
+>>> from mechir_edu.perturb import perturbation
 >>> from torch.utils.data import DataLoader
 >>> @perturbation
 ... def func(document):
@@ -13,14 +13,14 @@ This is the paper's way in: a dataset, a perturbation, a collator, and a `DataLo
 
 Given a `tokenizer`, ``DataLoader(dataset, collate_fn=DotDataCollator(tokenizer, func))`` yields
 batches, each to be passed on as ``model.patch(**batch)``. There is no need to say whether a
-perturbation appends, prepends or replaces: `mechir_edu.alignment.aligner` finds out, pair by pair.
+perturbation appends, prepends or replaces: `mechir_edu.align` finds out, pair by pair.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import compress
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 from torch.utils.data import Dataset
@@ -31,6 +31,7 @@ from mechir_edu.collection.collection import Collection, load_collection
 from mechir_edu.collection.judged import Skipped
 from mechir_edu.perturb.own import Perturbation, difference
 from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.kinds import find_kind
 
 
 class Item(NamedTuple):
@@ -133,7 +134,7 @@ class DataCollator:
     ----------
     tokenizer : the ranker's, ``model.tokenizer``.
     transformation_func : ``f(document)`` or ``f(document, query)``, marked with
-        `mechir_edu.perturb.own.perturbation` or not.
+        `mechir_edu.perturb.perturbation` or not.
     special_token : what fills the gap in the shorter version: a word, or ``"pad"``, ``"mask"`` or
         ``"neutral"`` (see `mechir_edu.alignment.fillers`).
     q_max_length : longest query in tokens, special tokens included; a pair whose query is longer is
@@ -149,7 +150,7 @@ class DataCollator:
     q_max_length: int = 30
     d_max_length: int = 300
 
-    kind: ClassVar[Literal["dot", "cat"]]
+    kind: ClassVar[str]
 
     def __call__(self, batch: Sequence[tuple]) -> dict[str, AlignedPairs]:
         """Make a batch to be passed on as ``model.patch(**batch)``.
@@ -203,8 +204,9 @@ class DataCollator:
         return len(self.tokenizer(pair.query, truncation=False, verbose=False)["input_ids"])
 
     def _max_length(self) -> int:
-        # Beside a query there is room for both, as in MechIR.
-        return self.d_max_length + self.q_max_length * (self.kind == "cat")
+        # In a sequence that holds both, each keeps the room of its own, as in MechIR.
+        reads_together = find_kind(self.kind).reads_together
+        return self.d_max_length + self.q_max_length * reads_together
 
 
 class DotDataCollator(DataCollator):

@@ -97,14 +97,14 @@ def test_no_value_of_a_12_by_12_grid_lies_over_another():
     assert not overlaps(ax.texts, ax.figure)
 
 
-def test_heads_that_stand_after_correction_have_a_dot_and_bold_figures():
+def test_significant_heads_have_a_dot_and_bold_figures():
     found = make_recovery()
     ax = plot_heads(found)
     n_marked = int(found.significant().sum())
     assert 0 < n_marked < 72
     assert len(ax.collections[0].get_offsets()) == n_marked
     assert sum(text.get_fontweight() == "bold" for text in ax.texts) == n_marked
-    assert f"{n_marked} of 72 stand" in ax.get_xlabel()
+    assert f"{n_marked} of 72 significant" in ax.get_xlabel()
 
 
 def test_a_plain_array_is_drawn_without_marks():
@@ -163,7 +163,7 @@ def test_figure_2_has_one_scale_for_each_ranker():
     panel = {("TFC1", "Dot"): weak, ("TDC", "Dot"): strong, ("TFC1", "Cat"): other}
     figure = plot_figure2(panel)
     limits = [ax.images[0].get_clim()[1] for ax in figure.axes if ax.get_ylabel() == "layer"]
-    assert limits == [np.abs(some.value).max() for some in (strong, other, strong)]
+    assert limits == [np.abs(drawn.value).max() for drawn in (strong, other, strong)]
 
 
 def test_figure_2_names_rankers_and_axioms_and_what_was_not_run():
@@ -280,11 +280,11 @@ def test_the_table_under_a_picture_has_the_strongest_heads_first():
     assert len(table) == 3
 
 
-def test_the_text_for_a_picture_names_cells_intervals_and_what_stands():
+def test_the_text_for_a_picture_names_cells_intervals_and_how_many_are_significant():
     text = alt_text(make_recovery(), title="TFC1 on MiniLM")
     assert text.startswith("TFC1 on MiniLM, 6 layers by 12 heads, 120 pairs of 30 queries.")
     assert "layer 2 head 3, -0.4" in text
-    assert "of 72 cells stand" in text
+    assert "of 72 cells are significant" in text
 
 
 def test_the_text_for_a_picture_warns_where_the_picture_does():

@@ -1,5 +1,7 @@
 """Pictures of single pairs, of rows of cells, and of one query's ranking."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
@@ -26,13 +28,13 @@ def _close_figures():
 
 
 @pytest.fixture(scope="module")
-def ranker():
-    return me.Cat("planted")
+def ranker(planted):
+    return planted
 
 
 @pytest.fixture(scope="module")
-def pairs():
-    return me.make_pairs(me.load_collection("embedded"), "TFC1", n=6)
+def pairs(collection):
+    return me.make_pairs(collection, "TFC1", n=6)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def test_a_row_of_layers_has_its_intervals_and_layer_0_at_the_bottom(ranker, pai
     ax = plot_cells(found)
     assert ax.get_ylabel() == "layer"
     assert ax.get_ylim()[0] < ax.get_ylim()[1]
-    assert f"{int(found.significant().sum())} of 4 stand" in ax.get_xlabel()
+    assert f"{int(found.significant().sum())} of 4 significant" in ax.get_xlabel()
 
 
 def test_a_grid_is_no_row_of_cells(result):
@@ -91,8 +93,6 @@ def test_a_grid_is_no_row_of_cells(result):
 
 
 def test_heads_by_role_are_named_heads(ranker, pairs):
-    from dataclasses import replace
-
     heads = [(0, head) for head in range(4)]
     found = me.patch(ranker, pairs, heads=heads, by="role", progress=False).recovery()
     assert plot_roles(replace(found, axes=("head", "role"))).get_ylabel() == "head"
@@ -112,7 +112,7 @@ def test_a_mean_of_ratios_is_drawn_as_a_distribution(result):
 
 
 def test_a_head_that_is_not_there_is_refused(result):
-    with pytest.raises(ValueError, match="head below 4"):
+    with pytest.raises(ValueError, match=r"no head \(layer 0, head 4\): .*heads 0-3"):
         plot_head_pairs(result, 0, 4)
 
 

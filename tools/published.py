@@ -80,8 +80,12 @@ def write_report(files: Path, report: Path = REPORT) -> None:
 def tell_claims(claims: Sequence[Claim]) -> str:
     """Lay out claims as a table."""
     rows = [
-        [one.claim, one.how, f"{one.figure}{'' if one.holds else ' **(does not hold)**'}"]
-        for one in claims
+        [
+            result.claim,
+            result.how,
+            f"{result.figure}{'' if result.holds else ' **(does not hold)**'}",
+        ]
+        for result in claims
     ]
     return markdown_table(["claim", "how it was derived", "figure"], rows)
 
@@ -89,24 +93,24 @@ def tell_claims(claims: Sequence[Claim]) -> str:
 def draw_grids(published: Sequence[Published]) -> plt.Figure:
     """The four grids over all pairs: axiom by ranker."""
     figure, axes = plt.subplots(2, 2, figsize=(13, 11), layout="constrained")
-    for one, ax in zip(published, axes.T.ravel(), strict=True):
-        plots.plot_heads(one.whole, ax=ax)
-        ax.set_title(f"{one.ranker}, {one.axiom}: as published, 4,000 pairs", fontsize=10)
+    for entry, ax in zip(published, axes.T.ravel(), strict=True):
+        plots.plot_heads(entry.whole, ax=ax)
+        ax.set_title(f"{entry.ranker}, {entry.axiom}: as published, 4,000 pairs", fontsize=10)
     return figure
 
 
 def draw_grades(published: Sequence[Published]) -> plt.Figure:
     """The grids of TFC1 by grade, one ranker in each row, on one scale for each."""
-    chosen = [one for one in published if one.axiom == "TFC1"]
+    chosen = [entry for entry in published if entry.axiom == "TFC1"]
     shape = len(chosen), len(GRADES)
     figure, axes = plt.subplots(*shape, figsize=(15, 7), layout="constrained")
-    for one, row in zip(chosen, axes, strict=True):
-        limit = float(abs(one.by_grade).max())
-        for grade, grid, ax in zip(GRADES, one.by_grade, row, strict=True):
+    for entry, row in zip(chosen, axes, strict=True):
+        limit = float(abs(entry.by_grade).max())
+        for grade, grid, ax in zip(GRADES, entry.by_grade, row, strict=True):
             image = ax.imshow(
                 grid, cmap=DIVERGING, vmin=-limit, vmax=limit, origin="lower", aspect="auto"
             )
-            ax.set_title(f"{one.ranker}, TFC1, grade {grade}", fontsize=10)
+            ax.set_title(f"{entry.ranker}, TFC1, grade {grade}", fontsize=10)
             ax.set_xlabel("head")
             ax.set_ylabel("layer")
         figure.colorbar(image, ax=list(row), label="mean of per-pair ratios")

@@ -46,7 +46,7 @@ class AlignedPair:
     baseline_ids, perturbed_ids : token ids, special tokens included.
     baseline_mask, perturbed_mask : attention masks, 0 only at a filler that must not be seen.
     token_type_ids : as the tokenizer writes them; 0 throughout where it writes none.
-    roles : the :class:`Role` of each position, the same for both versions.
+    roles : the `Role` of each position, the same for both versions.
     fixed_ids : for a bi-encoder, the text that does not change, encoded with its special tokens
         (no filler, token types 0); None for a cross-encoder.
     fixed_is_query : True where the document was edited, False where the query was.
@@ -71,7 +71,7 @@ class AlignedPairs:
     ----------
     aligned : in the order of the pairs they were made from.
     skipped : one entry for each pair that is missing from `aligned`, with the reason.
-    filler : what stands in the gaps.
+    filler : what fills the gaps.
     kind : of the ranker that they are aligned for, such as ``"dot"``.
     """
 

@@ -3,12 +3,13 @@
 Patching puts an activation of one run into the same position of another, so equal positions have
 to mean the same thing. Here any edit (append, prepend, insert, replace, delete, in one place or in
 several) becomes two sequences of equal length that hold equal tokens wherever the texts agree. The
-gap on the shorter side is filled, see :mod:`mechir_edu.alignment.fillers`.
+gap on the shorter side is filled, see `mechir_edu.alignment.fillers`.
 
 Conventions
 -----------
-A bi-encoder (``kind="dot"``) reads one text at a time: the text that was edited is aligned, and the
-other one is *fixed*, encoded once. A cross-encoder (``kind="cat"``) reads both in one sequence.
+A kind of ranker that reads one text at a time (such as ``"dot"``, a bi-encoder) has the edited text
+aligned; the other text is *fixed*, encoded once. A kind that reads query and document together
+(such as ``"cat"``, a cross-encoder) has both in one sequence.
 Sequences are never padded; special tokens and token types are the tokenizer's own.
 
 A text that is too long loses tokens that both versions share, the last ones first, and never any
@@ -60,7 +61,8 @@ def align(
     ----------
     pairs : where an edit would be ambiguous, ``Pair.edit`` decides ("reef" appended after "reef").
     tokenizer : a fast Hugging Face tokenizer, with its special tokens.
-    kind : ``"dot"`` aligns the edited text alone, ``"cat"`` query and document in one sequence.
+    kind : of ranker: ``"dot"`` aligns the edited text alone, ``"cat"`` query and document in one
+        sequence.
     filler : ``"pad"``, ``"mask"``, ``"neutral"``, or a word that is repeated to the gap's length.
     max_length : longest sequence in tokens, special tokens included; the tokenizer's own by
         default.
@@ -83,7 +85,7 @@ def align(
     pieces = split_texts((text for pair in read for text in _texts(pair)), tokenizer)
     template = read_template(tokenizer, n_sequences=2 if reads_together else 1)
     longest = tokenizer.model_max_length if max_length is None else max_length
-    setting = _Setting(
+    context = _AlignContext(
         pieces=pieces,
         template=template,
         filler=make_filler(filler, tokenizer),
@@ -93,14 +95,14 @@ def align(
     aligned, skipped = [], []
     for pair, as_read in zip(given, read, strict=True):
         try:
-            aligned.append(replace(_align_pair(as_read, setting), pair=pair))
+            aligned.append(replace(_align_pair(as_read, context), pair=pair))
         except _CannotAlign as reason:
             skipped.append(Skipped(pair.query_id, pair.doc_id, str(reason)))
     return AlignedPairs(tuple(aligned), tuple(skipped), filler, kind)
 
 
 def _with_prompts(pair: Pair, prompts: tuple[str, str]) -> Pair:
-    """Put the prompts before query and document; the edit moves on by the length of its own."""
+    """Put the prompts before query and document, and move the edit by its text's prompt."""
     query, document = prompts
     if not (query or document):
         return pair
@@ -125,8 +127,12 @@ class _CannotAlign(Exception):
 
 
 @dataclass(frozen=True)
-class _Setting:
-    """What is the same for all pairs; `room` is what the special tokens leave to the texts."""
+class _AlignContext:
+    """What is the same for all pairs.
+
+    `pieces` are the tokens of each text, `room` is the number of tokens that the special ones leave
+    to the texts.
+    """
 
     pieces: Mapping[str, Pieces]
     template: Template
@@ -141,11 +147,11 @@ def _texts(pair: Pair) -> list[str]:
 
 
 def _spellings(pair: Pair) -> list[str]:
-    # Byte-level tokenizers give a word other ids at the start of a text than inside it.
+    # Byte-level tokenizers give a word different ids at the start of a text and inside it.
     return [pair.term, f" {pair.term}"] if pair.term else []
 
 
-def _align_pair(pair: Pair, setting: _Setting) -> AlignedPair:
+def _align_pair(pair: Pair, context: _AlignContext) -> AlignedPair:
     fixed_is_query = pair.perturbed_query is None
     texts = (pair.query, pair.perturbed_query, pair.baseline)
     if fixed_is_query:
@@ -155,18 +161,18 @@ def _align_pair(pair: Pair, setting: _Setting) -> AlignedPair:
             f"pair ({pair.query_id}, {pair.doc_id}) needs one edit, got one of the query and one "
             "of the document; make two pairs of it"
         )
-    before, after, fixed = (setting.pieces[text] for text in texts)
+    before, after, fixed = (context.pieces[text] for text in texts)
     _check_edit(texts, (before, after, fixed), fixed_is_query)
     chunks = diff_tokens(before.ids, after.ids, _anchors(pair.edit, before, after))
     fit = _shorten_edited if fixed_is_query else _shorten_fixed
-    chunks, fixed_ids = fit(chunks, fixed.ids, setting)
-    query_roles = [Role.QUERY] * len(setting.pieces[pair.query].ids)
-    roles = (query_roles, _document_roles(pair, setting))
-    edited = _fill(chunks, (before.ids, after.ids), roles[fixed_is_query], setting.filler, texts)
+    chunks, fixed_ids = fit(chunks, fixed.ids, context)
+    query_roles = [Role.QUERY] * len(context.pieces[pair.query].ids)
+    roles = (query_roles, _document_roles(pair, context))
+    edited = _fill(chunks, (before.ids, after.ids), roles[fixed_is_query], context.filler, texts)
     if (edited[0] == edited[1]).all() and (edited[2] == edited[3]).all():
         raise _CannotAlign("filler equals the edit")
     fixed_rows = _rows(fixed_ids, roles[not fixed_is_query][: len(fixed_ids)])
-    return _surround(pair, edited, fixed_rows, setting)
+    return _surround(pair, edited, fixed_rows, context)
 
 
 def _check_edit(texts: Sequence[str], pieces: Sequence[Pieces], fixed_is_query: bool) -> None:
@@ -196,11 +202,11 @@ def _place(spans: list[tuple[int, int]], edit: tuple[int, int]) -> Anchors:
 
 
 def _shorten_edited(
-    chunks: list[Chunk], query_ids: list[int], setting: _Setting
+    chunks: list[Chunk], query_ids: list[int], context: _AlignContext
 ) -> tuple[list[Chunk], list[int]]:
     """Shorten the edited document, outside its edit, to what the query leaves of the room."""
-    room = setting.room - len(query_ids) * setting.reads_together
-    if room < 1 or len(query_ids) > setting.room:
+    room = context.room - len(query_ids) * context.reads_together
+    if room < 1 or len(query_ids) > context.room:
         raise _CannotAlign("query longer than max_length")
     excess = sum(chunk.width for chunk in chunks) - room
     if excess > 0 and excess >= sum(chunk.width for chunk in chunks if chunk.same):
@@ -209,28 +215,28 @@ def _shorten_edited(
 
 
 def _shorten_fixed(
-    chunks: list[Chunk], document_ids: list[int], setting: _Setting
+    chunks: list[Chunk], document_ids: list[int], context: _AlignContext
 ) -> tuple[list[Chunk], list[int]]:
     """Shorten the fixed document to what the edited query leaves of the room."""
     query_length = sum(chunk.width for chunk in chunks)
-    room = setting.room - query_length * setting.reads_together
-    if room < 1 or query_length > setting.room:
+    room = context.room - query_length * context.reads_together
+    if room < 1 or query_length > context.room:
         raise _CannotAlign("query longer than max_length")
     return chunks, document_ids[:room]
 
 
-def _document_roles(pair: Pair, setting: _Setting) -> list[int]:
+def _document_roles(pair: Pair, context: _AlignContext) -> list[int]:
     """Give the role of each token of the baseline document, its edit left aside."""
-    pieces = setting.pieces[pair.baseline]
+    pieces = context.pieces[pair.baseline]
     if not pair.term:
         return [Role.DOCUMENT] * len(pieces.ids)
-    spellings = tuple(setting.pieces[spelling].ids for spelling in _spellings(pair))
-    found = find_occurrences(pair.baseline, pieces, pair.term, spellings)
-    return [Role.OCCURRENCE if occurrence else Role.DOCUMENT for occurrence in found]
+    spellings = tuple(context.pieces[spelling].ids for spelling in _spellings(pair))
+    is_occurrence = find_occurrences(pair.baseline, pieces, pair.term, spellings)
+    return [Role.OCCURRENCE if occurs else Role.DOCUMENT for occurs in is_occurrence]
 
 
 # Rows are the per-position arrays of an AlignedPair, stacked: baseline and perturbed ids, baseline
-# and perturbed mask, role. Texts and special tokens can so be joined in one go.
+# and perturbed mask, role. So one concatenation joins texts and special tokens in all five.
 def _rows(ids: ArrayLike, roles: ArrayLike) -> Int64[np.ndarray, "5 pos"]:
     """Stack what both versions share."""
     ones = np.ones_like(ids)
@@ -270,14 +276,14 @@ def _surround(
     pair: Pair,
     edited: Int64[np.ndarray, "5 edited"],
     fixed: Int64[np.ndarray, "5 fixed"],
-    setting: _Setting,
+    context: _AlignContext,
 ) -> AlignedPair:
     """Put the special tokens around the edited text, and the fixed one beside it or by itself."""
-    template, fixed_is_query = setting.template, pair.perturbed_query is None
+    template, fixed_is_query = context.template, pair.perturbed_query is None
     is_leading = np.arange(len(template.ids)) < np.argmax(template.slots != SPECIAL)
     special = _rows(template.ids, np.where(is_leading, Role.CLS, Role.SEP))
     texts = [edited]
-    if setting.reads_together:
+    if context.reads_together:
         texts = [fixed, edited] if fixed_is_query else [edited, fixed]
     rows = template.surround(texts, special)
     return AlignedPair(
@@ -285,6 +291,6 @@ def _surround(
         *rows[:4],
         token_type_ids=template.token_types(texts),
         roles=rows[4].astype(np.int8),
-        fixed_ids=None if setting.reads_together else template.surround([fixed], special)[0],
+        fixed_ids=None if context.reads_together else template.surround([fixed], special)[0],
         fixed_is_query=fixed_is_query,
     )

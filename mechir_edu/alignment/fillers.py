@@ -1,8 +1,8 @@
 """Fill the gap that an edit leaves on the shorter side of a pair.
 
 Activation patching needs both versions of a document to be equally long, so where one has a word
-that the other has not, something must stand in. What stands there is part of the experiment: head
-maps agree closely between some fillers and less between others, so a result always names its own.
+that the other lacks, a *filler* takes its place. The filler is part of the experiment: head maps
+agree closely between some fillers and less between others, so a result always names its own.
 
 =========== ====================================================================================
 ``"pad"``   the padding token with an attention mask of 0: no other token can see it
@@ -29,7 +29,7 @@ NEUTRAL_WORDS = (
 
 @dataclass(frozen=True)
 class Filler:
-    """What stands in a gap.
+    """What fills a gap.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ def make_filler(name: str, tokenizer: Any) -> Filler:
 
 
 def _special(name: str, tokenizer: Any) -> int:
-    token_id = getattr(tokenizer, f"{name}_token_id")
+    token_id = {"pad": tokenizer.pad_token_id, "mask": tokenizer.mask_token_id}[name]
     if token_id is None:
         raise ValueError(
             f"filler={name!r} needs a tokenizer with a {name} token, and this one has none; "
@@ -96,8 +96,8 @@ def _special(name: str, tokenizer: Any) -> int:
 
 
 def _pieces(word: str, tokenizer: Any) -> tuple[int, ...]:
-    # With a space before it, because byte-level tokenizers give a word inside a text other ids
-    # than one at the very start.
+    # With a space before it, because byte-level tokenizers give a word different ids inside a text
+    # and at its very start.
     return tuple(tokenizer(f" {word}", add_special_tokens=False)["input_ids"])
 
 

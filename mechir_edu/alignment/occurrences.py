@@ -1,7 +1,7 @@
 """Find every place where a text holds a term, as tokens.
 
-A ranker that has learnt to match query terms should treat a term that was added like the ones that
-were there before. To ask whether it does, the tokens of the *other* occurrences must be known.
+A ranker that has learnt to match query terms should treat an added term like the occurrences that
+were there before. To test that, we need the tokens of the *other* occurrences.
 """
 
 import re
@@ -22,8 +22,8 @@ def find_occurrences(
     ----------
     text : the text to look in, and `pieces`, its tokens.
     term : one word, or several, of which each counts.
-    spellings : token ids that are also an occurrence, where they make up whole words. They find
-        what the stemmer does not: stop words, and words that only the tokenizer takes for equal.
+    spellings : token ids that also count as an occurrence, where they make up whole words. They
+        find what the stemmer misses: stop words, and words that only the tokenizer takes for equal.
 
     Examples
     --------
@@ -37,10 +37,10 @@ def find_occurrences(
     for start, end in _same_stem(text, term):
         marks[start + 1 : end + 1] = 1
     held = marks.cumsum()
-    found = np.array([held[end] > held[start] for start, end in pieces.spans], dtype=bool)
+    is_held = np.array([held[end] > held[start] for start, end in pieces.spans], dtype=bool)
     for start, end in _same_ids(text, pieces, spellings):
-        found[start:end] = True
-    return found
+        is_held[start:end] = True
+    return is_held
 
 
 def _same_stem(text: str, term: str) -> list[tuple[int, int]]:
@@ -56,17 +56,17 @@ def _same_stem(text: str, term: str) -> list[tuple[int, int]]:
 
 def _same_ids(text: str, pieces: Pieces, spellings: tuple[list[int], ...]) -> list[tuple[int, int]]:
     """Token spans that hold one of `spellings` as whole words."""
-    found = []
-    for ids in (ids for ids in spellings if ids):
-        for at in (i for i, token_id in enumerate(pieces.ids) if token_id == ids[0]):
-            end = at + len(ids)
-            if pieces.ids[at:end] == ids and _is_word(text, pieces, at, end):
-                found.append((at, end))
-    return found
+    spans = []
+    for ids in filter(None, spellings):
+        for start in (i for i, token_id in enumerate(pieces.ids) if token_id == ids[0]):
+            end = start + len(ids)
+            if pieces.ids[start:end] == ids and _is_word(text, pieces, start, end):
+                spans.append((start, end))
+    return spans
 
 
-def _is_word(text: str, pieces: Pieces, at: int, end: int) -> bool:
-    before, after = pieces.spans[at][0], pieces.spans[end - 1][1]
-    # A byte-level token may hold the space before its word: then what comes before is no matter.
+def _is_word(text: str, pieces: Pieces, start: int, end: int) -> bool:
+    before, after = pieces.spans[start][0], pieces.spans[end - 1][1]
+    # A byte-level token may hold the space before its word; then any character may precede it.
     opens = text[before : before + 1].isspace() or not text[:before][-1:].isalnum()
     return opens and not text[after : after + 1].isalnum()

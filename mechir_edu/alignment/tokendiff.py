@@ -2,13 +2,13 @@
 
 Conventions
 -----------
-A difference is a list of :class:`Chunk`, in order and without gaps: each covers a stretch of the
+A difference is a list of `Chunk`, in order and without gaps: each covers a stretch of the
 baseline and a stretch of the perturbed sequence, which are either token for token the same or
 different (and then one of them may be empty: an insertion or a deletion).
 
-Token ids alone do not always say where an edit was made: whoever appends "reef" to "coral reef"
-and whoever inserts it in the middle writes the same three tokens. :class:`Anchors` carry what the
-author of the edit knows: how many tokens lie wholly before it, and how many wholly after it.
+Token ids alone do not always say where an edit was made: appending "reef" to "coral reef" and
+inserting it in the middle give the same three tokens. `Anchors` carry what the edit's author
+knows: how many tokens lie wholly before it, and how many wholly after it.
 """
 
 from collections.abc import Sequence
@@ -43,10 +43,10 @@ def diff_tokens(
 ) -> list[Chunk]:
     """Split two token sequences into stretches that agree and stretches that differ.
 
-    What the sequences share before and after the edit is matched first, from the outside in, as
-    far as `anchors` allow; neighbours that the edit made the tokenizer split differently fall to
-    the edit. What is left in the middle gets a general difference, so that several edits, or an
-    edit that keeps some of its tokens, are found too.
+    The tokens that both share before and after the edit are matched first, from the outside in, as
+    far as `anchors` allow; neighbours that the edit made the tokenizer split differently belong to
+    the edit. The rest in the middle gets a general difference, which also finds several edits, or
+    an edit that keeps some of its tokens.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def drop_shared(chunks: Sequence[Chunk], n_tokens: int) -> list[Chunk]:
         if cut < chunk.width:
             kept.append(Chunk((start, end - cut), (other, other_end - cut), chunk.same))
     if n_tokens > 0:
-        raise ValueError(f"{n_tokens} tokens more are to be dropped than the two sides share")
+        raise ValueError(f"the two sides share {n_tokens} tokens fewer than are to be dropped")
     return kept[::-1]
 
 

@@ -1,12 +1,18 @@
 """Check the tutorials' exercises: one sentence for an answer, which never stops the notebook.
 
-Each notebook's checks stand in a module of their own and are found here by name::
+::
 
     me.checks.check_recovery(recovery)               # prints one sentence
     me.checks.check_recovery(recovery, strict=True)  # raises unless the answer is right
 
 An untouched stub is "not attempted yet"; common wrong answers get a sentence that names the
 mistake. ``MECHIR_EDU_STRICT=1`` in the environment makes every check strict.
+
+In reading order::
+
+    _report                  how every check works
+    checks_01 to checks_08   a tutorial's checks each; all are offered here
+    tutorial                 how much a tutorial computes        me.tutorial
 """
 
 import lazy_loader
@@ -18,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "checks_01": ["check_effect_of_head", "check_head_outputs"],
         "checks_02": ["check_add_rarest_term", "check_fill_gap"],
         "checks_03": ["check_patch_every_head", "check_recovery", "check_three_runs"],
-        "checks_04": ["check_heads_that_stand", "check_rank_correlation"],
+        "checks_04": ["check_rank_correlation", "check_significant_heads"],
         "checks_05": ["check_attention_to_role", "check_patch_positions"],
         "checks_06": ["check_flip_by_query", "check_matched_contrast"],
         "checks_07": ["check_attribution", "check_read_circuit"],

@@ -1,4 +1,4 @@
-"""What every exercise check does: try the answer, name the mistake, say it in one sentence.
+"""How every check works: try the answer, name the mistake, say it in one sentence.
 
 A check is a function that judges an answer and returns the sentence that names its mistake, or
 None where there is none; `checker` makes the public check of it::
@@ -36,7 +36,7 @@ def checker(right: str) -> Callable[[Judge], Callable[..., None]]:
 
     Parameters
     ----------
-    right : what is said of a right answer, behind "Right: "; repeats the point of the exercise.
+    right : the sentence for a right answer, printed after "Right: "; the point of the exercise.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def _is_strict(strict: bool | None) -> bool:
 
 
 def _judged(judge: Judge, answer: Any) -> str | None:
-    """Sentence of a judge, or of how the answer stopped before it could be judged."""
+    """Give the judge's sentence, or say how the answer failed before it could be judged."""
     try:
         mistake = judge(answer)
     except NotAttempted as stopped:
@@ -112,8 +112,8 @@ def mistake_in(
     given, right : the answer and the right one: numbers, arrays, tensors, or anything with ``==``.
     mistakes : sentence -> what the answer gives that makes this mistake. They are tried in order;
         a sentence is put behind "Not yet: ", so it starts in lower case.
-    otherwise : what to say of a wrong answer that is not in the catalogue; by default what was
-        given, without the right answer.
+    otherwise : the sentence for a wrong answer that is not in the catalogue; shows what was given
+        (not the right answer) when omitted.
     tolerance : largest difference of numbers that counts as equal, absolute.
     """
     if same(given, right, tolerance):
@@ -121,7 +121,7 @@ def mistake_in(
     for sentence, wrong in mistakes.items():
         if same(given, wrong, tolerance):
             return sentence
-    return otherwise or f"{_shown(given)} is not what is asked for; read the exercise once more."
+    return otherwise or f"{_shown(given)} is not the answer; read the exercise once more."
 
 
 def same(given: Any, other: Any, tolerance: float = 1e-4) -> bool:
@@ -138,7 +138,7 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "detach"):  # a tensor; torch is not imported for it
         return value.detach().cpu().numpy()
     if isinstance(value, list | tuple) and value:
-        array = np.asarray([_plain(one) for one in value], dtype=object)
+        array = np.asarray([_plain(item) for item in value], dtype=object)
         return array.astype(float) if all(map(_is_numeric, array.ravel())) else value
     return value
 

@@ -37,7 +37,7 @@ def check_head_outputs(answer: Callable) -> str | None:
 
 @checker("a hook that changes the score is causal; the sign says which way the head pushed.")
 def check_effect_of_head(answer: Callable) -> str | None:
-    """Check ``effect_of_head(ranker, query, text, layer, head)``: zeroed score minus score."""
+    """Check ``effect_of_head(ranker, query, text, layer, head)``: score without it minus score."""
     ranker = Cat("planted", verify=False, device="cpu")
     heads = sorted(ranker.planted_heads)
     given = [attempt(answer, ranker, QUERY, TEXT, *at) for at in heads]
@@ -50,8 +50,7 @@ def check_effect_of_head(answer: Callable) -> str | None:
     mistakes = {
         "nothing changed; a hook has to hand back the edited activation, edited at all "
         "positions.": right * 0,
-        "the sign is turned round; take the score without the head minus the score with "
-        "it.": -right,
+        "the sign is reversed; take the score without the head minus the score with it.": -right,
         "that is the score without the head; take off the score with it.": right + plain,
         "you silenced all heads of the layer; z is [batch, pos, head, d_head], choose "
         "one.": effects(lambda z, head: z.zero_()),
@@ -59,7 +58,7 @@ def check_effect_of_head(answer: Callable) -> str | None:
             lambda z, head: z[:, head].zero_()
         ),
     }
-    return mistake_in(torch.tensor([float(one) for one in given]), right, mistakes)
+    return mistake_in(torch.tensor([float(effect) for effect in given]), right, mistakes)
 
 
 def _edited(ranker: Cat, layer: int, head: int, edit: Callable[[Tensor, int], None]) -> Tensor:

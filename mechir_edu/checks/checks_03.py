@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechir_edu.alignment.aligned import AlignedPair
 from mechir_edu.alignment.aligner import align
 from mechir_edu.checks._report import attempt, checker, mistake_in
 from mechir_edu.models import Cat
@@ -59,7 +58,7 @@ def check_three_runs(answer: Callable) -> str | None:
         ),
         "the order is recipient, donor, patched.": right[:, [1, 0, 2]],
     }
-    return mistake_in([[float(score) for score in one] for one in given], right, mistakes)
+    return mistake_in([[float(score) for score in scores] for scores in given], right, mistakes)
 
 
 @checker("recovery divides the mean effect by the mean change, so no single pair can take over.")
@@ -74,7 +73,7 @@ def check_recovery(answer: Callable) -> str | None:
     mistakes = {
         "that is the mean of each pair's ratio; a pair whose score hardly moved then counts more "
         "than all others. Take both means first.": (effect / change).mean(-1),
-        "the sign is turned round; the change is donor minus recipient, the effect patched minus "
+        "the sign is reversed; the change is donor minus recipient, the effect patched minus "
         "recipient.": -right,
         "take off the recipient's score from the patched one; recovery starts where nothing was "
         "patched.": patched.mean(-1) / mean_change,
@@ -117,8 +116,9 @@ def check_patch_every_head(answer: Callable) -> str | None:
 def _planted_runs() -> tuple[Cat, dict[str, Tensor], dict[str, Tensor]]:
     """Ranker, and the tokens of the baseline (recipient) and of the perturbed run (donor)."""
     ranker = Cat("planted", verify=False, device="cpu")
-    (aligned,) = align([PAIR], ranker.tokenizer, kind="cat").aligned
-    return ranker, _tokens(aligned, "baseline"), _tokens(aligned, "perturbed")
+    (aligned,) = align([PAIR], ranker.tokenizer, kind=ranker.kind).aligned
+    types = aligned.token_type_ids
+    return ranker, _tokens(aligned.baseline_ids, types), _tokens(aligned.perturbed_ids, types)
 
 
 def _patched_scores(ranker: Cat, direction: str) -> np.ndarray:
@@ -126,9 +126,10 @@ def _patched_scores(ranker: Cat, direction: str) -> np.ndarray:
     return patch(ranker, [PAIR], direction=direction, progress=False).scores[..., 0]
 
 
-def _tokens(aligned: AlignedPair, side: str) -> dict[str, Tensor]:
-    ids = torch.from_numpy(getattr(aligned, f"{side}_ids"))[None]
-    return {"input_ids": ids, "token_type_ids": torch.from_numpy(aligned.token_type_ids)[None]}
+def _tokens(ids: np.ndarray, types: np.ndarray) -> dict[str, Tensor]:
+    """Make a batch of one text."""
+    batch = {"input_ids": ids, "token_type_ids": types}
+    return {name: torch.from_numpy(array)[None] for name, array in batch.items()}
 
 
 def _whole_layers(

@@ -1,4 +1,4 @@
-"""Checks of 04_tfc1_versus_tdc: which heads stand, and whether two maps rank heads alike."""
+"""Checks of 04_tfc1_versus_tdc: significant heads, and whether two maps rank heads alike."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,26 +17,26 @@ FIRST = np.array([[0.05, -0.01, 0.30], [0.02, 0.00, 0.11]])
 SECOND = np.array([[0.20, -0.30, 0.22], [0.01, 0.03, 0.05]])
 
 
-@checker("q is corrected for the number of heads; a head stands whichever way it pushes.")
-def check_heads_that_stand(answer: Callable) -> str | None:
-    """Check ``heads_that_stand(recovery, level)``: the set of (layer, head) with q below level."""
-    found = _recovery()
-    listed = attempt(answer, found, LEVEL)
+@checker("q is corrected for the number of heads; a head counts whichever way it pushes.")
+def check_significant_heads(answer: Callable) -> str | None:
+    """Check ``significant_heads(recovery, level)``: the set of (layer, head) with q below level."""
+    recovered = _recovery()
+    listed = attempt(answer, recovered, LEVEL)
     if np.asarray(listed).dtype.kind == "b":
         return "that is a mask; list the (layer, head) at which it is true, as np.argwhere does."
     given = {(int(layer), int(head)) for layer, head in listed}
-    right = _heads(found.q < LEVEL)
+    right = _heads(recovered.q < LEVEL)
     mistakes = {
         "you went by p; with this many heads some have a small p by chance, so go by q.": _heads(
-            found.p < LEVEL
+            recovered.p < LEVEL
         ),
-        "you kept the heads that raise the score only; one that works against the change stands as "
-        "well.": _heads((found.q < LEVEL) & (found.value > 0)),
-        "those are the heads that do not stand; small q is strong evidence.": _heads(
-            found.q >= LEVEL
+        "you kept the heads that raise the score only; a head that works against the change can be "
+        "significant too.": _heads((recovered.q < LEVEL) & (recovered.value > 0)),
+        "those are the heads that are not significant; small q is strong evidence.": _heads(
+            recovered.q >= LEVEL
         ),
         "you went by the size of the recovery; a large one can be noise, and a small one "
-        "sure.": _heads(abs(found.value) > LEVEL),
+        "sure.": _heads(abs(recovered.value) > LEVEL),
     }
     return mistake_in(given, right, mistakes)
 
@@ -65,9 +65,9 @@ def _recovery() -> Recovery:
     rng = np.random.default_rng(0)
     donor = 1 + rng.random(8)
     patched = VALUE[..., None] * donor
-    found = recovery(patched, np.zeros(8), donor, query_ids=list("abcdefgh"))
+    made_up = recovery(patched, np.zeros(8), donor, query_ids=list("abcdefgh"))
     q = false_discovery_control(P.ravel(), method="by").reshape(P.shape)
-    return replace(found, value=VALUE, p=P, q=q)
+    return replace(made_up, value=VALUE, p=P, q=q)
 
 
 def _heads(mask: np.ndarray) -> set[tuple[int, int]]:

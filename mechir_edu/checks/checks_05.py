@@ -1,5 +1,7 @@
 """Checks of tutorial 05: patch some positions, and read how much attention goes where."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 
@@ -8,8 +10,8 @@ from mechir_edu.checks._report import attempt, checker, mistake_in
 _POSITIONS = [1, 3]
 
 
-@checker("the chosen positions come from the donor, in every text of the batch; all else is kept.")
-def check_patch_positions(answer):
+@checker("the chosen positions come from the donor, in every text of the batch; the rest stays.")
+def check_patch_positions(answer: Callable) -> str | None:
     """Check a function ``patch_positions(recipient, donor, positions)``.
 
     Recipient and donor are activations [text, pos, d_model]; it returns the recipient's with those
@@ -29,14 +31,14 @@ def check_patch_positions(answer):
         {
             "nothing changed: you patched the recipient's run into itself.": recipient,
             "you took every position from the donor; only the chosen ones should change.": donor,
-            "recipient and donor are exchanged: it is the recipient's run that goes on.": swapped,
+            "recipient and donor are exchanged: the recipient's run is patched.": swapped,
             "you indexed the first axis, the text; positions are the second.": first,
         },
     )
 
 
 @checker("a sum over the positions looked at, a mean over the positions that look.")
-def check_attention_to_role(answer):
+def check_attention_to_role(answer: Callable) -> str | None:
     """Check a function ``attention_to_role(pattern, roles, source, target)``.
 
     It gives the share of attention that an average position of role ``source`` pays to all

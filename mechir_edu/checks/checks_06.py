@@ -1,12 +1,14 @@
 """Checks of tutorial 06: contrast with a control on the same documents, and build a null."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from mechir_edu.checks._report import attempt, checker, mistake_in
 
 
 @checker("the same documents on both sides, so what a document does to both cancels out.")
-def check_matched_contrast(answer):
+def check_matched_contrast(answer: Callable) -> str | None:
     """Check a function ``matched_contrast(axiom, control)``.
 
     Both are dicts from (query_id, doc_id) to a score change; it gives the mean of axiom minus
@@ -39,8 +41,8 @@ def check_matched_contrast(answer):
     )
 
 
-@checker("one coin for each query: sizes, heads' company and queries' pairs stay as they were.")
-def check_flip_by_query(answer):
+@checker("one coin for each query: sizes stay, and the effects of a query keep their relation.")
+def check_flip_by_query(answer: Callable) -> str | None:
     """Check a function ``flip_by_query(effect, query_ids, rng)``.
 
     Effects are [head, pair]; it gives them with the sign of all effects of a query turned, or not,
@@ -71,6 +73,6 @@ def _judge_flips(signs: np.ndarray, queries: np.ndarray) -> str | None:
     if (signs == signs[..., :1]).all():
         return "one coin turned everything; each query has its own."
     by_query = [signs[..., queries == query] for query in np.unique(queries)]
-    if not all((some == some[..., :1]).all() for some in by_query):
+    if not all((signs_of == signs_of[..., :1]).all() for signs_of in by_query):
         return "pairs of one query got different signs; they are not independent, one coin for all."
     return None

@@ -1,6 +1,6 @@
 """Checks of tutorial 07: read a circuit off a matrix of paths, and estimate a patch."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from mechir_edu.checks._report import attempt, checker, mistake_in
 
 
 @checker("an edge is a sender, a receiver behind it, and a recovery far enough from zero.")
-def check_read_circuit(answer):
+def check_read_circuit(answer: Callable) -> str | None:
     """Check a function ``read_circuit(matrix, senders, receivers, at_least)``.
 
     The matrix is recovery [sender, receiver]; it gives the set of (sender, receiver) whose recovery
@@ -44,7 +44,7 @@ def _as_edge(edge: Iterable) -> tuple:
 
 
 @checker("a difference times a slope, summed over everything but the head.")
-def check_attribution(answer):
+def check_attribution(answer: Callable) -> str | None:
     """Check a function ``attribution(recipient_z, donor_z, gradient)``.
 
     All are [pos, head, d_head]; it gives the estimated effect of patching each head, [head].

@@ -1,14 +1,17 @@
 """Checks of tutorial 08: draw heads to compare with, and choose without peeking."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
 from mechir_edu.checks._report import attempt, checker, mistake_in
 
 
-@checker("as many heads in each layer, none of them chosen: what is left to differ is which.")
-def check_random_heads(answer):
+@checker(
+    "as many heads in each layer, none of them chosen: they differ only in which heads they are."
+)
+def check_random_heads(answer: Callable) -> str | None:
     """Check a function ``random_heads(heads, n_heads, rng)``.
 
     It draws as many other heads as ``heads`` has, each in the same layer, none twice.
@@ -40,7 +43,7 @@ def _judge_drawn(drawn: list[tuple[int, int]], heads: list[tuple[int, int]]) -> 
 
 
 @checker("chosen on some queries, reported on the others.")
-def check_choose_factor(answer):
+def check_choose_factor(answer: Callable) -> str | None:
     """Check a function ``choose_factor(change, factors, is_chosen_on)``.
 
     Changes of nDCG@10 are [factor, query]; it gives the factor with the best mean on the queries
@@ -58,10 +61,12 @@ def check_choose_factor(answer):
         attempt(answer, change, factors, mask),
         (factors[best], others[best]),
         {
-            "the change is that of the queries you chose on; it flatters, for it was chosen to be "
-            "the best. Report the others.": (factors[best], mine[best]),
-            "you chose on all queries, so the others have had their say; choose on the mask's "
-            "alone.": (factors[leaked], others[leaked]),
+            "you report the queries you chose on; it flatters, because the factor was chosen to be "
+            "the best there. Report the others.": (factors[best], mine[best]),
+            "you chose on all queries, so the others had a say too; choose on the mask's alone.": (
+                factors[leaked],
+                others[leaked],
+            ),
             "you chose on the queries that you report; that is the mask the other way round.": (
                 factors[int(others.argmax())],
                 others.max(),

@@ -1,7 +1,7 @@
-"""Choose how much a tutorial computes: all of it, or little enough to be through in a minute.
+"""Choose how much a tutorial computes: everything, or little enough to finish in a minute.
 
-The environment variable ``MECHIR_EDU_FAST=1`` asks for little. What runs is the same code either
-way, on fewer pairs, so that a notebook that passes fast is a notebook that works.
+The environment variable ``MECHIR_EDU_FAST=1`` asks for little. The same code runs either way, only
+on fewer pairs, so a notebook that passes in the fast profile works in full too.
 """
 
 import os
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def fast() -> bool:
-    """Say whether the fast profile was asked for, by ``MECHIR_EDU_FAST`` in the environment."""
+    """Whether ``MECHIR_EDU_FAST`` in the environment asks for the fast profile."""
     return os.environ.get("MECHIR_EDU_FAST", "0") not in ("", "0")
 
 

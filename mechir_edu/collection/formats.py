@@ -1,7 +1,9 @@
-"""Read queries, passages and judgments from your own files.
+"""Read queries, passages and judgments from files: the embedded collection's, or your own.
 
-Queries and documents are TSV (``id<TAB>text``, no header) or JSON lines; qrels are TREC's four
-columns, ``query_id iteration doc_id relevance``. Each may be gzipped (``.gz``).
+Queries and passages are TSV (``id<TAB>text``, no header) or JSON lines; qrels are TREC's four
+columns, ``query_id iteration doc_id relevance``, of which the second is ignored. Any of them may
+be gzipped (``.gz``). Blank lines are skipped; any other line that cannot be read is an error that
+names its file and number.
 """
 
 import gzip
@@ -15,26 +17,28 @@ _TEXT_FIELDS = ("text", "query", "contents", "passage", "body")
 
 
 def read_texts(path: str | Path) -> dict[str, str]:
-    r"""Read queries or documents: id -> text.
+    """Read queries or passages: id -> text.
 
     Parameters
     ----------
-    path : ``.jsonl`` (or ``.jsonl.gz``) is read as JSON lines with an id and a text, and a
-        ``title`` is put before the text; anything else as TSV.
+    path : ``.jsonl`` (or ``.jsonl.gz``) is read as JSON lines with an id and a text; where there
+        is a ``title``, it is put before the text. Anything else is read as TSV.
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
         If a line cannot be read or an id occurs twice; names the file and the line.
     """
     parse = _from_json if ".jsonl" in Path(path).suffixes else _from_tsv
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for place, line in _lines(path):
         key, text = parse(line, place)
-        if key in found:
+        if key in texts:
             raise ValueError(f"{place}: ids must be unique, got {key!r} a second time; remove one")
-        found[key] = text
-    return found
+        texts[key] = text
+    return texts
 
 
 def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
@@ -42,8 +46,11 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
-        If a line does not hold four columns of which the last is a whole number.
+        If a line does not hold four columns of which the last is a whole number; names the file
+        and the line.
     """
     qrels: dict[str, dict[str, int]] = {}
     for place, line in _lines(path):
@@ -60,7 +67,7 @@ def read_qrels(path: str | Path) -> dict[str, dict[str, int]]:
 def _lines(path: str | Path) -> Iterator[tuple[str, str]]:
     """Yield (place, line) for each line that is not blank; the place is for messages."""
     if not Path(path).is_file():
-        raise FileNotFoundError(f"needed a file of queries, docs or qrels, found none at {path}")
+        raise FileNotFoundError(f"needed a file of queries, docs or qrels, there is none at {path}")
     open_text = gzip.open if str(path).endswith(".gz") else open
     with open_text(path, "rt", encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):

@@ -62,7 +62,7 @@ class PassagesInMemory:
         return len(self.by_id)
 
     def head(self) -> Iterable[str]:  # noqa: D102
-        # All of them: a file of one's own is edited in the middle, and reading it cost as much.
+        # All of them: your own file may be edited in the middle, and reading it costs as much.
         return itertools.chain.from_iterable(self.by_id.items())
 
 
@@ -92,8 +92,8 @@ class PassagesOfIrDatasets:
 
     def lookup(self, doc_ids: list[str]) -> dict[str, str]:  # noqa: D102
         with _explaining(self.name):
-            found = self.store.get_many(doc_ids)
-        return {doc_id: doc.default_text() for doc_id, doc in found.items()}
+            docs = self.store.get_many(doc_ids)
+        return {doc_id: doc.default_text() for doc_id, doc in docs.items()}
 
     def __iter__(self) -> Iterator[str]:
         return (doc.default_text() for doc in self.handler.docs_iter())
@@ -111,7 +111,7 @@ class PassagesOfIrDatasets:
 
 
 def read_files(queries: str | Path, docs: str | Path, qrels: str | Path) -> Source:
-    """Read a source from files; see `mechir_edu.files` for the formats."""
+    """Read a source from files; see `mechir_edu.collection.formats`."""
     passages = PassagesInMemory(read_texts(docs))
     return Source(Path(queries).stem, read_texts(queries), read_qrels(qrels), passages)
 
@@ -172,7 +172,7 @@ def _whole_relatives(name: str) -> list[str]:
 
 @contextlib.contextmanager
 def _explaining(name: str) -> Iterator[None]:
-    """Say what to do when data cannot be had."""
+    """Say what to do when data can be neither read nor downloaded."""
     try:
         yield
     except (OSError, RuntimeError) as error:

@@ -9,7 +9,7 @@ The reduction is for English: lower case, words and numbers, stop words out, Por
 
 Conventions
 -----------
-A *term* (or *stem*) is the reduced form, a *surface word* is what stands in the text. *df* is the
+A *term* (or *stem*) is the reduced form, a *surface word* is the word as written. *df* is the
 number of documents that hold a term at least once; *idf* is in natural-log units, larger is rarer.
 """
 
@@ -35,7 +35,10 @@ from mechir_edu.files import write_whole
 _WORD = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+(?:['\u2019][^\W_]+)*")
 _CLITIC = re.compile(r"['\u2019](?:s|d|m|ll|re|ve)$")
 
-# Function words only. Single letters stay in: they carry the meaning of "vitamin c".
+# Our own list of English function words, a line or two for each class: determiners, pronouns,
+# question words, auxiliaries, conjunctions, prepositions, adverbs, and what is left of
+# contractions. Single letters stay in: they carry the meaning of "vitamin c". A published list such
+# as SMART's drops them, and content words too ("appreciate", "welcome").
 STOP_WORDS = frozenset(
     """
     a an the this that these those such same other another each every either neither both all any
@@ -84,8 +87,8 @@ def term_spans(text: str) -> list[tuple[str, tuple[int, int]]]:
     >>> term_spans("The reef's end")
     [('reef', (4, 8)), ('end', (11, 14))]
     """
-    found = ((match.start(), _reduce(match.group())) for match in _WORD.finditer(text))
-    return [(term[0], (start, start + len(term[1]))) for start, term in found if term is not None]
+    words = ((match.start(), _reduce(match.group())) for match in _WORD.finditer(text))
+    return [(term[0], (start, start + len(term[1]))) for start, term in words if term is not None]
 
 
 def terms(text: str) -> list[str]:
@@ -152,10 +155,10 @@ def count_terms(texts: Iterable[str]) -> TermStatistics:
     """
     n_docs, df, words = 0, Counter(), Counter()
     for text in texts:
-        found = surface_terms(text)
+        in_text = surface_terms(text)
         n_docs += 1
-        df.update({stem for stem, _ in found})
-        words.update({(stem, word.lower()) for stem, word in found})
+        df.update({stem for stem, _ in in_text})
+        words.update({(stem, word.lower()) for stem, word in in_text})
     # Ascending count, so that the commonest word is written last; ties go to the alphabet.
     ranked = sorted(words, key=lambda pair: (words[pair], pair))
     surface = {stem: word for stem, word in ranked if df[stem] > 1 and word.isalpha()}

@@ -2,8 +2,8 @@
 
 Conventions
 -----------
-All comparisons of words use `mechir_edu.collection.terms`. Draws are seeded per (seed, query_id, doc_id): a
-pair stays the same whatever else is drawn.
+All comparisons of words use `mechir_edu.collection.terms`. Draws are seeded per (seed, query_id,
+doc_id): a pair stays the same whatever else is drawn.
 """
 
 import bisect
@@ -50,7 +50,7 @@ class AxiomContext:
     count : gives the collection's term statistics; called only by axioms that need them.
     seed : the seed of all draws.
     place : ``"end"`` or ``"start"``: where words are inserted, and which of a word's occurrences
-        (the last or the first) is replaced. Axioms about the order of words do not heed it.
+        (the last or the first) is replaced. Axioms about the order of words ignore it.
     length : a word's length in word pieces; control words match the axiom's word in it.
     """
 
@@ -81,7 +81,7 @@ class Axiom:
 
     Attributes
     ----------
-    name : the key in `mechir_edu.perturb.axioms.registry.AXIOMS`.
+    name : the key in `mechir_edu.AXIOMS`.
     statement : what it says, in one line.
     source : where it was published.
     precondition : which pairs it can be applied to; the others are skipped and counted.
@@ -139,8 +139,8 @@ def neutral_word(like: str, judged: Judged, context: AxiomContext) -> str:
 
     Parameters
     ----------
-    like : the word to resemble in `AxiomContext.length` and in idf (within `SAME_RARITY`). A word that
-        the collection has in fewer than two passages counts as one that it has in two.
+    like : the word to resemble in `AxiomContext.length` and in idf (within `SAME_RARITY`). A word
+        that fewer than two passages hold counts as one that two passages hold.
     judged : the pair; no word is chosen whose stem is in its query or its document.
     context : supplies vocabulary, seed and length.
 

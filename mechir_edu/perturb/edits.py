@@ -17,8 +17,8 @@ Span = tuple[int, int]
 class Edit:
     """Where two versions of a text differ, as character spans ``[start, end)``.
 
-    What lies before and behind the spans is equal in both versions. The space that goes with an
-    inserted word belongs to the span; of an exchange, so does what stands between the two words.
+    The text before and after the spans is equal in both versions. The space that goes with an
+    inserted word belongs to the span; so does the text between two words that change places.
     """
 
     baseline: Span
@@ -56,9 +56,10 @@ def insert(document: str, words: str, place: Place = "end", *, term: str | None 
     --------
     >>> insert("Coral reefs are home to a quarter of sea life-", "bleaching").text
     'Coral reefs are home to a quarter of sea life- bleaching'
-    >>> insert("Reefs.", "coral", "start")
-    Change(text='coral Reefs.', edit=Edit(baseline=(0, 0), perturbed=(0, 6)), term='coral', query=None)
-    """  # noqa: E501
+    >>> change = insert("Reefs.", "coral", "start")
+    >>> change.text, change.edit
+    ('coral Reefs.', Edit(baseline=(0, 0), perturbed=(0, 6)))
+    """
     term = words if term is None else term
     if place == "start":
         added = words if document[:1].isspace() else f"{words} "
@@ -69,13 +70,14 @@ def insert(document: str, words: str, place: Place = "end", *, term: str | None 
 
 
 def replace(document: str, span: Span, word: str) -> Change:
-    """Put a word in the place of what stands at a span.
+    """Replace the text at a span by a word.
 
     Examples
     --------
-    >>> replace("A reef, here.", (2, 6), "coral")
-    Change(text='A coral, here.', edit=Edit(baseline=(2, 6), perturbed=(2, 7)), term='coral', query=None)
-    """  # noqa: E501
+    >>> change = replace("A reef, here.", (2, 6), "coral")
+    >>> change.text, change.edit
+    ('A coral, here.', Edit(baseline=(2, 6), perturbed=(2, 7)))
+    """
     start, end = span
     text = document[:start] + word + document[end:]
     return Change(text, Edit(span, (start, start + len(word))), word)

@@ -1,7 +1,7 @@
 """The shapes that an axiom's edit can have, each with the neutral edit of the same shape.
 
 An axiom chooses words; a shape makes the edit of them. *Adding* puts words at the end or the start
-of the document, *replacing* puts one word in the place of another, *exchanging* lets two words
+of the document, *replacing* puts one word in place of another, *exchanging* lets two words
 change places. The neutral edit asks the axiom for its choice, and makes the same kind of edit at
 the same place without touching how often, or where, the document holds a query term.
 """
@@ -21,7 +21,7 @@ ChooseSpans = Callable[[Judged, AxiomContext], tuple[Span, Span]]
 
 @dataclass(frozen=True)
 class Replacement:
-    """A word to be put in the place of what stands at a span."""
+    """A word, and the span of the document that it is to replace."""
 
     span: Span
     word: str
@@ -48,7 +48,7 @@ def adding_neutral(choose: Choose, times: int = 1) -> Apply:
 
 
 def replacing(choose: ChooseReplacement) -> Apply:
-    """Put the chosen word in the place of another."""
+    """Put the chosen word in place of another."""
 
     def apply(judged: Judged, context: AxiomContext) -> Change:
         chosen = choose(judged, context)
@@ -58,9 +58,9 @@ def replacing(choose: ChooseReplacement) -> Apply:
 
 
 def replacing_neutral(choose: ChooseReplacement) -> Apply:
-    """Put a neutral word, as long and as rare as the chosen one, in the place of a neutral word.
+    """Put a neutral word, as long and as rare as the chosen one, in place of a non-query word.
 
-    It is the chosen place where no query term stands there, else the nearest such word.
+    It replaces the chosen word, or, if that is a query term, the nearest word that is none.
     """
 
     def apply(judged: Judged, context: AxiomContext) -> Change:
@@ -88,7 +88,7 @@ def exchanging_neutral(choose: ChooseSpans) -> Apply:
 
 
 def other_words(judged: Judged) -> list[tuple[str, Span]]:
-    """List the document's content words that are no query term, as `mechir_edu.collection.terms.term_spans`.
+    """List the document's content words that are no query term, as ``terms.term_spans`` does.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def nearest_other_word(judged: Judged, span: Span, avoid: list[str] | None = Non
 
 def occurrence(judged: Judged, stem: str, place: Place) -> Span:
     """Find the last (``"end"``) or first (``"start"``) occurrence of a term in the document."""
-    spans = [span for found, span in term_spans(judged.text) if found == stem]
+    spans = [span for other, span in term_spans(judged.text) if other == stem]
     return spans[-1 if place == "end" else 0]
 
 

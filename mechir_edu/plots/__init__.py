@@ -1,15 +1,16 @@
-"""Draw what patching found.
+"""Pictures of what patching shows; each can be put into words, too.
 
 Conventions
 -----------
 Every function draws on the axes it is given, or on a new figure, and returns them; none shows a
 window or changes a global setting. Layer 0 is at the bottom. Recovery is drawn on a scale that is
 symmetric about zero, so white is always "no effect": red moves the score as the donor did, blue the
-other way. A dot marks what stands after false-discovery control over the whole grid.
+other way. A dot marks what is significant (q < 0.05, after false-discovery control over the whole
+grid).
 
-::
+In reading order::
 
-    heatmap     what the first two are made of
+    heatmap     colours; cells, scale and notes of a map
     grids       recovery per head, role or path            plot_heads, plot_roles, plot_paths
     figure2     axiom by ranker                            plot_figure2
     changes     score changes, with their mean             plot_score_change
@@ -19,7 +20,7 @@ other way. A dot marks what stands after false-discovery control over the whole 
     pairs       a pair's aligned tokens and scores         plot_pair
     attention   where a head looks                         plot_attention
     rankings    one query's ranking, before and after      plot_ranking
-    words       the same for those who cannot see it       top_heads, alt_text
+    words       the same in words and in tables            top_heads, alt_text
 """
 
 from mechir_edu.plots.attention import plot_attention

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from mechir_edu.plots.style import EDITED, SEQUENTIAL
+from mechir_edu.plots.heatmap import EDITED, SEQUENTIAL
 
 
 def plot_attention(

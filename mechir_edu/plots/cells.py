@@ -7,8 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from mechir_edu.alignment.aligned import ROLE_NAMES
-from mechir_edu.plots.heatmap import notes_of
-from mechir_edu.plots.style import DARK, RECOVERY_LABEL
+from mechir_edu.plots.heatmap import DARK, RECOVERY_LABEL, notes_of
 from mechir_edu.stats.recovered import Recovery
 
 
@@ -19,15 +18,15 @@ def plot_cells(
 
     Parameters
     ----------
-    recovery : one axis, such as [layer] of a block site, or [role]. A cell that stands after
-        false-discovery control is a full dot, the others are hollow.
+    recovery : one axis, such as [layer] of a block site, or [role]. A significant cell (q < 0.05)
+        is a full dot, the others are hollow.
     names : of the cells; their number, or the role's name, when omitted.
     ax : drawn on in place and returned; a new figure is made when omitted.
 
     Raises
     ------
     ValueError
-        If the recovery has more axes than one, or the names are not one for each cell.
+        If the recovery has more than one axis, or there is not one name for each cell.
     """
     if recovery.value.ndim != 1:
         raise ValueError(

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from mechir_edu.plots.style import DARK
+from mechir_edu.plots.heatmap import DARK
 from mechir_edu.stats.estimates import Estimate, mean_change
 
 Changes = Sequence[tuple[str, np.ndarray, Sequence[str] | np.ndarray]] | pd.DataFrame

@@ -6,8 +6,14 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mechir_edu.plots.heatmap import draw_grid, grid_size, limit_of, need_axes, notes_of
-from mechir_edu.plots.style import RECOVERY_LABEL
+from mechir_edu.plots.heatmap import (
+    RECOVERY_LABEL,
+    draw_grid,
+    grid_size,
+    limit_of,
+    need_axes,
+    notes_of,
+)
 from mechir_edu.stats.recovered import Recovery
 
 
@@ -26,7 +32,7 @@ def plot_figure2(panel: Mapping[tuple[str, str], Recovery]) -> Figure:
         If the panel is empty or a map is not [layer, head].
     """
     if not panel:
-        raise ValueError("needed a map for one axiom and ranker at least, got an empty panel")
+        raise ValueError("needed a map for at least one axiom and ranker, got an empty panel")
     axioms, rankers = (list(dict.fromkeys(key[i] for key in panel)) for i in (0, 1))
     columns = [[panel.get((axiom, ranker)) for axiom in axioms] for ranker in rankers]
     heights, widths = _panel_size(columns)
@@ -46,10 +52,15 @@ def plot_figure2(panel: Mapping[tuple[str, str], Recovery]) -> Figure:
 
 def _panel_size(columns: Sequence[Sequence[Recovery | None]]) -> tuple[list[float], list[float]]:
     """Height of the tallest map of each column, and each column's width."""
-    for some in (some for maps in columns for some in maps if some is not None):
-        need_axes(some, ("layer", "head"))
-    sizes = [[grid_size(some) for some in maps if some is not None] for maps in columns]
-    return [max(h for h, _ in some) for some in sizes], [max(w for _, w in some) for some in sizes]
+    heights, widths = [], []
+    for maps in columns:
+        drawn = [recovery for recovery in maps if recovery is not None]
+        for recovery in drawn:
+            need_axes(recovery, ("layer", "head"))
+        sizes = [grid_size(recovery) for recovery in drawn]
+        heights.append(max(height for height, _ in sizes))
+        widths.append(max(width for _, width in sizes))
+    return heights, widths
 
 
 def _draw_column(
@@ -57,14 +68,14 @@ def _draw_column(
 ) -> None:
     """Draw all axioms of one ranker, on one colour scale."""
     limit = limit_of(maps)
-    for ax, some, axiom in zip(column, maps, axioms, strict=True):
-        if some is None:
+    for ax, recovery, axiom in zip(column, maps, axioms, strict=True):
+        if recovery is None:
             ax.set_axis_off()
             ax.text(0.5, 0.5, f"{axiom}: not run", ha="center", transform=ax.transAxes)
             continue
-        image = draw_grid(ax, some, limit)
-        ax.set_xticks(range(some.value.shape[1]))
-        ax.set_xlabel("\n".join(["head", *notes_of(some)]), fontsize=9)
+        image = draw_grid(ax, recovery, limit)
+        ax.set_xticks(range(recovery.value.shape[1]))
+        ax.set_xlabel("\n".join(["head", *notes_of(recovery)]), fontsize=9)
         ax.set_title(axiom, fontsize=11)
     label = f"{RECOVERY_LABEL}\none scale for this ranker, ±{limit:.3g}"
     figure.colorbar(image, ax=list(column), location="bottom", label=label, shrink=0.8)

@@ -8,8 +8,15 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from mechir_edu.alignment.aligned import ROLE_NAMES
-from mechir_edu.plots.heatmap import draw_grid, grid_size, limit_of, need_axes, notes_of, values_of
-from mechir_edu.plots.style import RECOVERY_LABEL
+from mechir_edu.plots.heatmap import (
+    RECOVERY_LABEL,
+    draw_grid,
+    grid_size,
+    limit_of,
+    need_axes,
+    notes_of,
+    values_of,
+)
 from mechir_edu.stats.recovered import Recovery
 
 _MOST_NAMES = 24
@@ -27,7 +34,7 @@ def plot_heads(
     Parameters
     ----------
     recovery : [layer, head], unitless; 0 = no effect, 1 = the donor's score. With a `Recovery`,
-        heads that stand after false-discovery control are marked.
+        heads that are significant (q < 0.05) are marked.
     ax : drawn on in place and returned; a new figure is made when omitted.
     limit : the colour scale is ``[-limit, limit]``; defaults to the largest absolute value. Pass
         one limit to compare plots.
@@ -55,7 +62,7 @@ def plot_roles(
 
     Parameters
     ----------
-    recovery : [layer, role], in the order of `ROLE_NAMES`; or [head, role], a layer's heads.
+    recovery : [layer, role], in the order of `mechir_edu.Role`; or [head, role], a layer's heads.
     ax, limit : as in `plot_heads`.
 
     Raises
@@ -84,7 +91,7 @@ def plot_paths(
 
     Parameters
     ----------
-    recovery : [sender, receiver], as `mechir_edu.patching.paths.PathResult.matrix` makes it.
+    recovery : [sender, receiver], as `mechir_edu.PathResult.matrix` makes it.
     senders, receivers : (layer, head) along both axes, as in the `PathResult`.
     ax, limit : as in `plot_heads`.
 
@@ -100,7 +107,7 @@ def plot_paths(
             f"{len(receivers)} for values of shape {values_of(recovery).shape}"
         )
     if ax is None:
-        height, width = (3 + 0.25 * min(len(some), _MOST_NAMES) for some in (senders, receivers))
+        height, width = (3 + 0.25 * min(len(ends), _MOST_NAMES) for ends in (senders, receivers))
         _, ax = plt.subplots(figsize=(width + 1.3, height), layout="constrained")
     places, names = _name_heads(receivers)
     ax = _plot_grid(recovery, names, "receiver (layer.head)", ax, limit, places)

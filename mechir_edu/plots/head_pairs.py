@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.plots.changes import middle
-from mechir_edu.plots.style import DARK
+from mechir_edu.plots.heatmap import DARK
+from mechir_edu.rankers.hook_names import require_heads
 from mechir_edu.stats.recovered import Recovery
 
 _DOT, _LINE = "#4393c3", "#b2182b"
@@ -32,8 +33,8 @@ def plot_head_pairs(
     ----------
     result : of a head site, all heads.
     layer, head : which head.
-    recovery : what `result.recovery` gave, whose ``how`` decides what is drawn; computed as a
-        ratio of means when omitted.
+    recovery : from ``result.recovery(...)``; its ``how`` decides what is drawn. A ratio of means
+        when omitted.
     ax : drawn on in place and returned; a new figure is made when omitted.
 
     Raises
@@ -42,12 +43,12 @@ def plot_head_pairs(
         If the result is not [layer, head, pair], or has no such head.
     """
     need_all_heads(result)
-    _need_head(result, layer, head)
+    require_heads([(layer, head)], *result.scores.shape[:2])
     recovery = result.recovery() if recovery is None else recovery
     if ax is None:
         _, ax = plt.subplots(figsize=(5.2, 4.2), layout="constrained")
     change, effect = result.donor - result.recipient, result.effect()[layer, head]
-    cell = [float(getattr(recovery, name)[layer, head]) for name in ("value", "low", "high")]
+    cell = _cell(recovery, layer, head)
     if recovery.how == "ratio_of_means":
         _draw_slope(ax, change, effect, cell)
     else:
@@ -58,12 +59,12 @@ def plot_head_pairs(
 
 def describe_head(recovery: Recovery, layer: int, head: int) -> str:
     """A head's recovery and interval in one line."""
-    value, low, high = (getattr(recovery, name)[layer, head] for name in ("value", "low", "high"))
+    value, low, high = _cell(recovery, layer, head)
     span = f"{100 * recovery.interval:g} % interval {low:.2f} to {high:.2f}"
     if not np.isfinite(low):
         span = "no bounded interval"
     # Adding zero turns -0.00 into 0.00.
-    text = f"layer {layer}, head {head}: recovery {round(float(value), 2) + 0.0:.2f} ({span})"
+    text = f"layer {layer}, head {head}: recovery {round(value, 2) + 0.0:.2f} ({span})"
     return text.replace("-", "−")
 
 
@@ -76,13 +77,11 @@ def need_all_heads(result: PatchingResult) -> None:
         )
 
 
-def _need_head(result: PatchingResult, layer: int, head: int) -> None:
-    n_layers, n_heads, _ = result.scores.shape
-    if not (0 <= layer < n_layers and 0 <= head < n_heads):
-        raise ValueError(
-            f"needed a layer below {n_layers} and a head below {n_heads}, got layer {layer}, "
-            f"head {head}"
-        )
+def _cell(recovery: Recovery, layer: int, head: int) -> tuple[float, float, float]:
+    """A head's recovery, and both ends of its interval."""
+    arrays = (recovery.value, recovery.low, recovery.high)
+    value, low, high = (float(array[layer, head]) for array in arrays)
+    return value, low, high
 
 
 def _draw_slope(ax: Axes, change: np.ndarray, effect: np.ndarray, cell: Sequence[float]) -> None:

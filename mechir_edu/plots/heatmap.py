@@ -1,4 +1,4 @@
-"""A heat map's cells, scale and notes: what all pictures of recovery are made of."""
+"""Colours that all pictures share, and the cells, scale and notes of a map of recovery."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from mechir_edu.alignment.aligned import ROLE_NAMES
-from mechir_edu.plots.style import DARK, DIVERGING
 from mechir_edu.stats.recovered import Recovery
 
+DIVERGING, SEQUENTIAL = "RdBu_r", "Blues"
+DARK, EDITED = "#222222", "#b2182b"
+RECOVERY_LABEL = "recovery (share of the score change)\n+ as the donor, − the other way"
 _LARGEST_GRID_WITH_VALUES = 12
 
 
@@ -26,7 +28,7 @@ def need_axes(recovery: Recovery | np.ndarray, axes: tuple[str, str]) -> None:
 
 
 def draw_grid(ax: Axes, recovery: Recovery | np.ndarray, limit: float) -> AxesImage:
-    """Draw the cells with their values and the marks of those that stand after correction."""
+    """Draw the cells with their values, and mark the significant ones."""
     values = values_of(recovery)
     image = ax.imshow(
         values, cmap=DIVERGING, vmin=-limit, vmax=limit, origin="lower", aspect="auto"
@@ -44,17 +46,17 @@ def draw_grid(ax: Axes, recovery: Recovery | np.ndarray, limit: float) -> AxesIm
 
 
 def limit_of(maps: Sequence[Recovery | np.ndarray | None]) -> float:
-    """Largest absolute value of some maps; 1 where all of them are zero."""
-    largest = max(float(np.abs(values_of(some)).max()) for some in maps if some is not None)
+    """Largest absolute value of several maps; 1 where all of them are zero."""
+    largest = max(float(np.abs(values_of(values)).max()) for values in maps if values is not None)
     return largest or 1.0
 
 
 def notes_of(recovery: Recovery | np.ndarray) -> list[str]:
-    """What a reader has to know besides the colours."""
+    """Notes under a map: how many cells are significant, and whether its values can be trusted."""
     if not isinstance(recovery, Recovery):
         return []
     n_marked, n_cells = int(recovery.significant().sum()), recovery.value.size
-    notes = [f"• {n_marked} of {n_cells} stand after false-discovery control (q < 0.05)"]
+    notes = [f"• {n_marked} of {n_cells} significant after false-discovery control (q < 0.05)"]
     if recovery.warning:
         notes.append("caution: the mean score change cannot be told from zero")
     return notes

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from mechir_edu.patching.one_pair import PairReading
-from mechir_edu.plots.style import DARK, EDITED
+from mechir_edu.plots.heatmap import DARK, EDITED
 
 _LINE = 92  # characters, the names of the two lines included
 _MARGIN = 11
@@ -60,12 +60,13 @@ class _Line:
 
 
 def _lines(reading: PairReading, blocks: Sequence[range]) -> Iterator[_Line]:
-    """Lay out blocks of positions: where nothing was edited, one line stands for both versions."""
+    """Lay out blocks of positions: one line for both versions where nothing was edited."""
     row = 0.0
     for block in blocks:
-        names = ("baseline", "perturbed") if reading.edited[list(block)].any() else ("both",)
-        for name in names:
-            tokens = reading.baseline if name == "both" else getattr(reading, name)
+        versions = {"both": reading.baseline}
+        if reading.edited[list(block)].any():
+            versions = {"baseline": reading.baseline, "perturbed": reading.perturbed}
+        for name, tokens in versions.items():
             yield _Line(row, name, block, tokens)
             row += 1.25
         row += 0.5
@@ -94,6 +95,6 @@ def _write(ax: Axes, line: _Line, widths: Sequence[int], edited: np.ndarray, siz
             for i, place in group:
                 ax.text(place, line.row, line.tokens[i], **marked)
         else:
-            run = list(group)
-            text = "".join(line.tokens[i].ljust(widths[i]) for i, _ in run)
-            ax.text(run[0][1], line.row, text.rstrip(), color=DARK, **style)
+            shared = list(group)
+            text = "".join(line.tokens[i].ljust(widths[i]) for i, _ in shared)
+            ax.text(shared[0][1], line.row, text.rstrip(), color=DARK, **style)

@@ -7,8 +7,7 @@ from jaxtyping import Bool, Float
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from mechir_edu.plots.heatmap import limit_of
-from mechir_edu.plots.style import DIVERGING, EDITED, RECOVERY_LABEL
+from mechir_edu.plots.heatmap import DIVERGING, EDITED, RECOVERY_LABEL, limit_of
 
 
 def plot_positions(

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from mechir_edu.plots.style import DARK
+from mechir_edu.plots.heatmap import DARK
 
 _GRADES = "Blues"
 _LONGEST_LABEL = 44
@@ -32,7 +32,7 @@ def plot_ranking(
     Raises
     ------
     ValueError
-        If there is no passage, or scores and labels are not one for each.
+        If there is no passage, or scores, labels and grades are not equally many.
     """
     sizes = {len(before), len(after), len(labels), len(labels if relevance is None else relevance)}
     if len(sizes) > 1 or not len(labels):

@@ -8,13 +8,14 @@
     explore_patch           patch one site, layer or role, step by step     plots.plot_cells, ...
     explore_intervention    turn a head up or down, see a ranking change    plots.plot_ranking
 
-A panel is shown by being the last expression of a cell. It has ``controls``, a dictionary of
-ipywidgets controls, and ``figure()``, the picture that it shows; so it can be used without a
-browser too. By keyboard: Tab goes from control to control, arrow keys move a slider, and the space
-bar opens a list (in JupyterLab the arrow keys alone would go from cell to cell).
+The last expression of a cell shows a panel. It has ``controls``, a dictionary of ipywidgets
+controls, and ``figure()``, the picture that it shows, so it can be used without a browser too. By
+keyboard: Tab moves from control to control, arrow keys move a slider, and the space bar opens a
+list (in JupyterLab the arrow keys alone would move from cell to cell).
 
 All five work with ipywidgets 7.7.1 (Colab) and 8. They need the extra ``tutorials``; the package
-does not.
+does not. Each is a module of its own (pair, heads, attention, patch, intervention); read controls
+and panel first, which all of them use.
 """
 
 from importlib.util import find_spec

@@ -22,7 +22,7 @@ def explore_attention(ranker: Ranker, pairs: Sequence[Pair], *, filler: str = "a
     ----------
     ranker : a `Dot` or `Cat`.
     pairs : to choose from.
-    filler : what stands in the gaps, as for `mechir_edu.patch`.
+    filler : what fills the gaps, as for `mechir_edu.patch`.
 
     Returns
     -------
@@ -40,13 +40,13 @@ def explore_attention(ranker: Ranker, pairs: Sequence[Pair], *, filler: str = "a
         return pair_attention(ranker, pairs[pair], layer=layer, head=head, side=side, filler=filler)
 
     def draw(pair: int, side: str, layer: int, head: int) -> Drawing:
-        found = read(pair, side, layer, head)
+        attention = read(pair, side, layer, head)
         ax = plots.plot_attention(
-            found.pattern, found.tokens, edited=found.edited, keep=_MOST_TOKENS
+            attention.pattern, attention.tokens, edited=attention.edited, keep=_MOST_TOKENS
         )
         title = f"layer {layer}, head {head}, {side} version"
         ax.set_title(title, fontsize=10)
-        return Drawing(ax.figure, f"Attention of {title}. {_in_words(found)}")
+        return Drawing(ax.figure, f"Attention of {title}. {_in_words(attention)}")
 
     side = ipywidgets.ToggleButtons(options=["perturbed", "baseline"])
     controls = {
@@ -57,11 +57,12 @@ def explore_attention(ranker: Ranker, pairs: Sequence[Pair], *, filler: str = "a
     return Panel("explore_attention", controls, draw)
 
 
-def _in_words(found: PairAttention) -> str:
+def _in_words(attention: PairAttention) -> str:
     """Where the edited tokens look, or, if none is edited, what receives most attention."""
-    rows = found.pattern[found.edited] if found.edited.any() else found.pattern
-    who = "edited tokens look" if found.edited.any() else "tokens look"
+    rows, who = attention.pattern, "tokens look"
+    if attention.edited.any():
+        rows, who = attention.pattern[attention.edited], "edited tokens look"
     mean = rows.mean(axis=0)
     best = [i for i in mean.argsort()[::-1][:3] if mean[i] >= 0.01]
-    targets = [f"{found.tokens[i]} at position {i} ({mean[i]:.0%})" for i in best]
+    targets = [f"{attention.tokens[i]} at position {i} ({mean[i]:.0%})" for i in best]
     return f"On average the {who} most at {', '.join(targets)}."

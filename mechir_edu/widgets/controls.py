@@ -1,4 +1,4 @@
-"""Controls as all panels have them: labelled, with a tooltip, drawn anew when they come to rest."""
+"""The controls that all panels use: labelled, with a tooltip, redrawn when they come to rest."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -9,8 +9,8 @@ from mechir_edu.perturb.pair import Pair
 
 Control = TypeVar("Control", bound=ipywidgets.Widget)
 
-# What `Panel.values` hands on as None. A list whose chosen value is None counts as having nothing
-# chosen, and is shown empty.
+# `Panel.values` gives None for it. The option itself cannot be None: ipywidgets takes a list whose
+# value is None for one in which nothing is chosen, and shows it empty.
 ALL = ("all", object())
 
 
@@ -20,8 +20,10 @@ def labelled(control: Control, description: str, tooltip: str) -> Control:
     if control.style.has_trait("description_width"):
         control.style.description_width = "initial"
     # ipywidgets 7 has another name for the tooltip of everything but buttons.
-    name = "tooltip" if control.has_trait("tooltip") else "description_tooltip"
-    setattr(control, name, tooltip)
+    if control.has_trait("tooltip"):
+        control.tooltip = tooltip
+    else:
+        control.description_tooltip = tooltip
     return control
 
 
@@ -56,7 +58,7 @@ def pair_options(pairs: Sequence[Pair]) -> list[tuple[str, int]]:
         If there is no pair.
     """
     if not pairs:
-        raise ValueError("needed a pair at least, got none; make some with mechir_edu.make_pairs")
+        raise ValueError("needed at least one pair, got none; make some with mechir_edu.make_pairs")
     return [(f"{i}: {name_pair(pair)}", i) for i, pair in enumerate(pairs)]
 
 

@@ -38,7 +38,7 @@ def explore_heads(results: Mapping[str, PatchingResult] | PatchingResult) -> Pan
     """
     results = {"result": results} if isinstance(results, PatchingResult) else dict(results)
     if not results:
-        raise ValueError("needed a result at least, got none; make one with mechir_edu.patch")
+        raise ValueError("needed at least one result, got none; make one with mechir_edu.patch")
     for result in results.values():
         need_all_heads(result)
 

@@ -27,8 +27,8 @@ def explore_intervention(
     Parameters
     ----------
     ranker : a `Dot` or `Cat`.
-    collection : supplies queries, and the passages judged for each; of more than twelve, those that
-        the ranker puts on top.
+    collection : supplies queries, and the passages judged for each; of more than twelve, the
+        twelve that the ranker puts on top.
     heads : the (layer, head) to choose from, alone or all together; without them, two sliders
         reach every head.
 
@@ -68,7 +68,7 @@ def explore_intervention(
 
 @dataclass(frozen=True, eq=False)
 class _Ranking:
-    """Some passages of a query, their grades, and the scores that the ranker gives them."""
+    """A query's top passages, their grades, and the scores that the ranker gives them."""
 
     query: str
     texts: list[str]
@@ -95,7 +95,9 @@ def _head_controls(
         return head_sliders(ranker.n_layers, ranker.n_heads)
     heads = [(int(layer), int(head)) for layer, head in heads]
     if not heads:
-        raise ValueError("needed (layer, head) to choose from, got none; leave heads= out for all")
+        raise ValueError(
+            "needed at least one (layer, head) to choose from, got none; leave heads= out for all"
+        )
     options = [(_spell((head,)), (head,)) for head in heads]
     if len(heads) > 1:
         options.append((f"all {len(heads)} together", tuple(heads)))

@@ -10,7 +10,7 @@ from mechir_edu.collection.collection import Collection, load_collection
 from mechir_edu.collection.judged import Judged, Skipped
 from mechir_edu.patching.one_pair import PairReading, read_pair
 from mechir_edu.perturb.axioms.registry import AXIOMS
-from mechir_edu.perturb.draw import make_pairs, perturber
+from mechir_edu.perturb.draw import make_pairs, pair_maker
 from mechir_edu.perturb.own import difference
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.plots.pairs import describe_scores
@@ -38,8 +38,8 @@ def explore_pair(
     ranker : a `Dot` or `Cat`.
     pairs : documents to start from, with their edits; eight TFC1 pairs of the collection when
         omitted.
-    collection : where axioms find their words' frequencies; the embedded one when omitted.
-    filler : what stands in the gaps, as for `mechir_edu.patch`.
+    collection : gives axioms the frequencies of words; the embedded one when omitted.
+    filler : what fills the gaps, as for `mechir_edu.patch`.
 
     Returns
     -------
@@ -70,10 +70,10 @@ class _Edits:
 
     def __init__(self, pairs: tuple[Pair, ...], collection: Collection) -> None:
         self.pairs = pairs
-        self._perturb = lru_cache(lambda axiom: perturber(collection, axiom))
+        self._perturb = lru_cache(lambda axiom: pair_maker(collection, axiom))
 
     def made(self, document: int, edit: str) -> Pair | Skipped | None:
-        """What an axiom makes of a document; None for the reader's own edit."""
+        """Apply an axiom to a document; None for the reader's own edit."""
         pair = self.pairs[document]
         if edit in (_DRAWN, _OWN):
             return pair if edit == _DRAWN else None
@@ -81,7 +81,13 @@ class _Edits:
         return self._perturb(edit)(Judged(*judged))
 
     def pair(self, document: int, edit: str, text: str) -> Pair:
-        """The pair that the controls say."""
+        """Make the pair that the controls describe.
+
+        Raises
+        ------
+        ValueError
+            If the axiom cannot be applied to the document, or the text is unchanged.
+        """
         made, drawn = self.made(document, edit), self.pairs[document]
         if isinstance(made, Skipped):
             raise ValueError(f"{edit} cannot be applied to this document: {made.reason}")

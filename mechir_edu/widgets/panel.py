@@ -1,8 +1,8 @@
 """What every panel is: controls, a picture that follows them, the picture in words, and messages.
 
-A panel draws anew when a control has come to rest, never while a slider is being moved. What goes
-wrong is said in the panel, above the picture, and the picture goes away: none must stay that
-belongs to other settings.
+A panel redraws when a control has come to rest, never while a slider is being moved. Errors are
+shown in the panel, above the picture, and the picture is removed, because it would belong to other
+settings than the controls show.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -37,8 +37,8 @@ class Panel:
     ----------
     name : of the function that made it.
     controls : by name; they are shown, and reached by the Tab key, in this order.
-    draw : given the value of every control by name, makes a `Drawing`. It has to be quick; what
-        takes longer belongs into ``work``.
+    draw : given the value of every control by name, makes a `Drawing`. It has to be quick; slow
+        computations belong in ``work``.
     work : what a button among the controls does, given a function ``tell(done, total)`` and the
         values; the panel draws anew afterwards. The button is disabled meanwhile.
 
@@ -77,8 +77,8 @@ class Panel:
         )
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        # Written here rather than handed on, as ipywidgets 7 and 8 have different methods for it,
-        # and a reader of the notebook's file should find a sentence in place of the panel.
+        # Written here rather than left to the widget: ipywidgets 7 and 8 have different methods
+        # for it, and a reader of the notebook's file should find a sentence in the panel's place.
         view = {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}
         return {"text/plain": repr(self), "application/vnd.jupyter.widget-view+json": view}
 
@@ -90,12 +90,12 @@ class Panel:
 
     @property
     def message(self) -> str:
-        """What the panel says above the picture: an error, progress, or nothing."""
+        """The message above the picture: an error, progress, a hint, or nothing."""
         return self._message.value
 
     @property
     def words(self) -> str:
-        """What stands below the picture: the same in words."""
+        """The picture in words, as shown below it."""
         return self._words.value
 
     def figure(self) -> Figure:
@@ -104,14 +104,14 @@ class Panel:
         Raises
         ------
         RuntimeError
-            If none could be drawn yet; the message says why.
+            If nothing was drawn yet; the message says why.
         """
         if self._figure is None:
             raise RuntimeError(f"{self.name} has drawn nothing yet: {self.message}")
         return self._figure
 
     def redraw(self) -> None:
-        """Draw what the controls say, unless it is shown already."""
+        """Draw what the controls ask for, unless it is shown already."""
         values = self.values
         if values != self._shown:
             with self._says_what_went_wrong():

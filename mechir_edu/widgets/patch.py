@@ -1,4 +1,4 @@
-"""Panel: patch one thing after another, and see what it brings over."""
+"""Panel: patch one site after another, and see the recovery."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ _SITES = {
 
 @dataclass(frozen=True)
 class Choice:
-    """What the controls say is to be patched; None for "all"."""
+    """What the controls ask for; None for "all"."""
 
     pair: int | None
     site: str
@@ -56,7 +56,7 @@ class Choice:
 
     @property
     def role(self) -> int | None:
-        """The one role that is to be seen."""
+        """The role that is shown alone; None for several or for all positions together."""
         return ROLE_NAMES.index(self.where) if self.where in ROLE_NAMES else None
 
     @property
@@ -66,7 +66,13 @@ class Choice:
         return self.pair, self.site, layer, self.by, self.direction
 
     def check(self) -> None:
-        """Refuse what fills no picture."""
+        """Refuse a choice that no single picture can show.
+
+        Raises
+        ------
+        ValueError
+            Saying what to choose besides.
+        """
         if self.by == "pos" and self.pair is None:
             raise ValueError("positions of different documents cannot be averaged: choose one pair")
         if self.is_head_site and self.layer is None and self.where in (_ROLES, _POSITIONS):
@@ -76,14 +82,14 @@ class Choice:
 def explore_patch(ranker: Ranker, pairs: Sequence[Pair], *, filler: str = "a") -> Panel:
     """Choose site, layer, positions and direction, press the button, see the recovery.
 
-    Until the button is pressed the panel shows the score change that there is to recover. What was
-    computed once is kept for the next time.
+    Until the button is pressed, the panel shows the score change that there is to recover. Results
+    are kept: no choice is computed twice.
 
     Parameters
     ----------
     ranker : a `Dot` or `Cat`.
     pairs : what is patched; eight or so are quick.
-    filler : what stands in the gaps, as for `mechir_edu.patch`.
+    filler : what fills the gaps, as for `mechir_edu.patch`.
 
     Returns
     -------
@@ -98,12 +104,12 @@ def explore_patch(ranker: Ranker, pairs: Sequence[Pair], *, filler: str = "a") -
         If there is no pair, or none can be aligned.
     """
     controls = _controls(ranker, pairs)
-    bench = _Bench(ranker, list(pairs), filler)
-    return Panel("explore_patch", controls, bench.draw, work=bench.patch)
+    results = _Results(ranker, list(pairs), filler)
+    return Panel("explore_patch", controls, results.draw, work=results.patch)
 
 
-class _Bench:
-    """A ranker, pairs, and everything that was patched so far."""
+class _Results:
+    """A ranker, pairs, and the results of all choices that were patched so far."""
 
     def __init__(self, ranker: Ranker, pairs: list[Pair], filler: str) -> None:
         self.ranker, self.pairs, self.filler = ranker, pairs, filler
@@ -111,7 +117,7 @@ class _Bench:
         self.done: dict[tuple, PatchingResult] = {}
 
     def patch(self, tell: Callable[[int, int], None], **values: object) -> None:
-        """Compute what the controls say, unless it is there."""
+        """Patch what the controls ask for, unless that is done."""
         choice = Choice(**values)
         choice.check()
         if choice.key in self.done:
@@ -133,7 +139,7 @@ class _Bench:
         self.done[choice.key] = patch(self.ranker, pairs, **options)
 
     def draw(self, **values: object) -> Drawing:
-        """Draw what the controls say, or what there is to recover where that is not computed."""
+        """Draw what the controls ask for; until it is patched, the score change to recover."""
         choice = Choice(**values)
         choice.check()
         if choice.key in self.done:
@@ -170,7 +176,7 @@ def _site_options() -> list[tuple[str, str]]:
 
 
 def picture_of(choice: Choice, result: PatchingResult, ranker: Ranker) -> Drawing:
-    """Draw what the choice leaves of a result's axes.
+    """Draw the part of a result that was chosen.
 
     Raises
     ------
@@ -186,26 +192,33 @@ def picture_of(choice: Choice, result: PatchingResult, ranker: Ranker) -> Drawin
     elif recovery.axes[1:] == ("role",):
         ax = plots.plot_roles(recovery)
     else:
-        shows_one = recovery.axes == ("layer",) and choice.layer is not None
-        ax = plots.plot_cells(recovery, names=[str(choice.layer)] if shows_one else None)
+        is_one_layer = recovery.axes == ("layer",) and choice.layer is not None
+        ax = plots.plot_cells(recovery, names=[str(choice.layer)] if is_one_layer else None)
     ax.set_title(title, fontsize=10)
     return Drawing(ax.figure, plots.alt_text(recovery, title=f"Recovery, {title}"))
 
 
 def _slice(recovery: Recovery, choice: Choice) -> Recovery:
-    """Take one role and one layer, where one was chosen, and name the axes that are left."""
+    """Take the chosen role and layer, if any, and name the axes that are left."""
     axes = tuple("head" if axis == "cell" else axis for axis in recovery.axes)
     index: list[int | slice] = [slice(None)] * len(axes)
     if choice.role is not None:
         index[-1] = choice.role
     if choice.layer is not None and not choice.is_head_site:
-        # A layer by itself stays a row of one, unless the roles are what is to be seen.
+        # A single layer stays a row of one cell, unless its roles are shown.
         shows_roles = choice.by == "role" and choice.role is None
         index[0] = choice.layer if shows_roles else slice(choice.layer, choice.layer + 1)
     left = tuple(a for a, at in zip(axes, index, strict=True) if isinstance(at, slice))
-    arrays = {name: getattr(recovery, name)[tuple(index)] for name in ("value", "low", "high")}
-    arrays |= {name: getattr(recovery, name)[tuple(index)] for name in ("p", "q")}
-    return replace(recovery, axes=left, **arrays)
+    cells = tuple(index)
+    return replace(
+        recovery,
+        axes=left,
+        value=recovery.value[cells],
+        low=recovery.low[cells],
+        high=recovery.high[cells],
+        p=recovery.p[cells],
+        q=recovery.q[cells],
+    )
 
 
 def _draw_positions(choice: Choice, result: PatchingResult, ranker: Ranker, title: str) -> Drawing:

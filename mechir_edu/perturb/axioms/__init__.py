@@ -1,1 +1,1 @@
-"""The axioms by group; `mechir_edu.perturb.axioms.registry` has all of them by name."""
+"""The axioms by group, a file each; `mechir_edu.perturb.axioms.registry` has them all by name."""

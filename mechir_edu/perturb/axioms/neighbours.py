@@ -21,6 +21,7 @@ from jaxtyping import Float32
 from safetensors import safe_open
 
 from mechir_edu.collection.terms import terms
+from mechir_edu.files import embedded_folder
 
 # More than 99.5 % of the pairs of words of the embedded collection lie below.
 RELATED = 0.35
@@ -59,8 +60,6 @@ def embedded_vectors() -> WordVectors:
     ImportError
         When the package with its weights is not installed; names the extra that brings it.
     """
-    from mechir_edu.files import embedded_folder  # brings torch, which no other axiom needs
-
     return read_word_vectors(embedded_folder())
 
 

@@ -21,7 +21,7 @@ from mechir_edu.perturb.shapes import control_of, exchanging, exchanging_neutral
 
 
 def closest_apart(judged: Judged, context: AxiomContext) -> tuple[Span, Span]:
-    """Choose the two different query terms that stand closest to each other, but apart.
+    """Choose the two different query terms that are closest to each other, but apart.
 
     Returns
     -------

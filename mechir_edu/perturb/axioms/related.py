@@ -27,8 +27,8 @@ def related_for_unrelated(judged: Judged, context: AxiomContext) -> Replacement:
     options = []
     for word in query_words(judged.query).values():
         new = (w for w in related_words(word) if not taken.issuperset(terms(w)))
-        found = next((w for w in new if terms(w)[0] in context.statistics.df), None)
-        options += [found] if found else []
+        nearest = next((w for w in new if terms(w)[0] in context.statistics.df), None)
+        options += [nearest] if nearest else []
     if not options:
         raise NotApplicable("no related word to a query term")
     related = pick(options, context.draws(judged, "related word"))

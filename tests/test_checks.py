@@ -1,0 +1,504 @@
+"""Every exercise's check: it accepts the right answer, and names each mistake that people make."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import rankdata
+
+from mechir_edu import checks
+from mechir_edu.checks import checks_01, checks_03
+from mechir_edu.collection.terms import surface_terms
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A check's name, right answers, and wrong ones by a part of the sentence that they get."""
+
+    check: str
+    right: tuple[Callable, ...]
+    wrong: Mapping[str, Callable]
+
+
+@pytest.fixture(autouse=True)
+def _one_ranker(monkeypatch, planted):
+    for module in (checks_01, checks_03):
+        monkeypatch.setattr(module, "Cat", lambda *arguments, **options: planted)
+
+
+# 01: what a head adds, and what it does to the score
+
+
+def head_outputs(z, W_O, b_O):
+    return torch.einsum("phd,hdm->hpm", z, W_O)
+
+
+HEAD_OUTPUTS = {
+    "added b_O to every head": lambda z, W, b: head_outputs(z, W, b) + b,
+    "spread b_O": lambda z, W, b: head_outputs(z, W, b) + b / 3,
+    "summed over the heads": lambda z, W, b: head_outputs(z, W, b).sum(0),
+    "attn_out itself": lambda z, W, b: head_outputs(z, W, b).sum(0) + b,
+    "heads come first": lambda z, W, b: torch.einsum("phd,hdm->phm", z, W),
+}
+
+
+def silence(z, head):
+    z[:, :, head] = 0
+
+
+def effect_by(edit=silence, *, hands_back=True, sign=1, off=1):
+    """Make an effect_of_head that edits z in some way and reports in some way."""
+
+    def effect_of_head(ranker, query, text, layer, head):
+        def hook(z, hook):
+            z = z.clone()
+            edit(z, head)
+            return z if hands_back else None
+
+        hooks = [(f"blocks.{layer}.attn.hook_z", hook)]
+        without = ranker.run_with_hooks(query, text, fwd_hooks=hooks)
+        return sign * (without - off * ranker(query, text)).item()
+
+    return effect_of_head
+
+
+EFFECTS = {
+    "nothing changed": effect_by(hands_back=False),
+    "sign is reversed": effect_by(sign=-1),
+    "take off the score with it": effect_by(off=0),
+    "all heads of the layer": effect_by(lambda z, head: z.zero_()),
+    "a position, not a head": effect_by(lambda z, head: z[:, head].zero_()),
+}
+
+
+# 02: the rarest term, and the gap
+
+
+def rarest(query, idf):
+    return max(surface_terms(query), key=lambda term: idf(term[0]))
+
+
+def words_of(query):
+    return [word for _, word in surface_terms(query)]
+
+
+RAREST_TERMS = {
+    "unreduced word; the table": lambda d, q, idf: f"{d} {max(words_of(q), key=idf)}",
+    "stop word": lambda d, q, idf: f"{d} {max(q.split(), key=idf)}",
+    "commonest": lambda d, q, idf: f"{d} {min(surface_terms(q), key=lambda t: idf(t[0]))[1]}",
+    "added the stem": lambda d, q, idf: f"{d} {rarest(q, idf)[0]}",
+    "the other way round": lambda d, q, idf: (
+        f"{d} {max(surface_terms(q), key=lambda t: idf(t[1]))[0]}"
+    ),
+    "all terms": lambda d, q, idf: " ".join([d, *words_of(q)]),
+    "merged": lambda d, q, idf: d + rarest(q, idf)[1],
+    "at the start": lambda d, q, idf: f"{rarest(q, idf)[1]} {d}",
+    "the word alone": lambda d, q, idf: rarest(q, idf)[1],
+    "nothing changed": lambda d, q, idf: d,
+}
+
+
+def fill_gap(baseline, perturbed, start, filler):
+    return baseline[:start] + (len(perturbed) - len(baseline)) * [filler] + baseline[start:]
+
+
+GAPS = {
+    "behind [SEP]": lambda b, p, start, f: [*b, f, f],
+    "before the last [SEP]": lambda b, p, start, f: [*b[:-1], f, f, b[-1]],
+    "one filler is not enough": lambda b, p, start, f: [*b[:start], f, *b[start:]],
+    "before [CLS]": lambda b, p, start, f: [f, f, *b],
+    "the perturbed version": lambda b, p, start, f: p,
+    "a filler took the place": lambda b, p, start, f: [*b[:start], f, *b[start + 1 :]],
+    "fillers took the place": lambda b, p, start, f: [*b[:start], f, f, *b[start + 2 :]],
+    "not one token behind": lambda b, p, start, f: fill_gap(b, p, start + 1, f),
+    "nothing was filled in": lambda b, p, start, f: b,
+}
+
+
+# 03: three runs, recovery, and the loop over heads
+
+
+def put_head(z, given, head):
+    z[:, :, head] = given[:, :, head]
+
+
+def put_layer(z, given, head):
+    z.copy_(given)
+
+
+def put_position(z, given, head):
+    z[:, head] = given[:, head]
+
+
+def put_at_edit(z, given, head):
+    z[:, -2, head] = given[:, -2, head]
+
+
+def patched(ranker, recipient, donor, layer, head, *, put=put_head, hands_back=True):
+    name = f"blocks.{layer}.attn.hook_z"
+    _, cache = ranker.run_with_cache(**donor, names_filter=name)
+
+    def hook(z, hook):
+        z = z.clone()
+        put(z, cache[name], head)
+        return z if hands_back else None
+
+    return ranker.run_with_hooks(**recipient, fwd_hooks=[(name, hook)]).item()
+
+
+def three_runs(ranker, recipient, donor, layer, head, *, swap=lambda r, d: (r, d), **options):
+    scores = [ranker(**tokens).item() for tokens in (recipient, donor)]
+    return *scores, patched(ranker, *swap(recipient, donor), layer, head, **options)
+
+
+def three_runs_with(**options):
+    return lambda *arguments: three_runs(*arguments, **options)
+
+
+THREE_RUNS = {
+    "the perturbed run into itself": three_runs_with(swap=lambda r, d: (d, d)),
+    "equals the first": three_runs_with(swap=lambda r, d: (r, r)),
+    "let the hook hand it back": three_runs_with(hands_back=False),
+    "are exchanged": three_runs_with(swap=lambda r, d: (d, r)),
+    "all heads of the layer": three_runs_with(put=put_layer),
+    "a position, not a head": three_runs_with(put=put_position),
+    "the edited position only": three_runs_with(put=put_at_edit),
+    "the order is": lambda *runs: [three_runs(*runs)[i] for i in (1, 0, 2)],
+}
+
+
+def recovery(patched, recipient, donor):
+    return (patched - recipient).mean(axis=-1) / (donor - recipient).mean()
+
+
+RECOVERIES = {
+    "mean of each pair's ratio": lambda p, r, d: ((p - r) / (d - r)).mean(-1),
+    "sign is reversed": lambda p, r, d: recovery(p, r, 2 * r - d),
+    "from the patched one": lambda p, r, d: p.mean(-1) / (d - r).mean(),
+    "below the line": lambda p, r, d: (p - r).mean(-1) / d.mean(),
+    "1 minus recovery": lambda p, r, d: (d - p).mean(-1) / (d - r).mean(),
+    "one number for each cell": lambda p, r, d: (p - r).mean() / (d - r).mean(),
+    "keep the sign": lambda p, r, d: (p - r).mean(-1) / abs(d - r).mean(),
+    "mean over cells": lambda p, r, d: (p - r).mean(0) / (d - r).mean(),
+}
+
+
+def every_head(score):
+    def patch_every_head(ranker, recipient, donor):
+        grid = (ranker.n_layers, ranker.n_heads)
+        scores = [score(ranker, recipient, donor, layer, head) for layer, head in np.ndindex(grid)]
+        return np.reshape(scores, grid)
+
+    return patch_every_head
+
+
+patch_every_head = every_head(patched)
+
+
+def as_effects(ranker, recipient, donor):
+    return patch_every_head(ranker, recipient, donor) - ranker(**recipient).item()
+
+
+def as_recovery(ranker, recipient, donor):
+    change = ranker(**donor).item() - ranker(**recipient).item()
+    return as_effects(ranker, recipient, donor) / change
+
+
+LOOPS = {
+    "into itself": every_head(lambda ranker, r, d, *at: patched(ranker, d, d, *at)),
+    "nothing was patched": every_head(lambda ranker, r, d, *at: patched(ranker, r, r, *at)),
+    "are exchanged": every_head(lambda ranker, r, d, *at: patched(ranker, d, r, *at)),
+    "the axes are [layer, head]": lambda *runs: patch_every_head(*runs).T,
+    "all heads of a layer at once": every_head(lambda *runs: patched(*runs, put=put_layer)),
+    "those are effects": as_effects,
+    "recovery already": as_recovery,
+}
+
+
+# 04: significant heads, and the correlation of two maps
+
+
+def where(mask):
+    return {(int(layer), int(head)) for layer, head in np.argwhere(mask)}
+
+
+SIGNIFICANT_HEADS = {
+    "went by p": lambda recovery, level: where(recovery.p < level),
+    "raise the score only": lambda recovery, level: where(
+        (recovery.q < level) & (recovery.value > 0)
+    ),
+    "not significant": lambda recovery, level: where(recovery.q >= level),
+    "size of the recovery": lambda recovery, level: where(abs(recovery.value) > level),
+    "a mask": lambda recovery, level: recovery.q < level,
+}
+
+
+def correlate(first, second):
+    return np.corrcoef(first.ravel(), second.ravel())[0, 1]
+
+
+CORRELATIONS = {
+    "Pearson's": correlate,
+    "apply it twice": lambda a, b: correlate(a.ravel().argsort(), b.ravel().argsort()),
+    "the sign matters": lambda a, b: correlate(rankdata(abs(a)), rankdata(abs(b))),
+    "row by row": lambda a, b: correlate(rankdata(a, axis=1), rankdata(b, axis=1)),
+}
+
+
+# 05: some positions, and attention to a role
+
+
+def patch_positions(recipient, donor, positions):
+    patched = recipient.clone()
+    patched[:, positions] = donor[:, positions]
+    return patched
+
+
+def written_in_place(recipient, donor, positions):
+    recipient[:, positions] = donor[:, positions]
+    return recipient
+
+
+def first_axis(recipient, donor, positions):
+    patched = recipient.clone()
+    patched[positions] = donor[positions]
+    return patched
+
+
+POSITIONS = {
+    "clone it": written_in_place,
+    "into itself": lambda recipient, donor, positions: recipient.clone(),
+    "every position": lambda recipient, donor, positions: donor,
+    "exchanged": lambda recipient, donor, positions: patch_positions(donor, recipient, positions),
+    "the first axis": first_axis,
+}
+
+
+def attention_to_role(pattern, roles, source, target):
+    return pattern[np.ix_(roles == source, roles == target)].sum(axis=1).mean()
+
+
+SHARES = {
+    "the sum over its positions": lambda p, r, s, t: p[np.ix_(r == s, r == t)].mean(),
+    "take the mean over them": lambda p, r, s, t: p[np.ix_(r == s, r == t)].sum(),
+    "the axes are exchanged": lambda p, r, s, t: p[np.ix_(r == s, r == t)].sum(axis=0).mean(),
+    "rows and columns": lambda p, r, s, t: attention_to_role(p, r, t, s),
+    "only those of role source": lambda p, r, s, t: p[:, r == t].sum(axis=1).mean(),
+}
+
+
+# 06: a contrast with a control, and a null
+
+
+def matched_contrast(axiom, control):
+    return np.mean([axiom[key] - control[key] for key in axiom if key in control])
+
+
+def means(axiom, control):
+    return [np.mean([*side.values()]) for side in (axiom, control)]
+
+
+CONTRASTS = {
+    "keep those that both": lambda a, c: np.subtract(*means(a, c)),
+    "leave it out": lambda a, c: np.mean([a[key] - c.get(key, 0) for key in a]),
+    "other way round": lambda a, c: -matched_contrast(a, c),
+    "take the control's off": lambda a, c: np.mean([a[key] for key in a if key in c]),
+    "take the mean": lambda a, c: 3 * matched_contrast(a, c),
+    "a ratio": lambda a, c: np.divide(*means(*({k: s[k] for k in a if k in c} for s in (a, c)))),
+}
+
+
+def flip_by_query(effect, query_ids, rng):
+    queries, place = np.unique(query_ids, return_inverse=True)
+    return effect * rng.choice([-1, 1], size=len(queries))[place]
+
+
+def flipped_in_place(effect, query_ids, rng):
+    effect *= -1
+    return effect
+
+
+FLIPS = {
+    "return a new array": flipped_in_place,
+    "should keep it": lambda effect, queries, rng: effect.mean(axis=1),
+    "only signs should": lambda effect, queries, rng: rng.permuted(effect, axis=1),
+    "no sign was turned": lambda effect, queries, rng: effect.copy(),
+    "all signs are turned": lambda effect, queries, rng: -effect,
+    "a coin of its own": lambda effect, queries, rng: effect * rng.choice([-1, 1], effect.shape),
+    "one coin turned everything": lambda effect, queries, rng: effect * rng.choice([-1, 1]),
+    "pairs of one query": lambda effect, queries, rng: effect * rng.choice([-1, 1], len(queries)),
+}
+
+
+# 07: a circuit read off a matrix, and attribution
+
+
+def read_circuit(matrix, senders, receivers, at_least):
+    cells = zip(product(senders, receivers), np.ravel(matrix), strict=True)
+    return {edge for edge, value in cells if abs(value) >= at_least}
+
+
+CIRCUITS = {
+    "compare absolute values": lambda m, s, r, t: read_circuit(np.maximum(m, 0), s, r, t),
+    "exactly at_least": lambda m, s, r, t: read_circuit(m, s, r, t + 1e-9),
+    "a mask of the matrix": lambda m, s, r, t: np.abs(m) >= t,
+    "rows are senders": lambda m, s, r, t: {(b, a) for a, b in read_circuit(m, s, r, t)},
+    "look the heads up": lambda m, s, r, t: {tuple(place) for place in np.argwhere(abs(m) >= t)},
+    "all paths": lambda m, s, r, t: read_circuit(m, s, r, 0),
+}
+
+
+def attribution(recipient_z, donor_z, gradient):
+    return ((donor_z - recipient_z) * gradient).sum(dim=(0, 2))
+
+
+ATTRIBUTIONS = {
+    "donor minus recipient": lambda r, d, g: attribution(d, r, g),
+    "not its difference": lambda r, d, g: attribution(0, d, g),
+    "this is a mean": lambda r, d, g: ((d - r) * g).mean(dim=(0, 2)),
+    "effects may cancel": lambda r, d, g: ((d - r) * g).abs().sum(dim=(0, 2)),
+    "keep the heads": lambda r, d, g: ((d - r) * g).sum(dim=(1, 2)),
+    "positions are still apart": lambda r, d, g: ((d - r) * g).sum(dim=2),
+    "dimensions of z are still apart": lambda r, d, g: ((d - r) * g).sum(dim=0),
+    "one for each head": lambda r, d, g: ((d - r) * g).sum(),
+}
+
+
+# 08: heads to compare with, and a factor that was not chosen on what is reported
+
+
+def random_heads(heads, n_heads, rng):
+    drawn = []
+    for layer in {layer for layer, _ in heads}:
+        taken = {head for at, head in heads if at == layer}
+        free = sorted(set(range(n_heads)) - taken)
+        drawn += [(layer, head) for head in rng.choice(free, size=len(taken), replace=False)]
+    return drawn
+
+
+RANDOM_HEADS = {
+    "you drew 1": lambda heads, n, rng: [(0, 2)],
+    "drawn twice": lambda heads, n, rng: [(0, 2), (2, 1), (2, 1), (5, 0)],
+    "a chosen head": lambda heads, n, rng: heads,
+    "no such head": lambda heads, n, rng: [(0, 2), (2, 1), (2, 6), (5, 0)],
+    "in other layers": lambda heads, n, rng: [(0, 2), (0, 3), (0, 4), (0, 5)],
+}
+
+
+def best_on(change, queries):
+    return change[:, queries].mean(axis=1).argmax()
+
+
+def choose_factor(change, factors, is_chosen_on):
+    best = best_on(change, is_chosen_on)
+    return factors[best], change[best, ~is_chosen_on].mean()
+
+
+def reported_on_the_same(change, factors, mask):
+    best = best_on(change, mask)
+    return factors[best], change[best, mask].mean()
+
+
+def chosen_on_all(change, factors, mask):
+    best = best_on(change, mask | True)
+    return factors[best], change[best, ~mask].mean()
+
+
+def chosen_on_the_others(change, factors, mask):
+    best = best_on(change, ~mask)
+    return factors[best], change[best, ~mask].mean()
+
+
+def place_of_the_best(change, factors, mask):
+    best = best_on(change, mask)
+    return best, change[best, ~mask].mean()
+
+
+def best_query(change, factors, mask):
+    best = change[:, mask].mean(axis=0).argmax()
+    return factors[best], change[best, ~mask].mean()
+
+
+def worst(change, factors, mask):
+    place = change[:, mask].mean(axis=1).argmin()
+    return factors[place], change[place, ~mask].mean()
+
+
+FACTORS = {
+    "it flatters": reported_on_the_same,
+    "had a say too": chosen_on_all,
+    "other way round": chosen_on_the_others,
+    "place of the factor": place_of_the_best,
+    "best query's place": best_query,
+    "the worst": worst,
+}
+
+
+EXERCISES = [
+    Exercise("head_outputs", (head_outputs,), HEAD_OUTPUTS),
+    Exercise("effect_of_head", (effect_by(),), EFFECTS),
+    Exercise("add_rarest_term", (lambda d, q, idf: f"{d} {rarest(q, idf)[1]}",), RAREST_TERMS),
+    Exercise("fill_gap", (fill_gap,), GAPS),
+    Exercise("three_runs", (three_runs,), THREE_RUNS),
+    Exercise("recovery", (recovery,), RECOVERIES),
+    Exercise("patch_every_head", (patch_every_head,), LOOPS),
+    Exercise(
+        "significant_heads",
+        (
+            lambda recovery, level: where(recovery.q < level),
+            lambda recovery, level: np.argwhere(recovery.q < level),
+        ),
+        SIGNIFICANT_HEADS,
+    ),
+    Exercise("rank_correlation", (lambda a, b: correlate(rankdata(a), rankdata(b)),), CORRELATIONS),
+    Exercise("patch_positions", (patch_positions,), POSITIONS),
+    Exercise("attention_to_role", (attention_to_role,), SHARES),
+    Exercise("matched_contrast", (matched_contrast,), CONTRASTS),
+    Exercise("flip_by_query", (flip_by_query,), FLIPS),
+    Exercise("read_circuit", (read_circuit,), CIRCUITS),
+    Exercise("attribution", (attribution,), ATTRIBUTIONS),
+    Exercise("random_heads", (random_heads,), RANDOM_HEADS),
+    Exercise("choose_factor", (choose_factor,), FACTORS),
+]
+
+
+def check_of(name):
+    return getattr(checks, f"check_{name}")
+
+
+def test_every_check_is_tested():
+    offered = {name for name in checks.__all__ if name.startswith("check_")}
+    assert {f"check_{exercise.check}" for exercise in EXERCISES} == offered
+
+
+@pytest.mark.parametrize(
+    ("check", "answer"),
+    [(exercise.check, answer) for exercise in EXERCISES for answer in exercise.right],
+)
+def test_a_right_answer_is_accepted(check, answer):
+    check_of(check)(answer, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("check", "sentence", "answer"),
+    [(exercise.check, *mistake) for exercise in EXERCISES for mistake in exercise.wrong.items()],
+)
+def test_a_mistake_is_refused_and_named(check, sentence, answer, capsys):
+    check_of(check)(answer)
+    said = capsys.readouterr().out
+    assert said.startswith("Not yet: ")
+    assert sentence in said
+
+
+def stub(*arguments):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("untouched", [stub, lambda *arguments: None, lambda *arguments: ...])
+@pytest.mark.parametrize("check", [exercise.check for exercise in EXERCISES])
+def test_an_untouched_stub_is_not_attempted_yet(check, untouched, capsys):
+    check_of(check)(untouched)
+    assert capsys.readouterr().out.startswith("Not attempted yet")

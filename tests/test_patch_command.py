@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from mechir_edu.cli.main import main
+from mechir_edu.cli.main import main, parser
 from mechir_edu.collection import collection
+from mechir_edu.models import Cat
 from mechir_edu.patching import activation as patching
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.perturb import draw as perturb
-from mechir_edu.rankers import bi_encoder as rankers
 
 PLANTED = ("patch", "--kind", "cat", "--model", "planted")
 SMALL = ("--pairs", "8", "--seed", "5", "--shard-size", "3")
@@ -32,14 +32,11 @@ def out(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ranker():
-    return rankers.Cat("planted")
+    return Cat("planted")
 
 
 def expected(ranker, axiom="TFC1", place="end", n=8, **options):
-    def length(word):
-        return len(ranker.tokenizer.tokenize(word))
-
-    drawn = {"n": n, "seed": 5, "place": place, "length": length}
+    drawn = {"n": n, "seed": 5, "place": place, "length": ranker.n_pieces}
     pairs = perturb.make_pairs(collection.load_collection("embedded"), axiom, **drawn)
     return patching.patch(ranker, pairs, progress=False, **options)
 
@@ -93,15 +90,40 @@ def test_the_same_command_again_changes_nothing_and_says_where_the_result_is(out
         (["--place", "start"], "place 'end', now 'start'"),
         (["--filler", "mask"], "filler 'a', now 'mask'"),
         (["--heads", "3.5"], "no head (layer 3, head 5)"),
-        (["--heads", "three"], "--heads needs layer.head"),
-        (["--memory", "lots"], "amount of memory"),
-        (["--site", "toe"], "site must be one of"),
-        (["--axiom", "TCF1"], "no axiom is called 'TCF1'"),
     ],
 )
 def test_bad_or_changed_arguments_are_exit_code_2_and_named(out, capsys, options, said):
     assert main(command(out, *options)) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--heads", "three"], "--heads needs layer.head"),
+        (["--memory", "lots"], "amount of memory"),
+        (["--kind", "catt"], "did you mean 'cat'"),
+        (["--axiom", "TCF1"], "no axiom is called 'TCF1'; did you mean 'TFC1'"),
+        (["--place", "strat"], "did you mean 'start'"),
+        (["--site", "haed"], "did you mean 'head'"),
+        (["--by", "rol"], "did you mean 'role'"),
+        (["--direction", "perturbed_to_base"], "did you mean 'perturbed_to_baseline'"),
+        (["--method", "exakt"], "did you mean 'exact'"),
+    ],
+)
+def test_a_mistyped_argument_is_refused_before_anything_is_loaded(
+    tmp_path, capsys, monkeypatch, options, said
+):
+    monkeypatch.setattr("mechir_edu.rankers.kinds.load_ranker", None)
+    monkeypatch.setattr("mechir_edu.collection.collection.load_collection", None)
+    assert main(command(tmp_path / "out", *options)) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_collections_are_listed_or_repeated():
+    asked = parser().parse_args(command("x", "--dataset", "A", "B", "--dataset", "C"))
+    assert asked.dataset == ["A", "B", "C"]
 
 
 def start(folder, *options):
@@ -126,7 +148,7 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path, ranker):
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
     assert process.returncode == 130
-    assert "The same command goes on" in said
+    assert "Rerun the command to resume" in said
     with pytest.raises(ValueError, match="of 48 shards so far"):
         PatchingResult.load(tmp_path)
     assert main(command(tmp_path, *many)) == 0

@@ -11,7 +11,7 @@ from small_models import save_model
 
 from mechir_edu import Dot
 from mechir_edu.cli import main as cli
-from mechir_edu.cli.offline import bundle, caches, unbundle
+from mechir_edu.cli.offline import bundle, caches
 from mechir_edu.files import sha256
 
 NAME, COMMIT = "someone/a-model", "a" * 40
@@ -81,11 +81,23 @@ def refused(path, tmp_path, match):
     """Try to install; nothing may be there afterwards."""
     where = {name: tmp_path / "caches" / name for name in FOLDERS}
     with pytest.raises(ValueError, match=match):
-        unbundle.install(path, where)
+        bundle.install(path, where)
     assert files_below(tmp_path / "caches") == []
 
 
 # Fetching
+
+
+def test_each_commit_of_a_model_is_found_with_its_names_and_files(there, encoder):
+    (model,) = caches.cached_models(there["hub"])
+    assert model.name == f"{NAME}@{COMMIT}"
+    names = {name.rpartition("/")[2] for name in model.files}
+    assert names == {file.name for file in encoder.iterdir()} | {"main"}
+    assert model.size() == sum(file.stat().st_size for file in encoder.iterdir()) + len(COMMIT)
+
+
+def test_an_absent_cache_holds_no_model(tmp_path):
+    assert list(caches.cached_models(tmp_path / "none")) == []
 
 
 def test_what_is_embedded_is_said_with_its_checksum_and_needs_no_network(
@@ -111,7 +123,9 @@ def test_a_pinned_commit_is_the_one_that_loads(there):
         Dot(f"{NAME}@{'b' * 40}")
 
 
-def test_what_cannot_be_had_is_said_and_the_rest_is_fetched_all_the_same(there, tmp_path, capsys):
+def test_what_cannot_be_downloaded_is_said_and_the_rest_is_fetched_all_the_same(
+    there, tmp_path, capsys
+):
     path = tmp_path / "half.zip"
     asked = ["--models", "no/such", NAME, "--collections", "msmarco-passage/trec-dl-2019/judged"]
     assert cli.main(["prefetch", *asked, "--bundle", str(path)]) == 1
@@ -152,10 +166,10 @@ def test_collections_and_counted_terms_travel_too(tmp_path):
     for name in ("ir_datasets/family/docs.pklz4/idx", "statistics/df-1.json.gz"):
         (tmp_path / "there" / name).parent.mkdir(parents=True)
         (tmp_path / "there" / name).write_bytes(name.encode())
-    (kept,) = caches.kept_collections(tmp_path / "there" / "ir_datasets")
-    files = kept.files | caches.kept_statistics(tmp_path / "there" / "statistics")
-    bundle.write_bundle(tmp_path / "b.zip", files, [kept.name])
-    unbundle.install(tmp_path / "b.zip", {name: tmp_path / "here" / name for name in FOLDERS})
+    (cached,) = caches.cached_collections(tmp_path / "there" / "ir_datasets")
+    files = cached.files | caches.cached_statistics(tmp_path / "there" / "statistics")
+    bundle.write_bundle(tmp_path / "b.zip", files, [cached.name])
+    bundle.install(tmp_path / "b.zip", {name: tmp_path / "here" / name for name in FOLDERS})
     assert {str(p.relative_to(tmp_path / "here")) for p in files_below(tmp_path / "here")} == set(
         files
     )
@@ -213,7 +227,7 @@ def test_a_link_that_lies_in_the_cache_leads_nothing_out_of_it(stick, tmp_path):
     (tmp_path / "caches/hub/models--someone--a-model").symlink_to(tmp_path / "outside")
     where = {name: tmp_path / "caches" / name for name in FOLDERS}
     with pytest.raises(ValueError, match="would be written outside of"):
-        unbundle.install(stick, where)
+        bundle.install(stick, where)
     assert files_below(tmp_path / "outside") == []
 
 
@@ -227,6 +241,12 @@ def test_a_zip_bomb_is_refused(tmp_path):
 def test_compressed_files_are_refused(tmp_path):
     path = pack(tmp_path / "b.zip", {"hub/x": os.urandom(99)}, compression=zipfile.ZIP_DEFLATED)
     refused(path, tmp_path, "is compressed or encrypted")
+
+
+def test_options_that_are_repeated_name_several_models(there, capsys):
+    asked = ["--models", NAME, "--models", f"{NAME}@{COMMIT}"]
+    assert cli.main(["prefetch", *asked]) == 0
+    assert capsys.readouterr().out.count(f"this is {NAME}@{COMMIT}") == 2
 
 
 @pytest.mark.parametrize("size", [0, 1, 10**12])
@@ -279,11 +299,11 @@ def test_a_file_that_cannot_be_moved_leaves_everything_as_it_was(tmp_path, monke
 
     def until_b(source, target):
         if target == tmp_path / "b":
-            monkeypatch.setattr(unbundle.os, "replace", replace)
+            monkeypatch.setattr(bundle.os, "replace", replace)
             raise OSError("the disk is gone")
         replace(source, target)
 
-    monkeypatch.setattr(unbundle.os, "replace", until_b)
+    monkeypatch.setattr(bundle.os, "replace", until_b)
     with pytest.raises(OSError, match="the disk is gone"):
-        unbundle._put_in_place([(tmp_path / f"new-{n}", tmp_path / n) for n in ("a", "b")])
+        bundle._put_in_place([(tmp_path / f"new-{n}", tmp_path / n) for n in ("a", "b")])
     assert [(tmp_path / name).read_text() for name in ("a", "b")] == ["old", "old"]

@@ -1,1 +1,16 @@
-"""The command line: ``mechir-edu demo | patch | prefetch | check``; it only composes."""
+"""The command line: ``mechir-edu demo | patch | prefetch | check``; and `demonstrate`, its heart.
+
+::
+
+    main         the commands, exit codes, errors
+    arguments    what several commands' arguments share
+    demo         ``demo``: arguments, files
+    experiments  the demonstration as a function           demonstrate
+    summary      the demonstration in words
+    patch        ``patch``: one ranker and axiom, into a folder
+    prefetch     ``prefetch``: download, bundle, install
+    check        ``check``: what is installed, cached and missing
+    offline/     caches, and bundles of what is in them
+
+Arguments stand beside their command; what is heavy is imported when a command runs.
+"""

@@ -1,6 +1,6 @@
-"""Say whether the notebooks can run here: versions, machine, caches, and what is missing.
+"""Say what is installed, what this machine has, what is cached, and what is missing.
 
-The lines come in the order of what they cost; PyTorch, which takes seconds, is imported last.
+The lines come in the order of what they cost; PyTorch, which takes seconds to import, comes last.
 """
 
 import argparse
@@ -16,8 +16,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
+DESCRIPTION = (
+    "Look at the environment without changing it: versions of the packages that are needed, "
+    "memory, GPU, and what is in the caches. For anything missing, name the command that installs "
+    "or downloads it. Exit code 0: the notebooks can run; 1: something that they need is missing."
+)
 ROOM = 1.5  # GB that a notebook may take
-NEEDED, WISHED = "MISSING", "absent"
+NEEDED, OPTIONAL = "MISSING", "absent"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``mechir-edu check``."""
+    parser.add_argument(
+        "--load",
+        action="store_true",
+        help="also load both embedded rankers and score a passage (half a minute)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,15 +54,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def packages() -> Iterator[tuple[str, str]]:
-    """Give (state, sentence) for each package that is required; the notebooks' own at last."""
+    """Give (state, sentence) for each required package; those of the notebooks come last."""
     try:
         from packaging.requirements import Requirement
-    except ImportError:  # the report is made for environments in which something is missing
+    except ImportError:
         everything = 'pip install "mechir-edu[offline,tutorials]"'
-        yield NEEDED, f"nothing of what the package needs is installed; {everything}"
+        yield NEEDED, f"the packages that are needed are not installed; {everything}"
         return
     stated = [Requirement(line) for line in metadata.requires("mechir-edu") or ()]
-    for extra, otherwise in (("", NEEDED), ("offline", NEEDED), ("tutorials", WISHED)):
+    for extra, otherwise in (("", NEEDED), ("offline", NEEDED), ("tutorials", OPTIONAL)):
         for requirement in stated:
             marker = requirement.marker
             if marker.evaluate({"extra": extra}) if marker else not extra:
@@ -73,19 +87,19 @@ def machine() -> Iterator[tuple[str, str]]:
     """Give (state, sentence) on processor, memory and disk."""
     yield "ok", f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
     if (free := free_memory()) is None:
-        yield "note", "how much memory is free is not known on this system"
+        yield "note", "this system does not say how much memory is free"
     else:
         enough = "ok" if free >= ROOM else "note"
-        advice = "" if free >= ROOM else f"; a notebook may take {ROOM} GB, so close others first"
+        advice = "" if free >= ROOM else f"; a notebook may take {ROOM} GB, so close other programs"
         yield enough, f"{free:.1f} GB of memory free{advice}"
     yield "ok", f"{shutil.disk_usage(Path.home()).free / 1e9:.0f} GB free on the home folder's disk"
     yield "ok", f"Python's packages are in {sys.prefix}"
 
 
 def free_memory() -> float | None:
-    """Memory that a process could still take, in GB (10^9 bytes); None where it is not told.
+    """Memory that a process could still take, in GB (10^9 bytes); None if it is not known.
 
-    In a container, such as on Binder, its limit counts and not the machine's memory.
+    In a container, such as on Binder, the container's limit counts, not the machine's memory.
     """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -99,7 +113,7 @@ def free_memory() -> float | None:
 
 
 def _number(name: str) -> int | None:
-    """Read a number of the container's control group; None where there is no container."""
+    """Read a number of the container's control group; None outside of a container."""
     try:
         return int((Path("/sys/fs/cgroup") / name).read_text())
     except (OSError, ValueError):  # "max" means no limit
@@ -108,7 +122,12 @@ def _number(name: str) -> int | None:
 
 def data() -> Iterator[tuple[str, str]]:
     """Give (state, sentence) on what is embedded and what is in the caches."""
-    from mechir_edu.cli.offline.caches import folders, kept_collections, kept_models
+    from mechir_edu.cli.offline.caches import (
+        cached_collections,
+        cached_models,
+        folders,
+        is_offline,
+    )
     from mechir_edu.collection import mini
 
     assets = mini.FOLDER.parent / "cross_encoder.safetensors"
@@ -116,22 +135,17 @@ def data() -> Iterator[tuple[str, str]]:
         ("embedded collection", mini.DOCS.exists()),
         ("embedded cross-encoder", assets.exists()),
     ):
-        again = "it belongs to the package; pip install --force-reinstall --no-deps mechir-edu"
-        yield ("ok", name) if there else (NEEDED, f"{name}: {again}")
+        advice = "it belongs to the package; pip install --force-reinstall --no-deps mechir-edu"
+        yield ("ok", name) if there else (NEEDED, f"{name}: {advice}")
     where = folders()
-    kept = [*kept_models(where["hub"]), *kept_collections(where["ir_datasets"])]
-    for each in kept:
-        yield "ok", f"{each.kind} {each.name}, {each.size() / 1e6:,.0f} MB"
+    cached = [*cached_models(where["hub"]), *cached_collections(where["ir_datasets"])]
+    for item in cached:
+        yield "ok", f"{item.kind} {item.name}, {item.size() / 1e6:,.0f} MB"
     for kind, folder in (("model", where["hub"]), ("collection", where["ir_datasets"])):
-        if not any(each.kind == kind for each in kept):
-            yield (
-                WISHED,
-                (
-                    f"no {kind} in {folder}; the notebooks need none. To fetch one: "
-                    f"mechir-edu prefetch --{kind}s ID"
-                ),
-            )
-    if os.environ.get("HF_HUB_OFFLINE"):
+        if not any(item.kind == kind for item in cached):
+            advice = f"the notebooks need none. To download one: mechir-edu prefetch --{kind}s ID"
+            yield OPTIONAL, f"no {kind} in {folder}; {advice}"
+    if is_offline():
         yield "note", "HF_HUB_OFFLINE is set: no model will be downloaded"
 
 
@@ -140,14 +154,14 @@ def gpu() -> Iterator[tuple[str, str]]:
     import torch
 
     if not torch.cuda.is_available():
-        yield "note", "none that PyTorch can use; everything here is made for a CPU"
+        yield "note", "none that PyTorch can use; a CPU is enough"
     for number in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(number)
         yield "ok", f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB"
 
 
 def rankers() -> Iterator[tuple[str, str]]:
-    """Load both embedded rankers, which proves them, and score a passage with each."""
+    """Load both embedded rankers, which verifies them, and score a passage with each."""
     import mechir_edu
 
     for load in (mechir_edu.Dot, mechir_edu.Cat):
@@ -159,7 +173,7 @@ def rankers() -> Iterator[tuple[str, str]]:
 
 
 def _print(lines: Iterator[tuple[str, str]]) -> bool:
-    """Print each line as soon as it is known; tells whether something needed is missing."""
+    """Print each line as soon as it is known; returns whether something needed is missing."""
     missing = False
     for state, sentence in lines:
         print(f"  {state:8}{sentence}", flush=True)

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mechir_edu.cli.arguments import Listed
+from mechir_edu.cli.arguments import EMBEDDED, Listed, add_computation, add_input
 
 if TYPE_CHECKING:
     from mechir_edu.cli.experiments import Demonstration
@@ -25,19 +25,19 @@ DESCRIPTION = (
     "change of the relevance score. Writes figure2.png and .svg, heads.csv, summary.md and "
     "run.json, and prints the summary. The defaults need no network."
 )
-EMBEDDED = '"embedded" (default)'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the demonstration's arguments."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    add_input(parser, pairs=60)
     parser.add_argument(
-        "--dataset",
+        "--axiom",
         nargs="+",
         action=Listed,
-        default=["embedded"],
-        metavar="ID",
-        help=f"{EMBEDDED}, or ir_datasets ids such as msmarco-passage/trec-dl-2019/judged",
+        default=["TFC1", "TDC"],
+        metavar="NAME",
+        help="axioms to compare (default: TFC1 TDC)",
     )
     parser.add_argument(
         "--bi",
@@ -51,33 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help=f'cross-encoder: {EMBEDDED}, "planted", a folder, a hub id, or "none"',
     )
-    parser.add_argument(
-        "--axiom",
-        nargs="+",
-        action=Listed,
-        default=["TFC1", "TDC"],
-        metavar="NAME",
-        help="axioms to compare (default: TFC1 TDC)",
-    )
-    parser.add_argument(
-        "--pairs",
-        type=int,
-        default=60,
-        metavar="N",
-        help="pairs for each axiom, drawn evenly over grades (default: 60)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="S", help="seed of all draws (default: 0)"
-    )
-    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, ...")
-    parser.add_argument(
-        "--method", default="exact", help="exact (default), naive, gradient or screened"
-    )
-    parser.add_argument(
-        "--filler",
-        default="a",
-        help='what fills the gap in the shorter text: a word (default: a), "mask" or "pad"',
-    )
+    add_computation(parser, methods="exact (default), naive, gradient or screened")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,6 +69,11 @@ def run(args: argparse.Namespace) -> int:
     started = time.monotonic()
     request = {"axioms": args.axiom, "n": args.pairs, "method": args.method, "filler": args.filler}
     check_request(**request)
+    if args.bi == args.cross == "none":
+        raise ValueError(
+            "needed a ranker, got --bi none and --cross none; name a model for one of them, or "
+            "leave one of these options out"
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     collection = load_collection(*args.dataset)
     rankers = load_rankers(args.bi, args.cross, args.device)
@@ -115,20 +94,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def load_rankers(bi: str, cross: str, device: str) -> "list[Ranker]":
-    """Load the bi-encoder and the cross-encoder; "none" leaves one out.
-
-    Raises
-    ------
-    ValueError
-        When both are left out.
-    """
+    """Load the bi-encoder and the cross-encoder; "none" leaves one out."""
     from mechir_edu.models import Cat, Dot
 
-    if bi == cross == "none":
-        raise ValueError(
-            "needed a ranker, got --bi none and --cross none; leave out one of these options, or "
-            "name a model"
-        )
     wanted = [(Dot, bi), (Cat, cross)]
     return [kind(name, device=device) for kind, name in wanted if name != "none"]
 

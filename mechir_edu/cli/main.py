@@ -1,25 +1,25 @@
-"""The command line: ``mechir-edu demo | patch | prefetch | check``.
+"""Run a command: ``mechir-edu demo | patch | prefetch | check``.
 
-Only composes; every command's work stands in a module of its own, imported when it is asked for,
-so that ``--help`` is quick. Exit codes: 0 done, 1 something is missing (``check``, ``prefetch``),
-2 bad arguments or input, 130 interrupted.
+Exit codes: 0 done, 1 something is missing (``check``, ``prefetch``), 2 bad arguments or input, 130
+interrupted.
+
+What the user gave is told from a fault of the program by where the error was raised. A ValueError
+that our own code raises is about the input: it is printed as one line, and ends the command with
+exit code 2. So does a file, a network or a package that cannot be used (OSError, ImportError),
+whoever noticed. Any other error, such as a ValueError from inside numpy, pandas or transformers, is
+nothing that the user can mend by another argument: it keeps its trace, as all errors do under
+``--debug``.
 """
 
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
-from importlib import import_module
 
-from mechir_edu.cli import check_command, demo, patch, prefetch_command
+from mechir_edu.cli import check, demo, patch, prefetch
 
-COMMANDS = {
-    "demo": demo,
-    "patch": patch,
-    "prefetch": prefetch_command,
-    "check": check_command,
-}
-BAD_INPUT = (ValueError, OSError, ImportError)
+COMMANDS = {"demo": demo, "patch": patch, "prefetch": prefetch, "check": check}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,19 +32,10 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         summary = module.__doc__.splitlines()[0].rstrip(".")
-        command = commands.add_parser(
-            name, help=summary, description=module.DESCRIPTION, formatter_class=_Formatter
-        )
+        command = commands.add_parser(name, help=summary, description=module.DESCRIPTION)
         module.add_arguments(command)
+        command.add_argument("--debug", action="store_true", help="show the trace of any error")
     return top
-
-
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults that say something."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        says_nothing = action.default is None or action.default is False
-        return action.help if says_nothing else super()._get_help_string(action)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,11 +44,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Two tokenizer threads and a fork make Hugging Face print a warning that nobody can act on.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        command = COMMANDS[args.command]
-        return import_module(getattr(command, "RUNNER", command.__name__)).run(args)
+        return COMMANDS[args.command].run(args)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BAD_INPUT as error:
+    except (ValueError, OSError, ImportError) as error:
+        if args.debug or not is_about_input(error):
+            raise
         print(f"mechir-edu {args.command}: {error}", file=sys.stderr)
         return 2
+
+
+def is_about_input(error: Exception) -> bool:
+    """Tell whether an error is about what the user gave, or what the machine lacks.
+
+    A ValueError is if a module of ours raised it; see the module's docstring.
+    """
+    if not isinstance(error, ValueError):
+        return True
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals["__name__"].partition(".")[0] == "mechir_edu"

@@ -1,66 +1,57 @@
-"""Patch one ranker on one axiom's pairs, into a folder; an interrupted run resumes.
-
-Arguments only; what is done stands in `mechir_edu.cli.patch_run`.
-"""
+"""Patch one ranker on one axiom's pairs, into a folder; an interrupted run resumes."""
 
 import argparse
+import re
+import sys
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
-from mechir_edu.patching.budget import SHARD_SIZE
+from mechir_edu.cli.arguments import EMBEDDED, add_computation, add_input
 
-RUNNER = "mechir_edu.cli.patch_run"
+if TYPE_CHECKING:
+    from mechir_edu.patching.long_runs.folder import RunFolder
+
 DESCRIPTION = (
     "Draw judged pairs, perturb each document by an axiom, and keep the relevance score of every "
-    "pair after every patch in a folder, which PatchingResult.load(DIR) reads. A long run may be "
-    "stopped at any time (Ctrl-C, a crash, a full disk): the same command goes on behind the last "
-    "shard that was finished and ends with the same bits. Another argument, model, data set or "
-    "package version is refused for a folder that was begun without it."
+    "pair after every patch in a folder, which PatchingResult.load(DIR) reads. A run may be "
+    "stopped at any time (Ctrl-C, a crash, a full disk): rerun the command to resume after the "
+    "last finished shard; the result is the same, bit for bit. A folder that was started with "
+    "other arguments, another model or collection, or other package versions is refused."
 )
+ASKED = ("dataset", "axiom", "pairs", "seed", "place")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``mechir-edu patch``."""
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
-    _add_input(parser)
-    _add_patch(parser)
-    _add_resources(parser)
-
-
-def _add_input(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--kind", choices=("dot", "cat"), default="dot", help="bi-/cross-encoder")
+    parser.add_argument(
+        "--kind", default="dot", help="dot (default), a bi-encoder, or cat, a cross-encoder"
+    )
     parser.add_argument(
         "--model",
         default="embedded",
-        help='"embedded", a folder, a hub id, or "planted" (a cat whose mechanism is known)',
-    )
-    parser.add_argument(
-        "--dataset",
-        nargs="+",
-        default=["embedded"],
-        metavar="ID",
-        help='"embedded", or ir_datasets ids such as msmarco-passage/trec-dl-2019/judged',
+        help=f'{EMBEDDED}, a folder, a hub id, or "planted" (a cat whose mechanism is known)',
     )
     parser.add_argument(
         "--axiom",
         default="TFC1",
         metavar="NAME",
-        help="TFC1, TDC, ..., or its control TFC1-control",
+        help="TFC1 (default), TDC, ..., or a control such as TFC1-control",
     )
     parser.add_argument(
-        "--pairs", type=int, default=1000, metavar="N", help="pairs, even over grades"
+        "--place", default="end", help="where a word is added: end (default) or start"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of all draws")
+    add_input(parser, pairs=1000)
     parser.add_argument(
-        "--place", choices=("end", "start"), default="end", help="where a word is added"
-    )
-
-
-def _add_patch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--site", default="head", help="head, pattern, q, k, v, resid_pre, attn_out or mlp_out"
+        "--site",
+        default="head",
+        help="head (default), pattern, q, k, v, resid_pre, attn_out or mlp_out",
     )
     parser.add_argument(
-        "--by", choices=("pos", "role"), help="each position alone, or all of one role; else all"
+        "--by",
+        help="pos: each position alone; role: all positions of one role; all positions at once "
+        "without it",
     )
     parser.add_argument(
         "--heads", metavar="L.H,...", help="only these heads, such as 3.5,4.1 (layer.head)"
@@ -71,26 +62,102 @@ def _add_patch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--direction",
         default="auto",
-        help="auto, perturbed_to_baseline (perturbed activations into the baseline run) "
-        "or baseline_to_perturbed",
+        help="perturbed_to_baseline (perturbed activations into the baseline run), "
+        "baseline_to_perturbed, or auto (default): into the run with the lower mean score",
     )
-    parser.add_argument("--method", default="exact", help="exact, naive or gradient")
-    parser.add_argument(
-        "--filler",
-        default="a",
-        help='what fills the gap in the shorter text: a word, "mask", "pad", "neutral"',
-    )
-
-
-def _add_resources(parser: argparse.ArgumentParser) -> None:
+    add_computation(parser, methods="exact (default), naive or gradient")
     parser.add_argument(
         "--memory", metavar="SIZE", help="memory that patching may take beside the model, as 1GB"
     )
     parser.add_argument(
         "--shard-size",
         type=int,
-        default=SHARD_SIZE,
         metavar="N",
-        help="pairs in a file: the most that an interruption costs",
+        help="pairs in a file, the most that an interruption costs (default: 16)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, ...")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start the run or resume it; returns the exit code.
+
+    Raises
+    ------
+    ValueError, OSError, ImportError
+        For bad arguments, for models and collections that cannot be used, and for a folder that
+        holds something else or cannot be written.
+    """
+    from mechir_edu.collection.collection import load_collection
+    from mechir_edu.patching.budget import SHARD_SIZE, parse_bytes
+    from mechir_edu.patching.long_runs.runs import patch_into_folder
+    from mechir_edu.patching.options import PatchOptions, require_known
+    from mechir_edu.perturb.axioms.registry import find_axiom
+    from mechir_edu.perturb.draw import make_pairs
+    from mechir_edu.perturb.edits import Place
+    from mechir_edu.rankers.kinds import KINDS, load_ranker
+
+    require_known("kind", args.kind, KINDS)
+    require_known("place", args.place, get_args(Place))
+    find_axiom(args.axiom)
+    options = PatchOptions(
+        site=args.site,
+        by=args.by,
+        heads=None if args.heads is None else parse_heads(args.heads),
+        together=args.together,
+        direction=args.direction,
+        filler=args.filler,
+        method=args.method,
+        memory=None if args.memory is None else parse_bytes(args.memory),
+    )
+    try:
+        ranker = load_ranker(args.kind, args.model, device=args.device)
+        pairs = make_pairs(
+            load_collection(*args.dataset),
+            args.axiom,
+            n=args.pairs,
+            seed=args.seed,
+            place=args.place,
+            length=ranker.n_pieces,
+        )
+        folder = patch_into_folder(
+            ranker,
+            pairs,
+            args.out,
+            options,
+            shard_size=SHARD_SIZE if args.shard_size is None else args.shard_size,
+            asked={name: getattr(args, name) for name in ASKED},
+        )
+    except KeyboardInterrupt:
+        print(f"Interrupted. Rerun the command to resume the run in {args.out}.", file=sys.stderr)
+        return 130
+    print(summarise(folder))
+    return 0
+
+
+def parse_heads(text: str) -> tuple[tuple[int, int], ...]:
+    """Read heads such as "3.5,4.1", layer before head.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> parse_heads("3.5,4.1")
+    ((3, 5), (4, 1))
+    """
+    matches = [re.fullmatch(r"(\d+)\.(\d+)", head.strip()) for head in text.split(",")]
+    if not all(matches):
+        raise ValueError(f"--heads needs layer.head, as in 3.5,4.1, got {text!r}")
+    return tuple((int(match[1]), int(match[2])) for match in matches)
+
+
+def summarise(folder: "RunFolder") -> str:
+    """Say what a finished run holds."""
+    manifest, first = folder.manifest, folder.patched(0)
+    reasons = Counter(skip.reason for skip in manifest.skipped)
+    skipped = ", ".join(f"{reason} ({n})" for reason, n in reasons.most_common()) or "nothing"
+    return (
+        f"{manifest.n_pairs} pairs patched ({first.direction}); skipped: {skipped}.\n"
+        f'Read them with mechir_edu.PatchingResult.load("{folder.path}").'
+    )

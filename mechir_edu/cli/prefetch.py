@@ -1,127 +1,171 @@
-"""Fetch models and collections before they are needed; bundle them, install a bundle."""
+"""Download models and collections, or carry them to another machine on a USB stick."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mechir_edu.cli.offline.bundle import write_bundle
-from mechir_edu.cli.offline.caches import folders, kept_collections, kept_models, kept_statistics
-from mechir_edu.cli.offline.unbundle import install
-from mechir_edu.collection import mini
-from mechir_edu.files import sha256
+from mechir_edu.cli.arguments import Listed
 
-EMBEDDED = ("embedded", mini.ID)
+DESCRIPTION = (
+    "Download what the notebooks need while there is a network, and print sizes and SHA-256. "
+    "Without arguments, the embedded model and collection are verified, which needs no network. "
+    "--bundle FILE.zip also puts what was downloaded into one file; --from FILE.zip installs such "
+    "a file on a machine without a network, whole or not at all. Take a bundle only from people "
+    "whose programs you would run. HF_HUB_OFFLINE=1 is obeyed. Exit code 1: something could not "
+    "be downloaded."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``mechir-edu prefetch``."""
+    parser.add_argument(
+        "--models",
+        nargs="*",
+        action=Listed,
+        metavar="ID",
+        help='hub ids, or OWNER/NAME@COMMIT for one commit (default: "embedded")',
+    )
+    parser.add_argument(
+        "--collections",
+        nargs="*",
+        action=Listed,
+        metavar="ID",
+        help='ir_datasets ids such as msmarco-passage/trec-dl-2019/judged (default: "embedded")',
+    )
+    file = parser.add_mutually_exclusive_group()
+    file.add_argument(
+        "--bundle", type=Path, metavar="FILE.zip", help="also write a bundle of all of these"
+    )
+    file.add_argument(
+        "--from", type=Path, dest="source", metavar="FILE.zip", help="install a bundle"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what ``mechir-edu prefetch`` is asked for; 0 done, 1 something could not be had."""
+    """Download, bundle or install; 0 done, 1 something could not be downloaded.
+
+    Raises
+    ------
+    ValueError, OSError, ImportError
+        For arguments that exclude each other, and a bundle that cannot be written or installed.
+    """
     if args.source:
-        return _install(args)
+        if args.models is not None or args.collections is not None:
+            raise ValueError("--from installs a whole bundle; leave out --models and --collections")
+        return install_bundle(args.source)
     asked = args.models is not None or args.collections is not None
     models = args.models or ([] if asked else ["embedded"])
     collections = args.collections or ([] if asked else ["embedded"])
-    fetched = [_attempt(fetch_model, model, "model") for model in models]
-    got = [_attempt(fetch_collection, name, "collection") for name in collections]
-    if not all(fetched + got):
+    # Both lists are in the order of what was asked for.
+    model_folders = [_attempt(download_model, name, "model") for name in models]
+    downloaded = [_attempt(download_collection, name, "collection") for name in collections]
+    if None in (*model_folders, *downloaded):
         bundle = " No bundle was written." if args.bundle else ""
-        print(f"Some of it could not be had; what was fetched stays.{bundle}", file=sys.stderr)
+        print(f"Not everything could be downloaded; the rest is kept.{bundle}", file=sys.stderr)
         return 1
     if args.bundle:
-        # Both lists are in the order of what was asked for.
-        _bundle(args.bundle, [folder for folder in fetched if folder], collections)
+        bundle_up(args.bundle, model_folders, collections)
     return 0
 
 
-def _attempt(fetch: Callable[[str], Path], name: str, kind: str) -> Path | None:
-    """Fetch one thing and say what came of it; the others shall be fetched all the same."""
+def _attempt(download: Callable[[str], Path], name: str, kind: str) -> Path | None:
+    """Download one thing and say what came of it; a failure does not stop the others."""
     print(f"{kind} {name}", flush=True)
     try:
-        return fetch(name)
+        return download(name)
     except (OSError, ImportError, ValueError) as error:
-        print(f"  could not be had: {error}", file=sys.stderr)
+        print(f"  could not be downloaded: {error}", file=sys.stderr)
         return None
 
 
-def fetch_model(name: str) -> Path:
-    """Fetch a model, print its files' sizes and SHA-256, and give its folder.
+def download_model(name: str) -> Path:
+    """Download a model, print its files' sizes and SHA-256, and give its folder.
 
     Raises
     ------
     OSError, ImportError, ValueError
         As `mechir_edu.rankers.loading.model_folder`.
     """
-    from mechir_edu.rankers import loading  # with torch, which installing a bundle does not need
+    # They bring torch, which installing a bundle does not need.
+    from mechir_edu.files import check_sha256
+    from mechir_edu.rankers import embedded, loading
 
     folder = loading.model_folder(name)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if name == "embedded":
-        from mechir_edu.rankers import embedded as crossencoder
-
-        loading.check_sha256(crossencoder.ADAPTER, crossencoder.SHA256)
-        files = [folder / "model.safetensors", crossencoder.ADAPTER]
+        check_sha256(embedded.ADAPTER, embedded.SHA256)
+        files = [folder / "model.safetensors", embedded.ADAPTER]
     if folder.parent.name == "snapshots":
         print(f"  this is {name.partition('@')[0]}@{folder.name}")
     for file in files:
-        print(f"  {sha256(file)}  {file.stat().st_size:>13,}  {file.name}")
+        print_checksum(file, indent="  ")
     return folder
 
 
-def fetch_collection(name: str) -> Path:
-    """Fetch a collection, build its document store, count its terms; give its folder.
+def download_collection(name: str) -> Path:
+    """Download a collection, build its document store, count its terms; give its folder.
 
     Raises
     ------
     OSError, ValueError
-        As `mechir_edu.load_collection`, and where HF_HUB_OFFLINE forbids to download it.
+        As `mechir_edu.load_collection`, and where HF_HUB_OFFLINE forbids the download.
     """
+    from mechir_edu.cli.offline.caches import folders, is_offline
     from mechir_edu.collection.collection import load_collection
 
-    folder = _family(name)
-    if name not in EMBEDDED and is_offline() and not any(folder.rglob("*.*")):
+    # A folder that ir_datasets shares between ids of the same beginning.
+    folder = folders()["ir_datasets"] / name.split("/")[0]
+    if not is_embedded(name) and is_offline() and not any(folder.rglob("*.*")):
         raise OSError(
             f"HF_HUB_OFFLINE is set and {folder} is empty; unset it where there is a network, or "
             "install a bundle: mechir-edu prefetch --from FILE.zip"
         )
     collection = load_collection(name)
     counted = collection.statistics()
-    qrels = sum(map(len, collection.qrels.values()))
-    passages = sum(each.count() for each in collection.passages)
-    print(f"  {len(collection.queries):,} queries, {qrels:,} judgments, {passages:,} passages")
+    n_judgments = sum(map(len, collection.qrels.values()))
+    n_passages = sum(passages.count() for passages in collection.passages)
+    print(
+        f"  {len(collection.queries):,} queries, {n_judgments:,} judgments, {n_passages:,} passages"
+    )
     print(f"  {len(counted.df):,} terms counted in {counted.n_docs:,} passages")
     return folder
 
 
-def is_offline() -> bool:
-    """Tell whether HF_HUB_OFFLINE asks us not to use the network."""
-    return os.environ.get("HF_HUB_OFFLINE", "").strip().upper() in ("1", "ON", "YES", "TRUE")
+def is_embedded(collection: str) -> bool:
+    """Tell whether a collection comes with the package."""
+    from mechir_edu.collection import mini
+
+    return collection in ("embedded", mini.ID)
 
 
-def _family(name: str) -> Path:
-    """Folder that ir_datasets keeps an id's files in, shared with the ids that share a start."""
-    return folders()["ir_datasets"] / name.split("/")[0]
+def bundle_up(path: Path, model_folders: list[Path], collections: list[str]) -> None:
+    """Write a bundle of the models in these folders, these collections, and all counted terms."""
+    from mechir_edu.cli.offline import caches
+    from mechir_edu.cli.offline.bundle import write_bundle
 
-
-def _bundle(path: Path, models: list[Path], collections: list[str]) -> None:
-    where = folders()
-    wanted = {folder.name for folder in models if folder.parent.name == "snapshots"}
-    families = {name.split("/")[0] for name in collections if name not in EMBEDDED}
-    kept = [k for k in kept_models(where["hub"]) if k.name.partition("@")[2] in wanted]
-    kept += [k for k in kept_collections(where["ir_datasets"]) if k.name in families]
-    files = {name: file for each in kept for name, file in each.files.items()}
+    where = caches.folders()
+    commits = {folder.name for folder in model_folders if folder.parent.name == "snapshots"}
+    families = {name.split("/")[0] for name in collections if not is_embedded(name)}
+    models = caches.cached_models(where["hub"])
+    items = [model for model in models if model.name.partition("@")[2] in commits]
+    cached = caches.cached_collections(where["ir_datasets"])
+    items += [collection for collection in cached if collection.name in families]
+    files = {name: file for item in items for name, file in item.files.items()}
     if families:
-        files |= kept_statistics(where["statistics"])
-    manifest = write_bundle(path, files, [f"{k.kind} {k.name}" for k in kept])
+        files |= caches.cached_statistics(where["statistics"])
+    manifest = write_bundle(path, files, [f"{item.kind} {item.name}" for item in items])
     print(f"\n{path} holds {', '.join(manifest['contents'])}")
-    _print_checksum(path)
+    print_checksum(path)
 
 
-def _install(args: argparse.Namespace) -> int:
-    if args.models is not None or args.collections is not None:
-        raise ValueError("--from installs all that a bundle holds; leave out what else was named")
-    _print_checksum(args.source)
-    manifest = install(args.source, folders())
+def install_bundle(path: Path) -> int:
+    """Install a bundle into the caches and say what it held; returns the exit code."""
+    from mechir_edu.cli.offline.bundle import install
+    from mechir_edu.cli.offline.caches import folders
+
+    print_checksum(path)
+    manifest = install(path, folders())
     size = sum(entry["size"] for entry in manifest["files"].values())
     print(f"installed {len(manifest['files'])} files, {size:,} bytes:")
     for line in manifest["contents"]:
@@ -129,5 +173,8 @@ def _install(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_checksum(path: Path) -> None:
-    print(f"{sha256(path)}  {path.stat().st_size:>13,}  {path.name}")
+def print_checksum(path: Path, indent: str = "") -> None:
+    """Print SHA-256, size in bytes and name of a file."""
+    from mechir_edu.files import sha256
+
+    print(f"{indent}{sha256(path)}  {path.stat().st_size:>13,}  {path.name}")

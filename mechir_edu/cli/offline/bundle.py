@@ -1,26 +1,41 @@
-"""Write what lies in the caches into one file for a USB stick, and say what such a file may hold.
+"""Carry files of the caches to a machine without a network, all of them or none.
 
-A bundle is a zip whose members are stored as they are (weights do not shrink), with a manifest
-of sizes and checksums. `mechir_edu.cli.offline.unbundle` takes it apart.
+A bundle is a zip whose members are stored as they are (weights do not shrink), with a manifest of
+sizes and SHA-256. It may come from anyone's USB stick, so `install` does not trust it: names cannot
+lead out of the caches; links, compressed and encrypted members are refused; sizes and checksums
+must be the manifest's; and everything is extracted aside before the first file is put in its place.
+Python's `tarfile` has a filter for such archives, but it knows nothing of Windows' names, of names
+that differ in capitals alone, or of a manifest, so a tar would need the same code.
+
+An intact file can still be harmful: document stores of ir_datasets are Python pickles. Take a
+bundle only from people whose programs you would run.
 """
 
-import hashlib
 import json
 import os
 import re
+import shutil
+import stat
+import tempfile
 import uuid
 import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from mechir_edu.files import sha256
+
 MANIFEST = "manifest.json"
 FORMAT = "mechir-edu bundle 1"
+LARGEST_MANIFEST = 50_000_000  # bytes; a bundle of 100,000 files has one of 20 MB
 FOLDERS = ("hub", "ir_datasets", "statistics")
-CHUNK = 1 << 20  # bytes
-# Separators and drive letters of any system, and what Windows cannot write or takes for a device.
-_FORBIDDEN = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f]')
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+# Without separators and drive letters of any system, and without what Windows cannot write: names
+# of devices, and a space or a full stop at the end.
+_FORBIDDEN = r'/\\:*?"<>|\x00-\x1f\x7f'
+_DEVICE = r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|/|$)"
+_PART = rf"(?!{_DEVICE})[^{_FORBIDDEN}]*[^{_FORBIDDEN} .]"
+_NAME = re.compile(rf"(?:{'|'.join(FOLDERS)})(?:/{_PART})+", re.IGNORECASE)
 
 
 def check_name(name: str) -> None:
@@ -35,21 +50,11 @@ def check_name(name: str) -> None:
     --------
     >>> check_name("hub/models--a--b/refs/main")
     """
-    first, *parts = name.split("/")
-    if first not in FOLDERS or not parts or not all(map(_is_plain, parts)):
+    if not _NAME.fullmatch(name) or name.split("/")[0] not in FOLDERS:
         raise ValueError(
-            f"needed a file in {', '.join(FOLDERS)}, got {name!r}; it could be written outside of "
-            "the caches, so nothing was. Make the bundle anew: mechir-edu prefetch --bundle"
+            f"needed a file in {', '.join(FOLDERS)}, got {name!r}: it could be written outside of "
+            "the caches, so nothing was written. Make a new bundle: mechir-edu prefetch --bundle"
         )
-
-
-def _is_plain(part: str) -> bool:
-    return (
-        part not in ("", ".", "..")
-        and part[-1] not in " ."
-        and not _FORBIDDEN.search(part)
-        and not _DEVICE.fullmatch(part)
-    )
 
 
 def write_bundle(path: Path, files: Mapping[str, Path], contents: list[str]) -> dict[str, Any]:
@@ -59,12 +64,12 @@ def write_bundle(path: Path, files: Mapping[str, Path], contents: list[str]) -> 
     ----------
     path : the zip file to write.
     files : name in the bundle -> file.
-    contents : what it holds, for people: names of models and collections.
+    contents : names of models and collections in it, for people.
 
     Raises
     ------
     ValueError
-        If there is nothing to put into it, or a name would be refused when it is installed.
+        If there is nothing to put into it, or `install` would refuse a name.
     """
     if not files:
         raise ValueError(
@@ -75,9 +80,16 @@ def write_bundle(path: Path, files: Mapping[str, Path], contents: list[str]) -> 
         check_name(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    entries = {}
     try:
-        with zipfile.ZipFile(unfinished, "x", zipfile.ZIP_STORED) as archive:
-            entries = {name: _add(archive, name, file) for name, file in sorted(files.items())}
+        with zipfile.ZipFile(unfinished, "x") as archive:
+            for name, file in sorted(files.items()):
+                # zipfile dates it 1980, so the same files make the same bundle.
+                info = zipfile.ZipInfo(name)
+                info.external_attr = (stat.S_IFREG | 0o644) << 16
+                with file.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
+                    shutil.copyfileobj(source, target)
+                entries[name] = {"size": info.file_size, "sha256": sha256(file)}
             manifest = {"format": FORMAT, "contents": contents, "files": entries}
             archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(manifest, indent=1))
         os.replace(unfinished, path)
@@ -86,19 +98,138 @@ def write_bundle(path: Path, files: Mapping[str, Path], contents: list[str]) -> 
     return manifest
 
 
-def _add(archive: zipfile.ZipFile, name: str, file: Path) -> dict[str, Any]:
-    """Copy a file in and measure what was copied, even if the file grows meanwhile."""
-    digest, size = hashlib.sha256(), 0
-    with file.open("rb") as source, archive.open(_info(name), "w", force_zip64=True) as target:
-        while chunk := source.read(CHUNK):
-            target.write(chunk)
-            digest.update(chunk)
-            size += len(chunk)
-    return {"size": size, "sha256": digest.hexdigest()}
+def install(path: Path, folders: Mapping[str, Path]) -> dict[str, Any]:
+    """Install a bundle and give its manifest.
+
+    Parameters
+    ----------
+    path : a file that `write_bundle` made.
+    folders : where the parts "hub", "ir_datasets" and "statistics" belong.
+
+    Raises
+    ------
+    ValueError
+        If the file is no bundle, is damaged, or holds what a bundle must not.
+    OSError
+        If it cannot be read or there is no room. In either case no file was changed.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, ExitStack() as stack:
+            manifest = read_manifest(archive, path.stat().st_size)
+            targets = {name: _target(name, folders) for name in manifest["files"]}
+            aside: dict[str, Path] = {}
+            moves = []
+            for number, (name, entry) in enumerate(manifest["files"].items()):
+                part = name.split("/")[0]
+                if part not in aside:
+                    aside[part] = Path(stack.enter_context(_aside(folders, part, manifest)))
+                extracted = aside[part] / str(number)
+                _extract(archive, name, entry, extracted)
+                moves.append((extracted, targets[name]))
+            _put_in_place(moves)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise ValueError(f"{path} is no bundle or is damaged ({error}); copy it again") from error
+    return manifest
 
 
-def _info(name: str) -> zipfile.ZipInfo:
-    # With a fixed date, so that the same files make the same bundle; ordinary, not a link.
-    info = zipfile.ZipInfo(name)
-    info.external_attr = 0o100644 << 16
-    return info
+def read_manifest(archive: zipfile.ZipFile, size: int) -> dict[str, Any]:
+    """Read the manifest and hold every member of the zip against it.
+
+    Parameters
+    ----------
+    archive : the zip, open.
+    size : bytes of the zip's file; its members cannot be larger together.
+
+    Raises
+    ------
+    ValueError
+        As `install`.
+    """
+    members = {info.filename: info for info in archive.infolist()}
+    if len(members) != len(archive.infolist()) or MANIFEST not in members:
+        raise ValueError(f"needed one {MANIFEST} and each name once; this is no bundle of ours")
+    if sum(info.file_size for info in members.values()) > size:
+        raise ValueError(f"the bundle would unpack to more than its own {size:,} bytes; refused")
+    for name, info in members.items():
+        if info.is_dir() or stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
+            raise ValueError(f"{name!r} is a link or no file; a bundle holds only files")
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+            raise ValueError(f"{name!r} is compressed or encrypted; a bundle stores files plainly")
+    manifest = _parse(archive, members.pop(MANIFEST))
+    stated = {name: entry["size"] for name, entry in manifest["files"].items()}
+    if {name: info.file_size for name, info in members.items()} != stated:
+        raise ValueError("what the bundle holds is not what its manifest says; copy it again")
+    for name in stated:
+        check_name(name)
+    # Also on file systems that do not tell capitals from small letters.
+    files = {name.casefold() for name in stated}
+    above = {str(parent) for name in files for parent in Path(name).parents}
+    if len(files) != len(stated) or files & above:
+        raise ValueError("two files of the bundle would be written to one place; refused")
+    return manifest
+
+
+def _parse(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> dict[str, Any]:
+    if info.file_size > LARGEST_MANIFEST:
+        raise ValueError(f"the manifest has {info.file_size:,} bytes; this is no bundle of ours")
+    try:
+        manifest = json.loads(archive.read(info))
+        for entry in manifest["files"].values():
+            if not (type(entry["size"]) is int and len(entry["sha256"]) == 64):
+                raise ValueError("needed a size and a SHA-256 for each file")
+        if manifest["format"] != FORMAT or not isinstance(manifest["contents"], list):
+            raise ValueError(f"needed the format {FORMAT!r}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"the bundle's manifest cannot be read: {error}") from error
+    return manifest
+
+
+def _target(name: str, folders: Mapping[str, Path]) -> Path:
+    part, inside = name.split("/", maxsplit=1)
+    root = folders[part].resolve()
+    target = root / inside
+    if not target.parent.resolve().is_relative_to(root) or target.is_dir():
+        raise ValueError(
+            f"{name!r} would be written outside of {root} or over a folder; "
+            "remove the link or folder that is there"
+        )
+    return target
+
+
+def _aside(
+    folders: Mapping[str, Path], part: str, manifest: Mapping[str, Any]
+) -> tempfile.TemporaryDirectory:
+    """Make a folder with room for a part, on its target's disk, so that files are only moved."""
+    root = folders[part].resolve()
+    root.mkdir(parents=True, exist_ok=True)
+    sizes = {name: entry["size"] for name, entry in manifest["files"].items()}
+    needed = sum(size for name, size in sizes.items() if name.startswith(f"{part}/"))
+    if (free := shutil.disk_usage(root).free) < needed:
+        raise OSError(f"needed {needed:,} bytes in {root}, {free:,} are free")
+    return tempfile.TemporaryDirectory(dir=root, prefix=".unfinished-", ignore_cleanup_errors=True)
+
+
+def _extract(archive: zipfile.ZipFile, name: str, entry: Mapping[str, Any], to: Path) -> None:
+    with archive.open(name) as source, to.open("xb") as target:
+        shutil.copyfileobj(source, target)
+    if to.stat().st_size != entry["size"] or sha256(to) != entry["sha256"]:
+        raise ValueError(f"{name!r} is damaged: its size or SHA-256 is not the manifest's")
+
+
+def _put_in_place(moves: list[tuple[Path, Path]]) -> None:
+    """Move files to their targets; if one cannot be moved, restore what was there before."""
+    done: list[tuple[Path, Path | None]] = []
+    try:
+        for new, target in moves:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            before = new.with_name(f"{new.name}.before") if os.path.lexists(target) else None
+            if before:
+                os.replace(target, before)
+            done.append((target, before))
+            os.replace(new, target)
+    except BaseException:
+        for target, before in reversed(done):
+            target.unlink(missing_ok=True)
+            if before:
+                os.replace(before, target)
+        raise

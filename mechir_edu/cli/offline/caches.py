@@ -1,26 +1,28 @@
-"""Say where downloaded models and collections are kept, and what is there.
+"""Find what was downloaded: models, collections, and the term statistics that were counted.
 
-Three folders: the hub's cache (models), the home of ir_datasets (collections), and our own
-(term statistics, which take minutes to count over millions of passages). Imports nothing heavy.
+Three folders: the hub's cache, the home of ir_datasets, and our own cache (counting terms takes
+minutes over millions of passages). Imports nothing heavy, as ``mechir-edu check`` must not.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from mechir_edu.collection.terms import cache_folder
 
+UNFINISHED = (".incomplete", ".lock", ".tmp")
+
 
 @dataclass(frozen=True)
-class Kept:
-    """A model or a family of collections in a cache.
+class Cached:
+    """A model, or a family of collections, in a cache.
 
     Attributes
     ----------
     kind : "model" or "collection".
     name : hub id with the commit, ``OWNER/NAME@COMMIT``; or the first part of ir_datasets ids.
-    files : path inside a bundle (``hub/...`` or ``ir_datasets/...``) -> where the file lies.
+    files : path inside a bundle (``hub/...`` or ``ir_datasets/...``) -> the file.
     """
 
     kind: str
@@ -34,7 +36,6 @@ class Kept:
 
 def folders() -> dict[str, Path]:
     """Give the three folders by the names that they have in a bundle; none need exist."""
-    # Imported here: `mechir-edu check` must be able to say that the package is missing.
     from huggingface_hub import constants
 
     home = os.environ.get("IR_DATASETS_HOME") or Path.home() / ".ir_datasets"
@@ -45,34 +46,40 @@ def folders() -> dict[str, Path]:
     }
 
 
-def kept_models(hub: Path) -> Iterator[Kept]:
-    """List models in the hub's cache, each commit of each, with the names that lead to it."""
-    for snapshot in sorted(hub.glob("models--*/snapshots/*")):
-        model = snapshot.parents[1]
-        refs = [ref for ref in _files(model / "refs") if ref.read_text().strip() == snapshot.name]
-        if found := _files(snapshot):
-            name = f"{model.name.removeprefix('models--').replace('--', '/')}@{snapshot.name}"
-            yield Kept("model", name, _named(found + refs, hub, "hub"))
+def is_offline() -> bool:
+    """Tell whether HF_HUB_OFFLINE forbids downloads."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
 
 
-def kept_collections(home: Path) -> Iterator[Kept]:
+def cached_models(hub: Path) -> Iterator[Cached]:
+    """List the models in the hub's cache: each commit, with the branches and tags that name it."""
+    from huggingface_hub import scan_cache_dir
+
+    repositories = scan_cache_dir(hub).repos if hub.is_dir() else ()
+    for repository in sorted(repositories, key=lambda repository: repository.repo_id):
+        for revision in sorted(repository.revisions, key=lambda revision: revision.commit_hash):
+            files = [file.file_path for file in revision.files]
+            if files and repository.repo_type == "model":
+                files += [repository.repo_path / "refs" / name for name in revision.refs]
+                name = f"{repository.repo_id}@{revision.commit_hash}"
+                yield Cached("model", name, _named(files, hub, "hub"))
+
+
+def cached_collections(home: Path) -> Iterator[Cached]:
     """List families of collections in the home of ir_datasets (it makes empty folders, too)."""
     for folder in sorted(path for path in home.glob("*") if path.is_dir()):
-        if found := _files(folder):
-            yield Kept("collection", folder.name, _named(found, home, "ir_datasets"))
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        files = [f for f in files if f.suffix not in UNFINISHED and not f.name.startswith(".")]
+        if files:
+            yield Cached("collection", folder.name, _named(files, home, "ir_datasets"))
 
 
-def kept_statistics(folder: Path) -> dict[str, Path]:
-    """Give the files of counted terms; few and small, so none is left out of a bundle."""
-    return _named(sorted(folder.glob("df-*.json.gz")), folder, "statistics")
+def cached_statistics(folder: Path) -> dict[str, Path]:
+    """Give the files of counted terms; they are few and small, so a bundle takes all of them."""
+    return _named(folder.glob("df-*.json.gz"), folder, "statistics")
 
 
-def _files(folder: Path) -> list[Path]:
-    """Files below a folder but unfinished ones (links to files count: the hub's cache has them)."""
-    endings = (".incomplete", ".lock", ".tmp")
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(p for p in found if not p.name.endswith(endings) and not p.name.startswith("."))
-
-
-def _named(files: list[Path], root: Path, name: str) -> dict[str, Path]:
+def _named(files: Iterable[Path], root: Path, name: str) -> dict[str, Path]:
     return {f"{name}/{path.relative_to(root).as_posix()}": path for path in files}

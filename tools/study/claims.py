@@ -1,0 +1,151 @@
+"""What the sentences of our report claim, each a test of the results; and the numbers in them."""
+
+from collections.abc import Callable, Sequence
+
+from study.plan import CHECKS, END, PLACES, STUDIED
+from study.results import Results, Value
+from study.tables import name_edit, show, strongest, tell_skipped
+
+Claim = Callable[[Results], bool]
+BOTH = ("dot", "cat")
+EDITS = [(axiom, place) for axiom in STUDIED for place in PLACES]
+APPENDED = [("TFC1", END)]
+MAPS = [("", place) for place in PLACES]
+CHECKED = [(check.axiom, END, check.difference) for check in CHECKS]
+GRADES = [(*edit, str(grade)) for edit in EDITS for grade in range(4)]
+DL = ["msmarco-passage/trec-dl-2019/judged", "msmarco-passage/trec-dl-2020/judged"]
+# What section 6 calls answered.
+ANSWERED = {
+    "over control": EDITS,
+    "over control in grade": GRADES,
+    "change": APPENDED,
+    "control, end minus start": APPENDED,
+    "over control, end minus start": APPENDED,
+    "agreement, within minus between": MAPS,
+    "correlation of collections": EDITS,
+    "correlation of check": CHECKED,
+}
+
+
+def values(
+    results: Results, quantity: str, where: Sequence[tuple[str, ...]], kinds: Sequence[str] = BOTH
+) -> list[Value]:
+    """Estimates of a quantity; all of them have to be there."""
+    return [results.get(kind, quantity, *at) for kind in kinds for at in where]
+
+
+def above(quantity: str, where: Sequence[tuple[str, ...]], kinds: Sequence[str] = BOTH) -> Claim:
+    """Claim that all intervals lie above zero."""
+    return lambda results: all(v.is_above for v in values(results, quantity, where, kinds))
+
+
+def below(quantity: str, where: Sequence[tuple[str, ...]], kinds: Sequence[str] = BOTH) -> Claim:
+    """Claim that all intervals lie below zero."""
+    return lambda results: all(v.is_below for v in values(results, quantity, where, kinds))
+
+
+def _last_layer_leads(results: Results) -> bool:
+    last = results.made_of["dot"]["n_layers"] - 1
+    rows = [row for axiom in STUDIED for row in strongest(results, "dot", axiom, END)]
+    return all(row["layer"] == last and row["recovery"] > 0 for row in rows)
+
+
+def _one_head_leads(results: Results) -> bool:
+    pairs = [strongest(results, "cat", axiom, END, 2) for axiom in STUDIED]
+    heads = {(first["layer"], first["head"]) for first, _ in pairs}
+    return len(heads) == 1 and all(f["recovery"] > 2 * abs(s["recovery"]) for f, s in pairs)
+
+
+def _no_head_turns(results: Results) -> bool:
+    where = [(*edit, "other way") for edit in EDITS]
+    return all(found.value == 0 for found in values(results, "significant heads", where))
+
+
+def _is_open_for_the_cross_encoder(results: Results) -> bool:
+    (found,) = values(results, "control change", APPENDED, ["cat"])
+    return not (found.is_above or found.is_below)
+
+
+def _rest_is_answered(results: Results) -> bool:
+    every = [v for quantity, where in ANSWERED.items() for v in values(results, quantity, where)]
+    return all(found.is_above or found.is_below for found in every)
+
+
+def _one_is_unfinished(results: Results) -> bool:
+    n, planned = ([v.value for v in values(results, q, [()])] for q in ("pairs", "planned pairs"))
+    return n[0] == planned[0] and n[1] < planned[1]
+
+
+def _same_sources(results: Results) -> bool:
+    queries = {found.value for found in values(results, "queries", [()])}
+    skipped = {tell_skipped(results, kind) for kind in BOTH}
+    same = len(queries) == len(skipped) == 1
+    return same and all(results.made_of[kind]["collections"] == DL for kind in BOTH)
+
+
+CLAIMS: dict[str, Claim] = {
+    "both rankers obey both axioms at both ends": above("over control", EDITS),
+    "the bi-encoder's strongest heads are in its last layer": _last_layer_leads,
+    "one head of the cross-encoder recovers twice as much as any other": _one_head_leads,
+    "an appended term raises both scores": above("change", APPENDED),
+    "an appended term raises the score in every grade": above(
+        "change in grade", [("TFC1", END, str(grade)) for grade in range(4)]
+    ),
+    "a neutral word at the end lowers the bi-encoder's score": below(
+        "control change", APPENDED, ["dot"]
+    ),
+    "whether it lowers the cross-encoder's is open": _is_open_for_the_cross_encoder,
+    "a neutral word costs less at the end": above("control, end minus start", APPENDED),
+    "the effect is smaller at the end": below("over control, end minus start", APPENDED),
+    "heads differ between the axioms": above("agreement, within minus between", MAPS),
+    "heads agree between the collections": above("correlation of collections", EDITS),
+    "no head turns in the second collection": _no_head_turns,
+    "every check correlates": above("correlation of check", CHECKED),
+    "the rest is answered": _rest_is_answered,
+    "every head was patched alone": lambda results: all(
+        results.made_of[kind]["method"] == "exact" for kind in BOTH
+    ),
+    "only the cross-encoder is unfinished": _one_is_unfinished,
+    "both rankers had the same queries and skipped the same": _same_sources,
+}
+
+
+def _strongest(results: Results, *cell: str) -> str:
+    (row,) = strongest(results, *cell, 1)
+    return f"{row['layer']}.{row['head']}"
+
+
+def _share(results: Results, *cell: str) -> str:
+    (row,) = strongest(results, *cell, 1)
+    return f"{row['recovery']:.0%}"
+
+
+def _correlations(results: Results) -> str:
+    found = [v.value for v in values(results, "correlation of collections", EDITS)]
+    return f"{min(found):.2f} to {max(found):.2f}"
+
+
+def _lowest_check(results: Results) -> str:
+    found = {
+        name_edit(kind, axiom, detail): results.get(
+            kind, "correlation of check", axiom, end, detail
+        )
+        for kind in BOTH
+        for axiom, end, detail in CHECKED
+    }
+    lowest = min(found, key=lambda name: found[name].value)
+    return f"{show(found[lowest], 2)} ({lowest})"
+
+
+NUMBERS: dict[str, Callable[..., str]] = {
+    "name": lambda results, kind: f"`{results.made_of[kind]['ranker']}`",
+    "heads": lambda results, kind: str(results.n_heads(kind)),
+    "carry": lambda results, *cell: str(results.carries(*cell).sum()),
+    "strongest": _strongest,
+    "share": _share,
+    "count": lambda results, kind, quantity: f"{results.get(kind, quantity).value:.0f}",
+    "correlations": _correlations,
+    "checks": lambda results: str(len(values(results, "correlation of check", CHECKED))),
+    "lowest check": _lowest_check,
+    "skipped": tell_skipped,
+}

@@ -1,0 +1,173 @@
+"""Compute the study round by round; what is stopped resumes after its last whole block.
+
+In a round, one block of pairs is patched under every condition of every ranker, so that a report
+can be made at any time. Blocks are even over grades.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.patching.activation import patch_with
+from mechir_edu.patching.long_runs.folder import hold, need_same
+from mechir_edu.patching.options import PatchOptions
+from mechir_edu.patching.progress import bar
+from mechir_edu.patching.scoring import provenance_of, score_pairs
+from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.kinds import find_kind, load_ranker
+from study.folder import Folder, open_folder
+from study.plan import CHECKS, MAIN, Condition, Versions, draw_versions
+
+FEWEST_PAIRS = 8
+N_TIMED = 4  # pairs that are patched beforehand, to say how long all will take
+ASKED = ("n", "seed", "block", "checks", "method")
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some pairs under one condition: what is kept as one file."""
+
+    condition: Condition
+    block: int
+    pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One ranker's work: the ranker, its folder, and for each edit its pairs."""
+
+    ranker: Ranker
+    folder: Folder
+    versions: Versions
+
+    def tasks(self, block: int) -> Iterator[Task]:
+        """Work of one round; the checks come after the first."""
+        n_checks = self.folder.made_of["checks"] if block == 0 else 0
+        for condition in MAIN:
+            yield Task(condition, block, self.pairs(condition, self.folder.blocks[block]))
+        for condition in CHECKS if n_checks else ():
+            yield Task(condition, block, self.pairs(condition, range(n_checks)))
+
+    def pairs(self, condition: Condition, chosen: range) -> tuple[Pair, ...]:
+        """The chosen pairs under a condition."""
+        return self.versions[condition.axiom, condition.place][chosen.start : chosen.stop]
+
+    def is_left(self, task: Task) -> bool:
+        """Whether a task has yet to be done."""
+        return self.folder.read(task.condition, task.block) is None
+
+
+def compute(args: argparse.Namespace) -> None:
+    """Do what is left of the chosen rankers' work, round by round.
+
+    Raises
+    ------
+    ValueError, OSError
+        For bad arguments, and for a folder that holds something else or cannot be written.
+    """
+    kinds = [find_kind(kind.strip()).kind for kind in args.rankers.split(",")]
+    if min(args.n, args.block) < FEWEST_PAIRS or args.checks < 0:
+        raise ValueError(
+            f"--n and --block need at least {FEWEST_PAIRS} pairs (two for each grade), and "
+            f"--checks 0 or more; got {args.n}, {args.block} and {args.checks}"
+        )
+    collections = {name: load_collection(name) for name in args.collections}
+    with ExitStack() as held:
+        plans = []
+        for kind in kinds:
+            held.enter_context(hold(args.out / kind))
+            ranker = load_ranker(kind, getattr(args, kind), device=args.device)
+            plans.append(prepare(ranker, collections, args))
+        work(plans)
+
+
+def prepare(
+    ranker: Ranker, collections: Mapping[str, Collection], args: argparse.Namespace
+) -> Plan:
+    """Plan a ranker's work, and make sure that its folder holds no other's.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds results made of something else, such as other weights; names it.
+    """
+    path = args.out / ranker.kind
+    made_of = json.loads(json.dumps(describe(ranker, collections, args)))
+    there = open_folder(path)
+    if there is not None:
+        need_same(there.made_of, made_of, path)
+    drawn_from = load_collection(*collections)
+    versions, skipped = draw_versions(drawn_from, ranker, args.n, args.seed)
+    n_planned = len(next(iter(versions.values())))
+    folder = there or Folder(path, made_of, n_planned, tuple(skipped))
+    if there is None:
+        folder.create()
+    return Plan(ranker, folder, versions)
+
+
+def describe(
+    ranker: Ranker, collections: Mapping[str, Collection], args: argparse.Namespace
+) -> dict[str, object]:
+    """Everything that a ranker's results depend on, by the name that a user knows it by."""
+    asked = {name: getattr(args, name) for name in ASKED}
+    made_with = provenance_of(ranker, PatchOptions().sweep(ranker))
+    queries = {
+        name: sorted(collection.queries.keys() & collection.qrels)
+        for name, collection in collections.items()
+    }
+    layers = {"n_layers": ranker.n_layers}
+    return {**asked, **ranker.settings, **made_with, **layers, "queries": queries}
+
+
+def work(plans: Sequence[Plan]) -> None:
+    """Do the rounds."""
+    n_rounds = max(len(plan.folder.blocks) for plan in plans)
+    rounds = [
+        (block, plan, [task for task in plan.tasks(block) if plan.is_left(task)])
+        for block in range(n_rounds)
+        for plan in plans
+        if block < len(plan.folder.blocks)
+    ]
+    for plan in plans:
+        mine = [task for _, of_plan, tasks in rounds if of_plan is plan for task in tasks]
+        print(tell_cost(plan, mine), file=sys.stderr)
+    n_left = sum(len(task.pairs) for *_, tasks in rounds for task in tasks)
+    with bar(n_left) as shown:
+        for block, plan, tasks in rounds:
+            if plan.folder.untouched(block) is None:
+                plan.folder.keep_untouched(block, score_untouched(plan, block))
+            for task in tasks:
+                name = f"{plan.ranker.kind} {task.condition.name}"
+                shown.set_description_str(f"round {block + 1} of {n_rounds}, {name}", refresh=False)
+                options = task.condition.options(plan.folder.made_of["method"])
+                result = patch_with(options, plan.ranker, task.pairs, progress=shown.update)
+                plan.folder.keep(task.condition, block, result)
+
+
+def score_untouched(plan: Plan, block: int):
+    """Scores of a block's documents without any filler, [pair]."""
+    # At the end of the document, a filler that nothing can see leaves the baseline as it was.
+    pairs = plan.pairs(MAIN[0], plan.folder.blocks[block])
+    return score_pairs(plan.ranker, pairs, filler="pad").baseline
+
+
+def tell_cost(plan: Plan, tasks: Sequence[Task]) -> str:
+    """Say what is left of a ranker's work, and how long that will take."""
+    ranker, n_left = plan.ranker, sum(len(task.pairs) for task in tasks)
+    text = (
+        f"{ranker.kind_name} {ranker.name}: {plan.folder.n_planned} pairs, "
+        f"{ranker.n_layers * ranker.n_heads} heads, {len(MAIN)} conditions and the checks"
+    )
+    if not n_left:
+        return f"{text}; all done."
+    options = MAIN[0].options(plan.folder.made_of["method"])
+    started = time.monotonic()
+    patch_with(options, ranker, plan.pairs(MAIN[0], range(N_TIMED)), progress=False)
+    seconds = (time.monotonic() - started) / N_TIMED * n_left
+    return f"{text}; {n_left} pairs to patch, about {seconds / 60:.0f} min."

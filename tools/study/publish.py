@@ -1,0 +1,157 @@
+"""Write the study's tables and figures; and our report, whose text was written by hand.
+
+::
+
+    python -m study.publish docs/study      # report.md, details.md, heads.png from the tables there
+
+The text stands in ``text/*.md``. It holds tables, figures and numbers by name, and behind each
+sentence the claim that must be true for it to stand (`study.claims`)::
+
+    {{table|scores}}  {{short|scores}}  {{figure|heads}}  {{carry|dot|TFC1|end}}  {{part|method}}
+    Both rankers obey both axioms.{{claim|both rankers obey both axioms at both ends}}
+
+The report is not written while a claim is false.
+"""
+
+import argparse
+import re
+import textwrap
+from pathlib import Path
+
+from mechir_edu.files import write_whole
+from study.claims import BOTH, CLAIMS, NUMBERS
+from study.part import read_parts
+from study.results import FILES, MissingEstimate, Results, estimate, read_results
+from study.tables import (
+    TABLES,
+    all_tables,
+    as_png,
+    describe_changes,
+    describe_heads,
+    draw_changes,
+    draw_heads,
+)
+
+TEXT = Path(__file__).with_name("text")
+WRITTEN = (*FILES, "tables.md", "heads.png", "changes.png")
+_FIGURES = {"heads": describe_heads, "changes": describe_changes}
+_PART = re.compile(r"\{\{part\|(\w+)\}\}\n")
+_MARK = re.compile(r"\{\{([^{}]+)\}\}")
+
+
+class FalseClaims(ValueError):
+    """Sentences of the text that the results contradict."""
+
+
+def write_tables(study: Path, folder: Path) -> Results:
+    """Write the tables and figures of what is complete of a study: `WRITTEN`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If no block of pairs is complete.
+    """
+    parts = read_parts(study)
+    estimate(parts).write(folder)
+    results = read_results(folder)  # rounded as they are on disk, for whoever publishes them
+    write_whole(folder / "tables.md", all_tables(results).encode())
+    write_whole(folder / "heads.png", as_png(draw_heads(results)))
+    write_whole(folder / "changes.png", as_png(draw_changes(parts)))
+    return results
+
+
+def publish(folder: Path, text: Path = TEXT) -> None:
+    """Write ``report.md``, ``details.md`` and ``heads.png`` from the tables in a folder.
+
+    Raises
+    ------
+    FalseClaims
+        If a sentence does not hold; then nothing is written.
+    FileNotFoundError
+        If a table is missing.
+    """
+    results = read_results(folder)
+    pages = {name: fill(name, results, text) for name in ("report.md", "details.md")}
+    for name, page in pages.items():
+        write_whole(folder / name, page.encode())
+    write_whole(folder / "heads.png", as_png(draw_heads(results)))
+
+
+def fill(name: str, results: Results, text: Path = TEXT) -> str:
+    """Fill a text in, and check what it claims.
+
+    Raises
+    ------
+    FalseClaims
+        If a claim is false, or a number is not in the results; names each with its sentence.
+    """
+    page = (text / name).read_text(encoding="utf-8")
+    for part in _PART.findall(page):
+        content = (text / f"{part}.md").read_text(encoding="utf-8")
+        page = page.replace("{{part|" + part + "}}\n", content)
+    problems: list[str] = []
+
+    def replace(mark: re.Match) -> str:
+        try:
+            return _fill_mark(mark[1], results)
+        except (MissingEstimate, _FalseClaim) as error:
+            problems.append(f"{mark[1]}: {error}\n  {_sentence(page, mark)}")
+            return ""
+
+    filled = _MARK.sub(replace, page)
+    if problems:
+        listed = "\n".join(problems)
+        raise FalseClaims(
+            f"{name} was not written, because the results contradict it; change these sentences "
+            f"in {text}:\n{listed}"
+        )
+    return _wrap(filled)
+
+
+class _FalseClaim(Exception):
+    """A claim is false."""
+
+
+def _fill_mark(mark: str, results: Results) -> str:
+    """What stands in a mark's place."""
+    kind, *arguments = mark.split("|")
+    if kind == "claim":
+        return _check_claim(arguments[0], results)
+    if kind == "figure":
+        return f"![{_FIGURES[arguments[0]](results)}]({arguments[0]}.png)"
+    if kind in ("table", "short"):
+        return TABLES[arguments[0]](results, kind == "table")
+    return NUMBERS[kind](results, *arguments)
+
+
+def _check_claim(name: str, results: Results) -> str:
+    if missing := [kind for kind in BOTH if kind not in results.kinds]:
+        raise _FalseClaim(f"there are no results of {' and '.join(missing)}")
+    if not CLAIMS[name](results):
+        raise _FalseClaim("this is false")
+    return ""
+
+
+def _wrap(page: str) -> str:
+    """Wrap paragraphs, which numbers made shorter or longer, and nothing else."""
+    blocks = page.rstrip().split("\n\n")
+    plain = textwrap.TextWrapper(width=100, break_long_words=False, break_on_hyphens=False)
+    return "\n\n".join(b if b[0] in "#|!" else plain.fill(b) for b in blocks) + "\n"
+
+
+def _sentence(page: str, mark: re.Match) -> str:
+    """The sentence that a mark belongs to."""
+    before = page[: mark.start()].split("\n\n")[-1]
+    sentence = re.split(r"(?<=[.:])\s+|\{\{claim\|[^}]+\}\}", before)[-1]
+    return " ".join(sentence.split())
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help=f"holds {', '.join(FILES)}")
+    publish(parser.parse_args().folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+"""The results as tables in Markdown and as figures, each with a text that says what it shows.
+
+Every table has two lengths: short, for the two pages, of the edits at the end of the document
+without grades; and full.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from mechir_edu import plots
+from mechir_edu.plots.words import markdown_table, top_heads, with_interval
+from mechir_edu.rankers.kinds import find_kind
+from study.part import Part
+from study.plan import CHECKS, END, MAIN, PLACES, STUDIED, Condition
+from study.results import Results, Value
+
+Write = Callable[[Value], str]
+Columns = Mapping[str, tuple[str, str, Write]]  # header: quantity, detail, how it is written
+Where = tuple[str, str]  # axiom and place
+
+
+def show(found: Value, digits: int = 3) -> str:
+    """Write an estimate with its interval, where that has bounds.
+
+    Examples
+    --------
+    >>> show(Value(0.1234, 0.1, 0.15))
+    '+0.123 [+0.100, +0.150]'
+    """
+    if not np.isfinite([found.low, found.high]).all():
+        return f"{found.value:+.{digits}f} (no bounded interval)"
+    return with_interval(found.value, found.low, found.high, digits)
+
+
+def name_heads(heads: Iterable[Iterable[int]]) -> str:
+    """Name heads as layer.head."""
+    return ", ".join(f"{layer}.{head}" for layer, head in heads)
+
+
+def name_edit(kind: str, *where: str) -> str:
+    """Name an edit of a ranker: its kind, axiom and place."""
+    return ", ".join([find_kind(kind).kind_name, *filter(None, where)])
+
+
+def strongest(results: Results, kind: str, axiom: str, place: str, k: int = 3) -> list[dict]:
+    """The k heads of largest recovery, in size."""
+    return top_heads(results.recovery(kind, axiom, place), k).to_dict("records")
+
+
+def _count(found: Value) -> str:
+    return f"{found.value:.0f}"
+
+
+def _plain(found: Value) -> str:
+    return f"{found.value:.2f}"
+
+
+def _below(found: Value) -> str:
+    return f"below {found.value:.2g}"
+
+
+def _two_digits(found: Value) -> str:
+    return show(found, 2)
+
+
+def _share(found: Value) -> str:
+    return f"{found.value:.0%} [{found.low:.0%}, {found.high:.0%}]"
+
+
+def _edits(full: bool) -> list[Where]:
+    return [(axiom, place) for place in (PLACES if full else [END]) for axiom in STUDIED]
+
+
+def _grid(results: Results, title: str, columns: Columns, where: Sequence[Where]) -> str:
+    """One row for each ranker and edit; a dash where there is no estimate."""
+    rows = []
+    for kind, at in ((kind, at) for kind in results.kinds for at in where):
+        row = [name_edit(kind, *at)]
+        for quantity, detail, write in columns.values():
+            found = results.find(kind, quantity, *at, detail)
+            row.append("-" if found is None else write(found))
+        rows.append(row)
+    return markdown_table([title, *columns], rows)
+
+
+def _of_grades(results: Results, header: str, quantity: str) -> Columns:
+    grades = dict.fromkeys(
+        g for kind in results.kinds for g in results.rows(kind, "pairs of grade")
+    )
+    return {f"{header}, grade {grade}": (quantity, grade, show) for grade in grades}
+
+
+def scores(results: Results, full: bool = True) -> str:
+    """Score change of each edit and its control, and the effect over the control, by grade too."""
+    columns = {
+        "query term": ("change", "", show),
+        "neutral word": ("control change", "", show),
+        "effect over the control": ("over control", "", show),
+    }
+    by_grade = _of_grades(results, "effect over the control", "over control in grade")
+    return _grid(results, "score change", columns | (by_grade if full else {}), _edits(full))
+
+
+def penalty(results: Results, full: bool = True) -> str:
+    """What an appended query term costs or gains, taken apart; by grade too."""
+    columns = {
+        "documents whose score the term lowers": ("share lowered", "", _share),
+        "neutral word, end minus start": ("control, end minus start", "", show),
+        "effect over the control, end minus start": ("over control, end minus start", "", show),
+    }
+    by_grade = _of_grades(results, "score change", "change in grade")
+    columns |= by_grade if full else {}
+    return _grid(results, "an appended query term", columns, [("TFC1", END)])
+
+
+def collections(results: Results, full: bool = True) -> str:
+    """The second collection's map of heads against the first's."""
+    columns = {
+        "between the collections": ("correlation of collections", "", _two_digits),
+        "between random halves": ("correlation of halves", "", _plain),
+    }
+    counts = {
+        "significant heads in the first": ("significant heads", "first", _count),
+        "the same way in the second": ("significant heads", "same way", _count),
+        "the other way": ("significant heads", "other way", _count),
+    }
+    columns |= counts if full else {}
+    return _grid(results, "rank correlation of heads", columns, _edits(full))
+
+
+def checks(results: Results, full: bool = True) -> str:
+    """The map of heads with another filler or direction against the study's."""
+    names = dict.fromkeys(condition.difference for condition in CHECKS)
+    columns = {name: ("correlation of check", name, _two_digits) for name in names}
+    return _grid(results, "rank correlation with the study's heads", columns, _edits(False))
+
+
+def power(results: Results, full: bool = True) -> str:
+    """What a study of this size misses more than once in five times."""
+    columns = {
+        "a true effect over the control": ("detectable over control", "", _below),
+        "a typical head's true recovery": ("detectable recovery", "", _below),
+    }
+    return _grid(results, "missed by more than one study in five", columns, _edits(False))
+
+
+def axioms(results: Results, full: bool = True) -> str:
+    """TDC's map of heads against TFC1's."""
+    columns = {
+        "within an axiom": ("agreement within an axiom", _plain),
+        "between the two": ("agreement between axioms", _plain),
+        "difference": ("agreement, within minus between", show),
+        "documents": ("documents with two words", _count),
+        "heads whose recovery differs": ("heads that differ", _count),
+    }
+    rows = []
+    for kind in results.kinds:
+        n_pairs, n_heads = results.get(kind, "pairs").value, results.n_heads(kind)
+        for place in PLACES if full else [END]:
+            found = [results.find(kind, quantity, "", place) for quantity, _ in columns.values()]
+            if None in found:
+                rows.append([name_edit(kind, place), *"------"])
+                continue
+            row = [write(f) for f, (_, write) in zip(found, columns.values(), strict=True)]
+            row[-2:] = [f"{row[-2]} of {n_pairs:.0f}", f"{row[-1]} of {n_heads}"]
+            differing = results.rows(kind, "recovery, TDC minus TFC1", "", place).items()
+            named = [f"{head}: {show(f, 2)}" for head, f in differing][: 3 if full else 1]
+            rows.append([name_edit(kind, place), *row, "; ".join(named) or "-"])
+    header = ["rank correlation of heads", *columns, "the largest, TDC minus TFC1"]
+    return markdown_table(header, rows)
+
+
+def heads(results: Results, full: bool = True) -> str:
+    """How many heads move the score, carry the effect or oppose it, and the strongest two."""
+    header = ["heads that", "move the score", "carry the effect", "also at the other end"]
+    rows = []
+    for kind, (axiom, place) in ((kind, at) for kind in results.kinds for at in _edits(full)):
+        cell = (kind, axiom, place)
+        (elsewhere,) = {*PLACES} - {place}
+        moves, carries = results.moves(*cell), results.carries(*cell)
+        both = carries & results.carries(kind, axiom, elsewhere)
+        counts = [f"{moves.sum()} of {moves.size}", _named(carries), str(both.sum())]
+        best = [": ".join(_head_and_recovery(row)) for row in strongest(results, *cell, 2)]
+        rows.append([name_edit(*cell), *counts, _named(results.opposes(*cell)), *best])
+    return markdown_table([*header, "oppose it", "recover most", "second"], rows)
+
+
+def _named(chosen: np.ndarray, at_most: int = 4) -> str:
+    """Count heads, and name them where they are few enough to be read."""
+    places = np.argwhere(chosen).tolist()
+    return f"{len(places)}" + f" ({name_heads(places)})" * (0 < len(places) <= at_most)
+
+
+def _head_and_recovery(row: dict) -> tuple[str, str]:
+    recovery = show(Value(row["recovery"], row["low"], row["high"]), 2)
+    return name_heads([(row["layer"], row["head"])]), recovery
+
+
+def strongest_heads(results: Results, full: bool = True) -> str:
+    """The three heads of largest recovery under each edit."""
+    header = ["strongest heads", "layer.head", "recovery", "q", "effect on the score"]
+    rows = []
+    for cell in ((kind, *at) for kind in results.kinds for at in _edits(full)):
+        effects = [results.column(*cell, name) for name in ("effect", "contrast")]
+        for row in strongest(results, *cell):
+            values = [f"{effect[row['layer'], row['head']]:+.4f}" for effect in effects]
+            rows.append([name_edit(*cell), *_head_and_recovery(row), f"{row['q']:.2g}", *values])
+    return markdown_table([*header, "minus control's"], rows)
+
+
+def used(results: Results, full: bool = True) -> str:
+    """Pairs and queries of each ranker, and what was skipped."""
+    rows = []
+    for kind in results.kinds:
+        sizes = [_count(results.get(kind, name)) for name in ("pairs", "planned pairs", "queries")]
+        grades = results.rows(kind, "pairs of grade").items()
+        by_grade = ", ".join(f"{_count(n)} of grade {grade}" for grade, n in grades)
+        rows.append([_full_name(results, kind), *sizes, by_grade, tell_skipped(results, kind)])
+    return markdown_table(["ranker", "pairs", "planned", "queries", "grades", "skipped"], rows)
+
+
+def tell_skipped(results: Results, kind: str) -> str:
+    """Why judged pairs were skipped, and how many for each reason."""
+    skipped = results.rows(kind, "skipped").items()
+    return ", ".join(f"{reason} ({_count(n)})" for reason, n in skipped) or "none"
+
+
+def made_of(results: Results, full: bool = True) -> str:
+    """Method, seed, weights and versions."""
+    header = ["ranker", "layers", "method", "edits", "seed", "n", "block", "pairs for checks"]
+    rows = []
+    for kind, made in results.made_of.items():
+        names = ("n_layers", "method", "conditions", "seed", "n", "block", "checks")
+        versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+        row = [made[name] for name in names] + [f"`{made['checksum'] or 'constructed'}`", versions]
+        rows.append([_full_name(results, kind), *row])
+    return markdown_table([*header, "SHA-256 of the weights", "versions"], rows)
+
+
+def _full_name(results: Results, kind: str) -> str:
+    return f"{find_kind(kind).kind_name} `{results.made_of[kind]['ranker']}`"
+
+
+TABLES = {
+    table.__name__: table
+    for table in (
+        scores,
+        heads,
+        strongest_heads,
+        penalty,
+        axioms,
+        collections,
+        checks,
+        power,
+        used,
+        made_of,
+    )
+}
+
+
+def all_tables(results: Results) -> str:
+    """Every table, each under the first line of its function's description."""
+    parts = [f"## {table.__doc__.splitlines()[0]}\n\n{table(results)}" for table in TABLES.values()]
+    return "\n\n".join(["# Tables of the study", *parts]) + "\n"
+
+
+def draw_heads(results: Results) -> Figure:
+    """Draw the maps of recovery of both axioms at the end of the document, for each ranker."""
+    panel = {
+        (axiom, _full_name(results, kind).replace("`", "")): results.recovery(kind, axiom, END)
+        for axiom in STUDIED
+        for kind in results.kinds
+    }
+    return plots.plot_figure2(panel)
+
+
+def describe_heads(results: Results) -> str:
+    """Say what the figure of heads shows."""
+    texts = [
+        plots.alt_text(
+            results.recovery(kind, axiom, END), title=f"{axiom}, {_full_name(results, kind)}"
+        )
+        for axiom in STUDIED
+        for kind in results.kinds
+    ]
+    return " ".join(["Heat maps of recovery per head.", *texts])
+
+
+def draw_changes(parts: Sequence[Part]) -> Figure:
+    """Draw the score changes of all edits against the untouched document, for each ranker."""
+    size = (8.5, (1.2 + 0.42 * len(MAIN)) * len(parts))
+    figure, axes = plt.subplots(len(parts), 1, figsize=size, squeeze=False, layout="constrained")
+    for ax, part in zip(axes[:, 0], parts, strict=True):
+        changes = [(_label(each), part.change(each), part.query_ids) for each in MAIN]
+        plots.plot_score_change(changes, ax=ax)
+        name = f"{find_kind(part.kind).kind_name} {part.folder.made_of['ranker']}"
+        ax.set_title(name, fontsize=11)
+    return figure
+
+
+def describe_changes(results: Results) -> str:
+    """Say what the figure of score changes shows."""
+    texts = ["Distributions of score changes against the document as it was."]
+    for kind in results.kinds:
+        means = (
+            f"{_label(c)} {show(results.get(kind, 'change, 95 %', c.axiom, c.place))}" for c in MAIN
+        )
+        texts.append(f"Mean for the {_full_name(results, kind)}: {'; '.join(means)}.")
+    return " ".join(texts)
+
+
+def _label(condition: Condition) -> str:
+    return f"{condition.axiom}, {condition.place}"
+
+
+def as_png(figure: Figure) -> bytes:
+    """Draw a figure into a file's content."""
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=110)
+    plt.close(figure)
+    return image.getvalue()

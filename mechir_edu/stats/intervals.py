@@ -21,7 +21,7 @@ all intervals are ``(-inf, inf)``.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.stats import t as student_t
 
 from mechir_edu.stats.clusters import p_values, resample_queries
@@ -31,6 +31,31 @@ FEWEST_QUERIES = 4
 
 # Below this share of the terms it is the difference of, a variance is rounding error.
 ROUNDING = 1e-10
+
+
+def selective_coverage(selected: Bool[np.ndarray, "*cell"], level: float = 0.05) -> float:
+    """Coverage that each interval needs where those of a selection of cells are reported.
+
+    Cells that were selected because their effect is large have intervals that miss more often than
+    they promise. With this coverage, and cells selected by q < `level` (Benjamini-Yekutieli), at
+    most a share `level` of the selected intervals is expected to miss, however the cells depend on
+    each other: ``1 - R level / (m (1 + 1/2 + ... + 1/m))`` for R selected of m cells (Benjamini and
+    Yekutieli, False discovery rate-adjusted multiple confidence intervals for selected parameters,
+    JASA 100, 2005). An interval may hold zero although q < `level`: its ends are quantiles of a
+    bootstrap, while p comes from a t test.
+
+    Parameters
+    ----------
+    selected : which cells were selected; where none was, the coverage is that for one.
+    level : share of the selected intervals that may miss.
+
+    Examples
+    --------
+    >>> round(selective_coverage(np.array([True, False])), 4)
+    0.9833
+    """
+    n_selected, n_cells = max(1, int(selected.sum())), selected.size
+    return 1 - n_selected * level / (n_cells * float((1 / np.arange(1, n_cells + 1)).sum()))
 
 
 @dataclass(frozen=True)

@@ -64,16 +64,18 @@ def offline(folder, **env):
     kept = {name: value for name, value in os.environ.items() if name not in chosen}
     search = [str(NO_NETWORK), str(TOOLS), *filter(None, [os.environ.get("PYTHONPATH")])]
     kept |= {"PYTHONPATH": os.pathsep.join(search), "NETWORK_ATTEMPTS": str(folder / "attempts")}
-    return kept | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"} | env
+    kept |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    # Plugins are named by who needs them: importing all that are installed takes seconds.
+    return kept | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | env
 
 
 def run_notebook(notebook, folder, **env):
     """Run a notebook by nbmake; gives exit code, what was said, peak memory in bytes."""
     nbformat.write(notebook, folder / "run.ipynb")
     longest_cell_s = 100 if "MECHIR_EDU_FAST" in env else 400
-    options = ["--nbmake", f"--nbmake-timeout={longest_cell_s}", "-p", "notebooks.wakeful"]
-    options += ["-c", os.devnull, f"--rootdir={folder}"]
-    options += ["-p", "no:cacheprovider", "-p", "no:xdist"]
+    options = ["--nbmake", f"--nbmake-timeout={longest_cell_s}", "-c", os.devnull]
+    options += [f"--rootdir={folder}", "-p", "no:cacheprovider"]
+    options += ["-p", "nbmake.pytest_plugin", "-p", "notebooks.wakeful"]
     with open(folder / "said", "w+") as said:
         command = [sys.executable, "-c", MEASURE, folder / "peak"]
         command += [sys.executable, "-m", "pytest", *options, folder / "run.ipynb"]

@@ -174,11 +174,10 @@ def _resident(name: str) -> float:
 
 def print_table(rows: Sequence[dict[str, Any]]) -> None:
     """Print rows as a Markdown table; the first row's keys are its head."""
-    cells = [list(rows[0]), *([_show(value) for value in row.values()] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    cells.insert(1, ["-" * width for width in widths])
-    for row in cells:
-        print("| " + " | ".join(map(str.ljust, row, widths)) + " |")
+    from mechir_edu.plots.words import markdown_table  # as in `parse`: it fixes where data are
+
+    cells = [[_show(value) for value in row.values()] for row in rows]
+    print(markdown_table(list(rows[0]), cells, aligned=True))
 
 
 def _show(value: Any) -> str:

@@ -72,7 +72,7 @@ def axiom_tables() -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Write a Markdown table."""
+    """Write a Markdown table; `plots.words` has the same, but ``agree`` runs without MechIR-Edu."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
@@ -114,8 +114,8 @@ def similarities(pair) -> list[tuple[str, str, float]]:
 
     words = dict(surface_terms(f"{pair.baseline} {pair.perturbed}"))
     asked = dict(surface_terms(pair.query))
-    found = ((q, w, similarity(asked[q], words[w])) for q in asked for w in words if q != w)
-    return [(q, w, round(cosine, 4)) for q, w, cosine in found if cosine is not None]
+    similarities = ((q, w, similarity(asked[q], words[w])) for q in asked for w in words if q != w)
+    return [(q, w, round(cosine, 4)) for q, w, cosine in similarities if cosine is not None]
 
 
 # --- where ir_axioms is installed -------------------------------------------------------------
@@ -168,14 +168,14 @@ def preferences(record: dict) -> Counter:
 
     counts, cosines = Counter(), {}
     theirs = judges(record["n_docs"], record["df"], cosines)
-    for one in (TermPair(**pair) for pair in record["pairs"]):
+    for pair in (TermPair(**fields) for fields in record["pairs"]):
         cosines.clear()
-        cosines.update({(q, w): cosine for q, w, cosine in one.similarity})
-        query = Query("q", " ".join(one.query))
-        documents = Document("p", " ".join(one.perturbed)), Document("b", " ".join(one.baseline))
-        for name in COUNTERPARTS[one.axiom.removesuffix("-control")]:
+        cosines.update({(q, w): cosine for q, w, cosine in pair.similarity})
+        query = Query("q", " ".join(pair.query))
+        documents = Document("p", " ".join(pair.perturbed)), Document("b", " ".join(pair.baseline))
+        for name in COUNTERPARTS[pair.axiom.removesuffix("-control")]:
             preferred = theirs[name].preference(query, *documents)
-            counts[one.axiom, name, int(preferred > 0) - int(preferred < 0)] += 1
+            counts[pair.axiom, name, int(preferred > 0) - int(preferred < 0)] += 1
     return counts
 
 
@@ -208,11 +208,11 @@ def neutral(counts: Counter, ours: str, name: str) -> str:
 def put_section(document: Path, name: str, text: str) -> None:
     """Replace what stands between the marks ``<!-- name -->`` and ``<!-- /name -->``."""
     old = document.read_text(encoding="utf-8")
-    before, found, rest = old.partition(f"<!-- {name} -->\n")
+    before, marker, rest = old.partition(f"<!-- {name} -->\n")
     _, end, after = rest.partition(f"\n<!-- /{name} -->")
-    if not (found and end):
+    if not (marker and end):
         raise ValueError(f"{document} needs the lines <!-- {name} --> and <!-- /{name} -->")
-    document.write_text(f"{before}{found}{text}{end}{after}", encoding="utf-8")
+    document.write_text(f"{before}{marker}{text}{end}{after}", encoding="utf-8")
 
 
 def read_section(document: Path, name: str) -> str:

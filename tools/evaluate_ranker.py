@@ -29,6 +29,7 @@ from mechir_edu.interventions.reranking import evaluate
 from mechir_edu.models import Cat, Dot
 from mechir_edu.perturb.draw import make_pairs
 from mechir_edu.perturb.pair import PairList
+from mechir_edu.plots.words import markdown_table
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.stats.comparisons import mean_difference
 from mechir_edu.stats.estimates import Estimate, mean_change
@@ -84,12 +85,6 @@ def _rows(axiom: str, grade: int | None, sets: dict, changes: dict) -> list[dict
     ]
 
 
-def markdown(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out a table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return f"\n{title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def interval(row: Mapping, digits: int) -> str:
     """Format a value with its interval."""
     return f"{row['value']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
@@ -103,7 +98,8 @@ def ranking_table(rows: Sequence[dict]) -> str:
         for row in rows
     ]  # fmt: skip
     header = ["dataset", "nDCG@10 of the run", "re-ranked", "gain", "queries"]
-    return markdown("Re-ranking (95 % interval over queries)", header, cells)
+    title = "Re-ranking (95 % interval over queries)"
+    return f"\n{title}\n\n{markdown_table(header, cells)}"
 
 
 def response_table(dataset: str, rows: Sequence[dict]) -> str:
@@ -111,15 +107,16 @@ def response_table(dataset: str, rows: Sequence[dict]) -> str:
     cells = []
     for axiom in AXIOMS:
         for grade in dict.fromkeys(row["grade"] for row in rows):
-            found = {r["set"]: r for r in rows if (r["axiom"], r["grade"]) == (axiom, grade)}
+            by_set = {r["set"]: r for r in rows if (r["axiom"], r["grade"]) == (axiom, grade)}
             names = (*_with_control(axiom), "difference")
-            first = found[axiom]
+            first = by_set[axiom]
             cells.append(
-                [axiom, str(grade), *(interval(found[name], 3) for name in names),
+                [axiom, str(grade), *(interval(by_set[name], 3) for name in names),
                  f"{first['sign_agreement']:.0%}", f"{first['n_pairs']} / {first['n_queries']}"]
             )  # fmt: skip
     header = ["axiom", "grade", "query term", "neutral term", "difference", "rose", "pairs/queries"]
-    return markdown(f"Mean score change on {dataset} (95 % interval over queries)", header, cells)
+    title = f"Mean score change on {dataset} (95 % interval over queries)"
+    return f"\n{title}\n\n{markdown_table(header, cells)}"
 
 
 def figures(estimate: Estimate) -> dict:

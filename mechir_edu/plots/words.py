@@ -9,8 +9,10 @@ from mechir_edu.patching.result import recovery_table
 from mechir_edu.stats.recovered import Recovery
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Lay out a table in Markdown.
+def markdown_table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], *, aligned: bool = False
+) -> str:
+    """Lay out a table in Markdown; ``aligned`` pads the cells, for a table read as plain text.
 
     Examples
     --------
@@ -19,8 +21,12 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> s
     | --- | --- |
     | 3.5 | 0.25 |
     """
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    lines = [[str(cell) for cell in line] for line in (header, ["---"] * len(header), *rows)]
+    if aligned:
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        lines[1] = ["-" * width for width in widths]
+        lines = [list(map(str.ljust, line, widths)) for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:

@@ -3,24 +3,34 @@
 import hashlib
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, making its folder where needed.
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a place to write a file to, which takes its name only when it is finished.
 
-    A reader, or a run after a crash, finds the old file or the new one and never a part of it.
+    A reader, or a run after a crash, finds the old file or the new one and never a part of it. The
+    file's folder is made where needed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        unfinished.write_bytes(content)
+        yield unfinished
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, see `whole_file`."""
+    with whole_file(path) as unfinished:
+        unfinished.write_bytes(content)
 
 
 def sha256(path: Path) -> str:

@@ -251,7 +251,7 @@ def test_help_and_bad_arguments():
 
 
 def test_importing_the_package_and_its_help_load_nothing_heavy():
-    code = "import sys, mechir_edu.cli.main; mechir_edu.cli.main.parser().format_help(); print(*sys.modules)"
+    code = "import sys, mechir_edu.cli.main as cli; cli.parser().format_help(); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     heavy = {"torch", "transformers", "transformer_lens", "pandas", "matplotlib", "scipy", "numpy"}
     assert not heavy & set(loaded.split())

@@ -2,14 +2,13 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from tqdm.asyncio import tqdm_asyncio
 from tqdm.auto import tqdm
 
 SECONDS_BETWEEN_LINES = 15.0
-# One line of a log, with its own end: off a terminal nothing can be drawn over.
-LINE = "{desc}: {n_fmt} of {total_fmt}{unit}, {remaining} left\n"
+LINE = "{desc}{n_fmt} of {total_fmt}{unit}, {remaining} left"
 
 Item = TypeVar("Item")
 # Show a bar (True) or nothing (False), or tell a function how many more pairs are done.
@@ -25,12 +24,28 @@ def bar(total: int, label: str = "", *, unit: str = "pairs", shown: bool = True)
     label, unit : what is worked on, and what a unit is called.
     shown : False makes a bar that says nothing.
     """
-    options = {"total": total, "desc": label, "unit": f" {unit}", "leave": False}
+    # With the colon that `set_description` adds, or the two would look different.
+    options = {"total": total, "desc": f"{label}: " if label else "", "unit": f" {unit}"}
     is_notebook = tqdm is not tqdm_asyncio  # what tqdm.auto takes where there is no notebook
     if not is_notebook and not sys.stderr.isatty():
-        options |= {"bar_format": LINE, "mininterval": SECONDS_BETWEEN_LINES, "delay": 1e-9}
-        options |= {"maxinterval": SECONDS_BETWEEN_LINES, "miniters": 1}
-    return tqdm(disable=not shown, **options)
+        options |= {"file": _Log(sys.stderr), "bar_format": LINE, "miniters": 1, "delay": 1e-9}
+        options |= dict.fromkeys(("mininterval", "maxinterval"), SECONDS_BETWEEN_LINES)
+    return tqdm(disable=not shown, leave=False, **options)
+
+
+class _Log:
+    """A stream on which nothing can be drawn over: what tqdm draws becomes lines of text."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> None:
+        # Carriage returns, and spaces to blot out what was drawn before.
+        if line := text.strip():
+            self.stream.write(f"{line}\n")
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 def counted(

@@ -17,14 +17,13 @@ import re
 import shutil
 import stat
 import tempfile
-import uuid
 import zipfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mechir_edu.files import sha256
+from mechir_edu.files import sha256, whole_file
 
 MANIFEST = "manifest.json"
 FORMAT = "mechir-edu bundle 1"
@@ -78,23 +77,17 @@ def write_bundle(path: Path, files: Mapping[str, Path], contents: list[str]) -> 
         )
     for name in files:
         check_name(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     entries = {}
-    try:
-        with zipfile.ZipFile(unfinished, "x") as archive:
-            for name, file in sorted(files.items()):
-                # zipfile dates it 1980, so the same files make the same bundle.
-                info = zipfile.ZipInfo(name)
-                info.external_attr = (stat.S_IFREG | 0o644) << 16
-                with file.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
-                    shutil.copyfileobj(source, target)
-                entries[name] = {"size": info.file_size, "sha256": sha256(file)}
-            manifest = {"format": FORMAT, "contents": contents, "files": entries}
-            archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(manifest, indent=1))
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(path) as unfinished, zipfile.ZipFile(unfinished, "x") as archive:
+        for name, file in sorted(files.items()):
+            # zipfile dates it 1980, so the same files make the same bundle.
+            info = zipfile.ZipInfo(name)
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            with file.open("rb") as source, archive.open(info, "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target)
+            entries[name] = {"size": info.file_size, "sha256": sha256(file)}
+        manifest = {"format": FORMAT, "contents": contents, "files": entries}
+        archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps(manifest, indent=1))
     return manifest
 
 
@@ -120,12 +113,14 @@ def install(path: Path, folders: Mapping[str, Path]) -> dict[str, Any]:
             aside: dict[str, Path] = {}
             moves = []
             for number, (name, entry) in enumerate(manifest["files"].items()):
-                part = name.split("/")[0]
-                if part not in aside:
-                    aside[part] = Path(stack.enter_context(_aside(folders, part, manifest)))
-                extracted = aside[part] / str(number)
-                _extract(archive, name, entry, extracted)
-                moves.append((extracted, targets[name]))
+                if (part := name.split("/")[0]) not in aside:
+                    # On the disk of the part's folder, so that files are moved and not copied.
+                    root = folders[part].resolve()
+                    root.mkdir(parents=True, exist_ok=True)
+                    beside = tempfile.TemporaryDirectory(dir=root, prefix=".unfinished-")
+                    aside[part] = Path(stack.enter_context(beside))
+                moves.append((aside[part] / str(number), targets[name]))
+                _extract(archive, name, entry, moves[-1][0])
             _put_in_place(moves)
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ValueError(f"{path} is no bundle or is damaged ({error}); copy it again") from error
@@ -163,22 +158,21 @@ def read_manifest(archive: zipfile.ZipFile, size: int) -> dict[str, Any]:
         check_name(name)
     # Also on file systems that do not tell capitals from small letters.
     files = {name.casefold() for name in stated}
-    above = {str(parent) for name in files for parent in Path(name).parents}
+    above = {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}
     if len(files) != len(stated) or files & above:
         raise ValueError("two files of the bundle would be written to one place; refused")
     return manifest
 
 
 def _parse(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> dict[str, Any]:
-    if info.file_size > LARGEST_MANIFEST:
-        raise ValueError(f"the manifest has {info.file_size:,} bytes; this is no bundle of ours")
     try:
+        if info.file_size > LARGEST_MANIFEST:
+            raise ValueError(f"it has {info.file_size:,} bytes")
         manifest = json.loads(archive.read(info))
-        for entry in manifest["files"].values():
-            if not (type(entry["size"]) is int and len(entry["sha256"]) == 64):
-                raise ValueError("needed a size and a SHA-256 for each file")
         if manifest["format"] != FORMAT or not isinstance(manifest["contents"], list):
             raise ValueError(f"needed the format {FORMAT!r}")
+        if not all({"size", "sha256"} <= entry.keys() for entry in manifest["files"].values()):
+            raise ValueError("needed a size and a SHA-256 for each file")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"the bundle's manifest cannot be read: {error}") from error
     return manifest
@@ -194,19 +188,6 @@ def _target(name: str, folders: Mapping[str, Path]) -> Path:
             "remove the link or folder that is there"
         )
     return target
-
-
-def _aside(
-    folders: Mapping[str, Path], part: str, manifest: Mapping[str, Any]
-) -> tempfile.TemporaryDirectory:
-    """Make a folder with room for a part, on its target's disk, so that files are only moved."""
-    root = folders[part].resolve()
-    root.mkdir(parents=True, exist_ok=True)
-    sizes = {name: entry["size"] for name, entry in manifest["files"].items()}
-    needed = sum(size for name, size in sizes.items() if name.startswith(f"{part}/"))
-    if (free := shutil.disk_usage(root).free) < needed:
-        raise OSError(f"needed {needed:,} bytes in {root}, {free:,} are free")
-    return tempfile.TemporaryDirectory(dir=root, prefix=".unfinished-", ignore_cleanup_errors=True)
 
 
 def _extract(archive: zipfile.ZipFile, name: str, entry: Mapping[str, Any], to: Path) -> None:

@@ -5,14 +5,14 @@ Commands
 ::
 
     python tools/build_notebooks.py build [NAME ...]       sources -> notebooks, README's table
-    python tools/build_notebooks.py --check                say what is not as built
-    python tools/build_notebooks.py --lint [NAME ...]      say what is not as promised
-    python tools/build_notebooks.py --execute [NAME ...]   run, and keep what was drawn
+    python tools/build_notebooks.py --check                list what is not as built
+    python tools/build_notebooks.py --lint [NAME ...]      list broken promises of the sources
+    python tools/build_notebooks.py --execute [NAME ...]   run, and keep the outputs
     python tools/build_notebooks.py --execute --fast NAME  try the fast profile; writes nothing
     python tools/build_notebooks.py --repository OWNER/NAME --ref TAG    write the badges
 
-A NAME may be its number alone (``03``); without names, all. Only ``tutorials/src`` is edited by
-hand; ``tutorials/contents.json`` has each notebook's minutes and what one can do afterwards.
+A NAME may be its number alone (``03``); without names, all. Edit only ``tutorials/src`` by hand;
+``tutorials/contents.json`` has each notebook's minutes and what readers can do afterwards.
 
 How a source is written
 -----------------------
@@ -27,7 +27,7 @@ Tags, as in ``# %% tags=["figure"] alt="Heat map: rows are layers, columns heads
 
 figure      the cell leaves a PNG; ends with ``plt.show()``; ``alt`` says what is drawn.
 widget      the cell shows a panel; the code cell before it is its static twin, a figure.
-stub        only in the participant's copy: the function that is to be written.
+stub        only in the participant's copy: the function that the reader writes.
 solution    only in the solutions. Stub and solution may define the same name.
 expected-N  with figure and solution: its picture appears, folded, in the participant's copy where
             a markdown cell has the line ``<!-- expected: N -->``. Do not write the fold yourself.
@@ -35,44 +35,41 @@ parameters  form fields: ``ranker_name = "embedded"  # @param {type:"string"}``.
 
 An exercise is: a markdown header (difficulty n/5, importance n/5, minutes, why), the stub, the
 solution, a cell that calls ``me.checks.check_x(x)``, and markdown with three folded hints, each
-``<details><summary>Hint 1: ...</summary>``, a blank line, text, a blank line, ``</details>``. What
-follows uses the package, never the learner's function.
+``<details><summary>Hint 1: ...</summary>``, a blank line, text, a blank line, ``</details>``. Later
+cells use the package, never the learner's function.
 
 Links are written as seen from ``tutorials/``; the builder deepens them for the solutions.
 
 What the lint asks
 ------------------
-1100-2000 words outside hints (the aim is 1200-1800) and 16-28 code cells (20-25); cells of 15
-lines at most, 6 in the median; no third code cell in a row; a figure at least, alt text for each; a
-figure before each widget; links that resolve; two exercises at least in 01-08.
+1100-2000 words outside hints (the aim is 1200-1800) and 16-28 code cells (20-25); cells of at most
+15 lines, 6 in the median; no third code cell in a row; at least one figure, alt text for each; a
+figure before each widget; links that resolve; at least two exercises in 01-08; public names alone
+(``me.something``, no import from inside the package); no name that only an exercise defines.
 
 What is committed
 -----------------
 Both copies, executed in the full profile (about 90 s each on one core; choose sizes by
 ``me.tutorial.pick(full, little)``). ``build`` keeps the outputs of cells whose code did not change,
-and ``--check`` says when a notebook's outputs are of other code. The kernel runs in an empty
-folder. A notebook is refused that prints a warning, a path or an object's address, lacks a figure,
-or is larger than 1 MB.
+and ``--check`` tells which notebooks have outputs of other code. The kernel runs in an empty
+folder. The builder refuses a notebook that prints a warning, a path or an object's address, lacks a
+figure, or is larger than 1 MB.
 """
 
 import argparse
 import sys
-from pathlib import Path
 
-# For those who run this file by path from elsewhere, or import it in a test.
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from notebooks.address import Address, load_address, store_address  # noqa: E402
-from notebooks.comparison import differences  # noqa: E402
-from notebooks.copies import build  # noqa: E402
-from notebooks.execution import execute  # noqa: E402
-from notebooks.lint import problems, words  # noqa: E402
-from notebooks.sources import read_source, select  # noqa: E402
-from notebooks.table import outdated, write_table  # noqa: E402
+from notebooks.address import Address, load_address, store_address
+from notebooks.comparison import differences
+from notebooks.copies import build
+from notebooks.execution import execute
+from notebooks.lint import problems, words
+from notebooks.sources import read_source, select
+from notebooks.table import outdated, write_table
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do what the command line asks; 0 done, 1 something is not as it should be, 2 bad input."""
+    """Run the command line; returns 0 for success, 1 for findings, 2 for bad input."""
     asked = _parser().parse_args(arguments)
     try:
         if asked.repository is not None:

@@ -1,6 +1,6 @@
 """The repository's address, stored in one place, and what in a notebook depends on it.
 
-``tutorials/repository.json`` is that place. While it names no repository no badge is shown, for it
+``tutorials/repository.json`` is that place. While it names no repository, no badge is shown: it
 would lead nowhere.
 """
 

@@ -1,4 +1,4 @@
-"""Say where the notebooks on disk are not what their sources make."""
+"""Compare the notebooks on disk with what their sources make."""
 
 import re
 from pathlib import Path

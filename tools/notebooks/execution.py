@@ -1,4 +1,4 @@
-"""Run notebooks from top to bottom in kernels of their own, and say what that took."""
+"""Run notebooks from top to bottom in kernels of their own, and measure time and memory."""
 
 import os
 import tempfile
@@ -30,7 +30,7 @@ else:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a notebook took: wall-clock seconds, and bytes at the peak of its kernel."""
+    """The cost of a run: wall-clock seconds, and bytes at the peak of its kernel."""
 
     seconds: float
     peak: int
@@ -47,7 +47,7 @@ def execute(name: str, copy: str, address: Address, *, root: Path = ROOT, fast: 
     nbclient.exceptions.CellExecutionError
         If a cell fails; nothing is written then.
     ValueError
-        If an output is not fit to be committed.
+        If an output must not be committed.
     """
     notebook = make_copy(name, copy, address, root=root)
     cost = run(notebook, strict=copy == "solutions", fast=fast)
@@ -83,7 +83,7 @@ def run(notebook: NotebookNode, *, strict: bool, fast: bool) -> Cost:
 def _run_cells(client: NotebookClient, notebook: NotebookNode) -> int:
     for index, cell in enumerate(notebook.cells):
         client.execute_cell(cell, index)
-    # The kernel itself knows its peak best; the cell that asks is not part of the notebook.
+    # Only the kernel knows its peak; the cell that asks is not part of the notebook.
     notebook.cells.append(new_code_cell(_PEAK))
     client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
     return int(notebook.cells.pop().outputs[0].text)

@@ -1,7 +1,7 @@
-"""Say where a notebook does not keep what all of them promise their readers.
+"""Find what a notebook promises its readers and does not keep.
 
-The rules are those of the docstring of tools/build_notebooks.py. They are checked on the source, as
-a participant sees it: solution cells are not counted.
+The docstring of tools/build_notebooks.py has the rules. They are checked on the source, as a
+participant sees it: solution cells are not counted.
 """
 
 import re
@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 
 from notebooks.sources import ROOT, Entry, contents, read_source, tags
 
-WORDS = (1100, 2000)  # the aim is 1200-1800; what lies a little beside it does no harm
+WORDS = (1100, 2000)  # the aim is 1200-1800
 CODE_CELLS = (16, 28)  # the aim is 20-25
 MEDIAN_LINES, MOST_LINES = 6, 15
 _OPENING = ("What you will do", "What you will learn", "What you need")
@@ -26,7 +26,7 @@ _HINT = re.compile(r"<details>\s*<summary>\s*(?:<b>)?Hint.*?</details>", re.DOTA
 
 
 def problems(name: str, *, root: Path = ROOT) -> list[str]:
-    """List what is amiss in one notebook; each begins with the cell's id."""
+    """List the broken promises of one notebook; each begins with the cell's id."""
     entry = contents(root)[name]
     cells = read_source(name, root=root).cells
     seen = [cell for cell in cells if "solution" not in tags(cell)]
@@ -36,7 +36,7 @@ def problems(name: str, *, root: Path = ROOT) -> list[str]:
 
 
 def words(cells: list[NotebookNode]) -> int:
-    """Words of prose; hints are not counted, for few read them all."""
+    """Words of prose; hints are not counted, because few readers open them all."""
     prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     return len(
         re.findall(r"\w[\w'.,-]*", re.sub(r"<[^>]+>|\]\([^)]*\)", " ", _HINT.sub("", prose)))
@@ -62,10 +62,11 @@ def _size(cells: list[NotebookNode]) -> list[str]:
     code = _code(cells)
     lengths = {cell.id: len(cell.source.splitlines()) for cell in code}
     found = [
-        f"{cell}: {n} lines, {MOST_LINES} at most" for cell, n in lengths.items() if n > MOST_LINES
+        f"{cell}: {n} lines, at most {MOST_LINES}" for cell, n in lengths.items() if n > MOST_LINES
     ]
-    if statistics.median(lengths.values()) > MEDIAN_LINES:
-        found.append(f"median cell has {statistics.median(lengths.values())} lines, 6 at most")
+    median = statistics.median(lengths.values())
+    if median > MEDIAN_LINES:
+        found.append(f"median cell has {median} lines, at most {MEDIAN_LINES}")
     for what, count, (low, high) in (
         ("words", words(cells), WORDS),
         ("code cells", len(code), CODE_CELLS),
@@ -78,7 +79,7 @@ def _size(cells: list[NotebookNode]) -> list[str]:
 def _rows_of_code(cells: list[NotebookNode]) -> list[str]:
     kinds = [cell.cell_type for cell in cells]
     return [
-        f"{cells[i].id}: third code cell in a row; say something between"
+        f"{cells[i].id}: third code cell in a row; put a sentence in between"
         for i in range(2, len(cells))
         if kinds[i - 2 : i + 1] == ["code"] * 3
     ]
@@ -87,7 +88,7 @@ def _rows_of_code(cells: list[NotebookNode]) -> list[str]:
 def _figures(cells: list[NotebookNode]) -> list[str]:
     code = _code(cells)
     figures = [cell for cell in code if "figure" in tags(cell)]
-    found = [] if figures else ["needs a figure at least"]
+    found = [] if figures else ["needs at least one figure"]
     found += [
         f"{cell.id}: a figure needs alt='...' that says in a sentence what is drawn"
         for cell in figures
@@ -110,7 +111,7 @@ def _exercises(entry: Entry, cells: list[NotebookNode]) -> list[str]:
     stubs = [i for i, cell in enumerate(cells) if "stub" in tags(cell)]
     found = []
     if "01" <= entry.name[:2] <= "08" and len(stubs) < 2:
-        found.append(f"needs 2 exercises at least, has {len(stubs)}")
+        found.append(f"needs at least 2 exercises, has {len(stubs)}")
     for start, end in pairwise([*stubs, len(cells)]):
         header, after = cells[start - 1].source, cells[start + 1 : end]
         text = "\n".join(cell.source for cell in after)
@@ -187,7 +188,7 @@ def _resolves(link: str, cells: list[NotebookNode], root: Path) -> bool:
 
 
 def _will_be_built(target: Path, root: Path) -> bool:
-    """A notebook of the sequence counts as there from the day its source is."""
+    """A notebook of the sequence counts as present once its source exists."""
     folders = (root / "tutorials", root / "tutorials/solutions")
     return target.parent in folders and target.stem in contents(root)
 

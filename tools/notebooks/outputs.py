@@ -54,7 +54,7 @@ def png_of(cell: NotebookNode) -> bytes | None:
 
 
 def without_text(png: bytes) -> bytes:
-    """Leave out a PNG's comments: they name the version that drew it, and dates."""
+    """Leave out a PNG's comments: they contain dates and the version that drew it."""
     kept, place = [_PNG_START], len(_PNG_START)
     while place < len(png):
         (length,) = struct.unpack(">I", png[place : place + 4])
@@ -71,7 +71,7 @@ def _stays(output: NotebookNode, cell: NotebookNode) -> bool:
         if "\r" not in output.text and output.text.strip():
             raise ValueError(
                 f"{cell.id}: needed no warning, got {output.text.strip()[:300]!r}; "
-                "mend its cause, a reader would stumble over it"
+                "remove its cause, because readers would wonder about it"
             )
         return False
     return _WIDGET not in output.get("data", {}) or "widget" in tags(cell)

@@ -1,4 +1,4 @@
-"""Find and read the hand-written sources, and know where everything lies."""
+"""Find and read the hand-written sources; the paths of sources and notebooks."""
 
 import json
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Entry:
 
 
 def contents(root: Path = ROOT) -> dict[str, Entry]:
-    """Read the sequence, in its order: name -> entry, for the notebooks whose source is there."""
+    """Read the sequence, in its order: name -> entry, for the notebooks that have a source."""
     listed = json.loads((root / "tutorials/contents.json").read_text(encoding="utf-8"))
     entries = {entry["name"]: Entry(**entry) for entry in listed}
     unlisted = sorted(set(path.stem for path in source_folder(root).glob("*.py")) - set(entries))
@@ -38,7 +38,7 @@ def contents(root: Path = ROOT) -> dict[str, Entry]:
 
 
 def select(wanted: list[str], root: Path = ROOT) -> list[str]:
-    """Names that start with one of the wanted; all where nothing is wanted in particular."""
+    """Names that start with one of the wanted; all names if none is wanted."""
     names = list(contents(root))
     chosen = [name for name in names if not wanted or name.startswith(tuple(wanted))]
     unknown = [want for want in wanted if not any(name.startswith(want) for name in names)]
@@ -48,17 +48,17 @@ def select(wanted: list[str], root: Path = ROOT) -> list[str]:
 
 
 def source_folder(root: Path) -> Path:
-    """Where the hand-written sources lie."""
+    """Folder of the hand-written sources."""
     return root / "tutorials/src"
 
 
 def source_path(name: str, *, root: Path = ROOT) -> Path:
-    """Where a notebook's hand-written source lies."""
+    """Path of a notebook's hand-written source."""
     return source_folder(root) / f"{name}.py"
 
 
 def notebook_path(name: str, copy: str, *, root: Path = ROOT) -> Path:
-    """Where a generated notebook lies; ``copy`` is a key of `COPIES`."""
+    """Path of a generated notebook; ``copy`` is a key of `COPIES`."""
     folder = root / "tutorials"
     return (folder if copy == "participant" else folder / copy) / f"{name}.ipynb"
 
@@ -79,7 +79,7 @@ def read_source(name: str, *, root: Path = ROOT) -> NotebookNode:
     Raises
     ------
     ValueError
-        If a cell bears a tag that means nothing here, or the first cell is not the opening.
+        If a cell has an unknown tag, or the first cell is not the opening.
     """
     notebook = jupytext.read(source_path(name, root=root), fmt="py:percent")
     for number, cell in enumerate(notebook.cells, start=1):

@@ -20,7 +20,7 @@ def table(address: Address, *, root: Path = ROOT) -> str:
 
 
 def with_table(readme: str, made: str) -> str:
-    """Replace what stands between the markers.
+    """Replace the text between the markers.
 
     Raises
     ------
@@ -30,12 +30,12 @@ def with_table(readme: str, made: str) -> str:
     before, start, rest = readme.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
-        raise ValueError(f"README.md needs {START} and {END} where the table shall stand")
+        raise ValueError(f"README.md needs {START} and {END} around the place of the table")
     return f"{before}{START}\n{made}\n{END}{after}"
 
 
 def write_table(address: Address, *, root: Path = ROOT) -> None:
-    """Bring the README up to date."""
+    """Update the README."""
     path = root / "README.md"
     before = path.read_text(encoding="utf-8")
     after = with_table(before, table(address, root=root))
@@ -44,7 +44,7 @@ def write_table(address: Address, *, root: Path = ROOT) -> None:
 
 
 def outdated(address: Address, *, root: Path = ROOT) -> list[str]:
-    """Say whether the README's table is not what the notebooks make, and what to run."""
+    """Tell whether the README's table differs from what the notebooks make, and what to run."""
     readme = (root / "README.md").read_text(encoding="utf-8")
     if with_table(readme, table(address, root=root)) == readme:
         return []

@@ -1,4 +1,4 @@
-"""A source of a notebook that is as small as one can be, in a folder laid out as the project is."""
+"""The source of a notebook as small as possible, in a folder laid out like the project."""
 
 import json
 

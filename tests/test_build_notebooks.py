@@ -175,7 +175,7 @@ def test_the_address_is_stored_in_one_place(root):
 
 
 @pytest.mark.parametrize("repository", ["name", "https://host/us/it", "us/it; rm"])
-def test_an_address_that_is_none_is_refused(repository):
+def test_a_malformed_address_is_refused(repository):
     with pytest.raises(ValueError, match="OWNER/NAME"):
         Address(repository)
 
@@ -187,7 +187,7 @@ def test_the_readmes_table_has_badges_only_where_they_lead_somewhere(root):
     assert "colab-badge" in table(Address("us/it"), root=root)
 
 
-def test_the_table_is_replaced_and_what_stands_around_it_is_not(root):
+def test_the_table_is_replaced_and_the_text_around_it_is_not(root):
     for address in (Address("us/it"), NOWHERE):
         assert "README.md: its table" in outdated(address, root=root)[0]
         write_table(address, root=root)
@@ -281,7 +281,7 @@ def test_progress_bars_and_their_widgets_are_left_out():
     assert "widgets" not in notebook.metadata
 
 
-def test_of_a_panel_its_sentence_stays():
+def test_a_panel_keeps_its_sentence():
     view = {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "A panel."}
     notebook = notebook_with(new_output("execute_result", view, execution_count=1), tags=["widget"])
     clean(notebook)
@@ -297,7 +297,7 @@ def test_of_a_panel_its_sentence_stays():
         (new_output("execute_result", {"text/plain": "<T at 0x7f12ab>"}), "only this machine has"),
     ],
 )
-def test_what_a_reader_would_stumble_over_is_refused(output, message):
+def test_warnings_paths_and_addresses_are_refused(output, message):
     with pytest.raises(ValueError, match=message):
         clean(notebook_with(output))
 

@@ -45,13 +45,13 @@ def test_notebooks_and_readme_are_what_their_sources_make():
 
 
 @each_notebook
-def test_a_notebook_keeps_what_all_promise(name):
+def test_a_notebook_keeps_its_promises(name):
     assert problems(name) == []
 
 
 @each_copy
 @each_notebook
-def test_a_notebook_is_committed_executed_with_its_figures_and_nothing_of_a_machine(name, which):
+def test_a_notebook_is_committed_executed_with_its_figures_and_no_trace_of_a_machine(name, which):
     notebook = nbformat.read(notebook_path(name, which), as_version=4)
     cleaned = copy.deepcopy(notebook)
     clean(cleaned)

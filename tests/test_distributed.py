@@ -1,5 +1,6 @@
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,30 @@ def test_a_run_begun_in_one_process_is_finished_by_workers(planted, pairs, alone
         (tmp_path / "patched" / f"0000{k}.npz").unlink()
     done = patch_distributed(("cat", "planted"), pairs, folder=tmp_path, **SHARDED)
     assert_same_bits(done, alone)
+
+
+class Watched:
+    """Pairs that note, whenever one is drawn, how many shards of a folder are done."""
+
+    def __init__(self, pairs, folder):
+        self.pairs, self.folder, self.n_done = pairs, folder, []
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, i):
+        self.n_done.append(len(list((self.folder / "patched").glob("*.npz"))))
+        return self.pairs[i]
+
+
+def test_pairs_are_drawn_round_by_round_and_never_all_at_once(planted, pairs, alone, tmp_path):
+    watched, load = Watched(pairs, tmp_path), partial(Cat, "planted")
+    workers = ray_workers(load, concurrency=1, shards_each=3)
+    options = PatchOptions(direction=alone.direction)
+    patch_into_folder(planted, watched, tmp_path, options, workers=workers, **SHARDED)
+    np.testing.assert_array_equal(PatchingResult.load(tmp_path).scores, alone.scores)
+    # Six shards of two pairs in rounds of three: the second round is drawn when the first is done.
+    assert watched.n_done[-len(pairs) :] == [0] * 6 + [3] * 6
 
 
 def test_an_error_on_a_worker_reaches_the_caller(pairs, tmp_path):

@@ -262,7 +262,7 @@ def test_scores_do_not_depend_on_how_much_is_run_at_once(tmp_path):
 
 
 def test_a_memory_budget_too_small_for_one_sequence_is_refused(bert):
-    with pytest.raises(ValueError, match="needed .* MB"):
+    with pytest.raises(ValueError, match="needed at least .* MB"):
         path_patch(bert, PAIRS, memory=1, progress=False)
 
 
@@ -322,8 +322,8 @@ def test_a_pre_ln_ranker_is_refused_and_the_post_ln_families_are_named(tmp_path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"via": "z"}, "via must be one of 'q', 'k', 'v', 'qkv'; .*got 'z'"),
-        ({"mlps": "thawed"}, "mlps must be one of 'frozen', 'recomputed'; .*got 'thawed'"),
+        ({"via": "z"}, "via must be one of 'q', 'k', 'v', 'qkv', got 'z'"),
+        ({"mlps": "thawed"}, "mlps must be one of 'frozen', 'recomputed', got 'thawed'"),
         ({"senders": [(0, 2)]}, r"no head \(layer 0, head 2\)"),
         ({"receivers": [(3, 0)]}, r"no head \(layer 3, head 0\)"),
         ({"senders": []}, r"heads= needs different \(layer, head\)"),

@@ -294,19 +294,32 @@ def test_five_times_the_pairs_take_no_more_memory(tmp_path):
     assert peak["10000"] - peak["2000"] < 16  # megabytes; the 8,000 pairs alone would take 20
 
 
+def test_a_run_draws_the_pairs_of_a_shard_when_the_shard_before_is_kept(planted, pairs, tmp_path):
+    class Watched(list):
+        n_kept = []
+
+        def __getitem__(self, i):
+            self.n_kept.append(len(list((tmp_path / "patched").glob("*.npz"))))
+            return super().__getitem__(i)
+
+    watched = Watched(pairs)
+    run(planted, watched, tmp_path, direction="perturbed_to_baseline")
+    assert watched.n_kept[-12:] == [0] * 4 + [1] * 4 + [2] * 4
+
+
 def test_a_memory_budget_bounds_the_tokens_of_a_pass(planted):
     taken = tokens_for(10**9, planted) * bytes_per_token(planted) + bytes_of_weights(planted)
     assert 0.9 * 10**9 < taken <= 10**9
 
 
 def test_a_budget_too_small_for_one_sequence_is_refused(planted, pairs):
-    message = r"needed (\d+) MB at least, for one sequence of 512 tokens"
+    message = r"needed at least (\d+) MB for one sequence of 512 tokens"
     with pytest.raises(ValueError, match=message) as refused:
         patch(planted, pairs, memory=parse_bytes("1MB"))
     # How many depends on the processor, for some need weights in a second layout.
     least = int(re.search(message, str(refused.value))[1])
     assert tokens_for(parse_bytes(f"{least}MB"), planted) >= 512
-    with pytest.raises(ValueError, match=f"needed {least} MB at least"):
+    with pytest.raises(ValueError, match=f"needed at least {least} MB"):
         tokens_for(parse_bytes(f"{least - 1}MB"), planted)
 
 

@@ -50,12 +50,12 @@ def draw_null(design: Design, rng: np.random.Generator, shape: str, exchange: st
 
 def count_findings(studies: Iterator[np.ndarray], level: float = 0.05) -> Null:
     """Test each study's sums per query [head, query] and count those with any finding."""
-    found = []
+    has_finding = []
     for sums in studies:
         p = p_values(sums)
-        found.append((np.any(stats.corrected(p) < level), np.any(p < level)))
-    corrected, uncorrected = np.mean(found, axis=0)
-    return Null(float(corrected), float(uncorrected), len(found))
+        has_finding.append((np.any(stats.corrected(p) < level), np.any(p < level)))
+    corrected, uncorrected = np.mean(has_finding, axis=0)
+    return Null(float(corrected), float(uncorrected), len(has_finding))
 
 
 def measure_null(design: Design, shape: str, exchange: str, *, n: int, seed: int = 0) -> Null:

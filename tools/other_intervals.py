@@ -72,9 +72,9 @@ def percentile(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def ours(sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The interval that `mechir_edu.stats.recovered` gives."""
-    found = estimate_mean(sums, counts, n_boot=N_BOOT)
-    return found.low - found.value, found.high - found.value
+    """The interval that `mechir_edu.stats` gives."""
+    mean = estimate_mean(sums, counts, n_boot=N_BOOT)
+    return mean.low - mean.value, mean.high - mean.value
 
 
 METHODS = {

@@ -65,8 +65,5 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 def _together(parts: list[Coverage]) -> Coverage:
     """Average over studies; cells of one study are not independent, so n counts studies."""
-    held, above, below = (
-        float(np.mean([getattr(part, name) for part in parts]))
-        for name in ("held", "above", "below")
-    )
-    return Coverage(held, above, below, len(parts))
+    shares = np.mean([(part.held, part.above, part.below) for part in parts], axis=0)
+    return Coverage(*map(float, shares), len(parts))

@@ -5,8 +5,8 @@ it as ``mean + slope * grade + query effect + pair noise``. Query effects have a
 exponential (skewness 2: one query moves far, most a little) or log-normal (skewness 4.7). A pair's
 own noise is normal. Units are standard deviations of a single pair.
 
-Each *question* draws `n` data sets and asks one function of :mod:`mechir_edu.stats.recovered` about each;
-the answer is an interval for a truth that is known by construction.
+Each *question* draws `n` data sets and asks one function of :mod:`mechir_edu.stats` about each; the
+answer is an interval for a truth that is known by construction.
 """
 
 import json
@@ -61,9 +61,9 @@ class Design:
 def count_pairs(judged: Sequence[Judged]) -> list[list[int]]:
     """Count the pairs of each grade for each query, queries in order of their number of pairs."""
     counts: dict[str, Counter] = {}
-    for one in judged:
-        counts.setdefault(one.query_id, Counter())[one.relevance] += 1
-    grades = range(max(one.relevance for one in judged) + 1)
+    for pair in judged:
+        counts.setdefault(pair.query_id, Counter())[pair.relevance] += 1
+    grades = range(max(pair.relevance for pair in judged) + 1)
     return sorted(([row[g] for g in grades] for row in counts.values()), key=lambda r: (sum(r), r))
 
 
@@ -102,13 +102,13 @@ def ask_trend(design: Design, rng: np.random.Generator, n: int, shape: Any) -> t
 
 def ask_agreement(design: Design, rng: np.random.Generator, n: int, shape: Any) -> tuple:
     """Share of pairs whose score rose."""
-    found = [
+    estimates = [
         stats.sign_agreement(change, 1, query_ids=design.query)
         for change in draw_changes(design, rng, n, shape, MEAN)
     ]
     effects = (shape.ppf((np.arange(10**5) + 0.5) / 10**5) - shape.mean()) / shape.std()
     truth = norm.cdf((MEAN + np.sqrt(BETWEEN) * effects) / np.sqrt(1 - BETWEEN)).mean()
-    value, low, high, p = np.array([(e.value, e.low, e.high, e.p) for e in found]).T
+    value, low, high, p = np.array([(e.value, e.low, e.high, e.p) for e in estimates]).T
     return truth, Ratio(value, low, high, p)
 
 
@@ -140,7 +140,7 @@ def ask_difference(design: Design, rng: np.random.Generator, n: int, shape: Any)
     """Recovery under one edit minus recovery under another, of the same documents."""
     effect, other_effect, change = draw_patched(design, rng, n, shape, MEAN)
     other = change / 2 + query_sums(draw_changes(design, rng, n, shape, MEAN), design.query)
-    # The second edit moves the score by as much again and half; its head carries its share of it.
+    # The second edit moves the score one and a half times as far; its head carries its share of it.
     other_effect = other_effect - OTHER_SHARE * (change - other)
     return SHARE - OTHER_SHARE, estimate_difference((effect, change), (other_effect, other))
 
@@ -174,10 +174,10 @@ class Coverage:
         return low - self.error <= self.held <= high + self.error
 
 
-def cover(truth: float, found: Ratio | stats.Estimate) -> Coverage:
+def cover(truth: float, intervals: Ratio | stats.Estimate) -> Coverage:
     """Compare intervals with the truth."""
-    above, below = np.mean(found.low > truth), np.mean(found.high < truth)
-    return Coverage(float(1 - above - below), float(above), float(below), len(found.low))
+    above, below = np.mean(intervals.low > truth), np.mean(intervals.high < truth)
+    return Coverage(float(1 - above - below), float(above), float(below), len(intervals.low))
 
 
 def measure_coverage(
@@ -187,7 +187,6 @@ def measure_coverage(
     rng = np.random.default_rng(seed)
     sizes = [min(CHUNK, n - start) for start in range(0, n, CHUNK)]
     parts = [cover(*ask(design, rng, size, SHAPES[shape])) for size in sizes]
-    above, below = (
-        sum(getattr(part, side) * part.n for part in parts) / n for side in ("above", "below")
-    )
+    above = sum(part.above * part.n for part in parts) / n
+    below = sum(part.below * part.n for part in parts) / n
     return Coverage(1 - above - below, above, below, n)

@@ -46,30 +46,31 @@ def tell_designs(designs: Iterable[Design]) -> str:
     )
 
 
-def show(found: Coverage) -> str:
+def show(coverage: Coverage) -> str:
     """Write a coverage with the misses on either side."""
-    mark = "" if found.is_within() else " **(!)**"
-    return f"{found.held:.1%}{mark} ({found.below:.1%} / {found.above:.1%})"
+    mark = "" if coverage.is_within() else " **(!)**"
+    return f"{coverage.held:.1%}{mark} ({coverage.below:.1%} / {coverage.above:.1%})"
 
 
 def tell_coverage(designs: Iterable[Design], n: int, seed: int) -> str:
     """Measure every question under every design."""
-    rows, all_found = [], []
+    rows, coverages = [], []
     for design, (name, ask) in product(designs, QUESTIONS.items()):
         if name == "grade trend" and design.counts.shape[1] == 1:
             continue
-        found = [measure_coverage(ask, design, shape, n=n, seed=seed) for shape in USUAL]
-        all_found += found
-        rows.append([design.name, name, *map(show, found)])
-    within = sum(one.is_within() for one in all_found)
-    lowest, highest = (f(one.held for one in all_found) for f in (min, max))
+        by_shape = [measure_coverage(ask, design, shape, n=n, seed=seed) for shape in USUAL]
+        coverages += by_shape
+        rows.append([design.name, name, *map(show, by_shape)])
+    within = sum(coverage.is_within() for coverage in coverages)
+    held = [coverage.held for coverage in coverages]
+    lowest, highest = min(held), max(held)
     text = (
         f"{n:,} data sets for each cell; a coverage of 95 % is then measured to within "
-        f"{all_found[0].error:.2%} (two standard errors). In brackets: intervals that lay wholly "
+        f"{coverages[0].error:.2%} (two standard errors). In brackets: intervals that lay wholly "
         "below the truth, and wholly above it. Exponential query effects have a skewness of 2. A "
         "*weak change* is a mean score change of about "
         f"0.4 standard deviations of a pair. A contrast with a control is a mean of differences, "
-        f"so the first row is also about contrasts.\n\n**{within} of {len(all_found)} cells are "
+        f"so the first row is also about contrasts.\n\n**{within} of {len(coverages)} cells are "
         f"between 94 % and 96 %, give or take that error; the lowest is {lowest:.1%}, the highest "
         f"{highest:.1%}.** Cells outside are marked (!).\n\n"
     )
@@ -101,8 +102,8 @@ def tell_limits(designs: dict[str, Design], n: int, seed: int) -> str:
 def tell_methods(design: Design, n: int, seed: int) -> str:
     """Compare with other ways to make an interval for a mean."""
     cells = list(product((design, design.only(3)), SHAPES))
-    found = [compare(one, shape, n=n, seed=seed) for one, shape in cells]
-    rows = [[method, *(f"{column[method].held:.1%}" for column in found)] for method in METHODS]
+    columns = [compare(part, shape, n=n, seed=seed) for part, shape in cells]
+    rows = [[method, *(f"{column[method].held:.1%}" for column in columns)] for method in METHODS]
     text = (
         "The mean score change again, by other methods on the same data sets. The last row is "
         "`mechir_edu.stats.intervals`.\n\n"
@@ -115,9 +116,9 @@ def tell_null(designs: Iterable[Design], n: int, seed: int) -> str:
     rows: list[list[str]] = []
     worst = Null(0.0, 0.0, n)
     for design, exchange, shape in product(designs, EXCHANGES, USUAL):
-        found = measure_null(design, shape, exchange, n=n, seed=seed)
-        worst = max(worst, found, key=lambda one: one.corrected)
-        rates = (f"{found.corrected:.1%}", f"{found.uncorrected:.0%}")
+        null = measure_null(design, shape, exchange, n=n, seed=seed)
+        worst = max(worst, null, key=lambda null: null.corrected)
+        rates = (f"{null.corrected:.1%}", f"{null.uncorrected:.0%}")
         rows.append([design.name, f"by {exchange}", shape, *rates])
     text = (
         f"{n:,} studies of {N_HEADS} heads for each row, donor and recipient exchanged at random "

@@ -1,1 +1,14 @@
-"""Change a ranker for every text that it reads, and measure what becomes of its rankings."""
+"""Change a ranker for every text that it reads, and measure what becomes of its rankings.
+
+::
+
+    heads        knock heads out, or scale what they say                  Knockout, Scale
+    steering     add a direction to heads or to the stream                Steer, SteerResidual
+    directions   where directions come from
+    intervened   a ranker under one of these changes                      -> Intervened
+
+    candidates   which passages are ranked, and in which order scores put them
+    reranking    rank them, without and with a change                     evaluate, compare
+    evaluation   measures, and their paired difference                    -> Evaluation, Comparison
+    pyterrier    the same ranker in PyTerrier's pipelines
+"""

@@ -1,4 +1,4 @@
-"""Which passages a ranker is to put in order, and in which order scores put them.
+"""Which passages a ranker ranks, and in which order scores put them.
 
 Conventions
 -----------
@@ -52,7 +52,7 @@ def read_run(source: str | Path, *, depth: int | None = None) -> dict[str, dict[
     FileNotFoundError
         For a source that is neither a file nor a known id.
     ValueError
-        For an id without a run, or a depth where the run has no scores to cut by (that which
+        For an id without a run, or a depth where the run has no scores to cut by (the run that
         MS MARCO publishes has none).
     """
     run: dict[str, dict[str, float]] = {}
@@ -69,8 +69,8 @@ def choose(
     Parameters
     ----------
     collection : the queries, passages and judgments.
-    run : None for what is judged for the query; "pool" for what is judged for any query (a harder
-        task: all 324 passages of the embedded collection); a run; or what `read_run` reads.
+    run : None for the passages judged for the query; "pool" for those judged for any query (a
+        harder task: all 324 passages of the embedded collection); a run; or what `read_run` reads.
     query_ids : only these; every judged query by default.
 
     Raises
@@ -95,7 +95,12 @@ def choose(
 
 
 def judged_queries(collection: Collection, wanted: Iterable[str] | None = None) -> list[str]:
-    """List the queries that have judgments, or check that those wanted have.
+    """List the queries that have judgments, or make sure that those wanted have.
+
+    Parameters
+    ----------
+    collection : the queries and their judgments.
+    wanted : query ids, each kept once, in this order; all judged ones when omitted.
 
     Raises
     ------
@@ -140,8 +145,8 @@ def _best(docs: Mapping[str, float], depth: int, query_id: str) -> dict[str, flo
     return {doc_id: docs[doc_id] for doc_id in rank(docs)[:depth]}
 
 
-def strict(run: Run) -> dict[str, dict[str, float]]:
-    """Replace scores by their order, without ties, so that all measures break ties alike."""
+def without_ties(run: Run) -> dict[str, dict[str, float]]:
+    """Replace scores by minus the rank (`rank`), so that all measures break ties alike."""
     return {
         query_id: {doc_id: -float(place) for place, doc_id in enumerate(rank(docs))}
         for query_id, docs in run.items()

@@ -1,9 +1,10 @@
 """What heads say on average, and what an edit adds to it: vectors for interventions.
 
-A *direction* is what one steers in. Pairs are aligned token for token, so the mean over all tokens
-of the perturbed versions minus that of the baselines is what the edit adds at an average position.
-Adding it once everywhere (`mechir_edu.interventions.steering.Steer` with strength 1) tells a ranker on
-average what the edit would have told it: for TFC1, "there is one more query term here".
+A *direction* is a vector to steer along. Pairs are aligned token for token, so the mean over all
+tokens of the perturbed versions minus that of the baselines is what the edit adds at an average
+position.
+Adding it once everywhere (`mechir_edu.interventions.steering.Steer` with strength 1) tells a ranker
+on average what the edit would have told it: for TFC1, "there is one more query term here".
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.collection.judged import Judged
-from mechir_edu.patching.batches import make_batches
+from mechir_edu.patching.batches import SIDES, make_batches
 from mechir_edu.patching.engines.hooks import mean_activations
 from mechir_edu.patching.scoring import align_for, token_limit
 from mechir_edu.perturb.pair import Pair
@@ -31,7 +32,7 @@ def head_mean(
     *,
     side: Literal["both", "query", "document"] = "both",
 ) -> Float[Tensor, "head d_head"]:
-    """Mean z of some heads over all tokens of some queries and passages, each read once.
+    """Mean z of heads over all tokens of queries and passages, each read once.
 
     Parameters
     ----------
@@ -47,9 +48,9 @@ def head_mean(
 
 
 def _read(ranker: Ranker, judged: Sequence[Judged], side: str) -> Iterator[Inputs]:
-    """What a ranker reads of some queries and passages, in batches."""
-    every = ranker.texts_read([(pair.query, pair.text) for pair in judged], side)
-    rows = list(dict.fromkeys(every))
+    """What a ranker reads of queries and passages on one side, each text once, in batches."""
+    read = ranker.texts_read([(pair.query, pair.text) for pair in judged], side)
+    rows = list(dict.fromkeys(read))
     for start in range(0, len(rows), BATCH_SIZE):
         columns = zip(*rows[start : start + BATCH_SIZE], strict=True)
         yield ranker.model_inputs(**ranker.tokenize(*map(list, columns)))
@@ -107,6 +108,6 @@ def _mean_difference(
 ) -> dict[str, Tensor]:
     aligned = align_for(ranker, pairs, filler).aligned
     batches = list(make_batches(ranker, aligned, max_tokens=token_limit(ranker)))
-    sides = ([batch.side(side) for batch in batches] for side in ("baseline", "perturbed"))
+    sides = ([batch.side(side) for batch in batches] for side in SIDES)
     before, after = (mean_activations(ranker, runs, names) for runs in sides)
     return {name: after[name] - before[name] for name in names}

@@ -4,8 +4,8 @@ Conventions
 -----------
 nDCG@10 takes the grades as gains. RR(rel=2)@10 is one over the rank of the first passage of grade 2
 or above in the first ten, and 0 if there is none: TREC DL counts grade 1 ("related, but does not
-answer") as not relevant in binary measures. A passage that nobody judged counts as grade 0, a
-judged query for which nothing was ranked has the value 0. Differences are after minus before:
+answer") as not relevant in binary measures. A passage without a judgment counts as grade 0;
+a judged query for which nothing was ranked has the value 0. Differences are after minus before:
 below 0 things got worse. Intervals resample queries (`mechir_edu.stats.clusters`); a difference is
 paired, so what makes a query hard for both sides cancels out.
 """
@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.judged import Skipped
-from mechir_edu.interventions.candidates import Run, judged_queries, strict
+from mechir_edu.interventions.candidates import Run, judged_queries, without_ties
 from mechir_edu.stats.estimates import Estimate, mean_change
 
 MEASURES = ("nDCG@10", "RR(rel=2)@10")
@@ -47,7 +47,7 @@ class Evaluation:
     skipped: tuple[Skipped, ...] = field(default=(), repr=False)
 
     def mean(self, measure: str = MEASURES[0], **options: Any) -> Estimate:
-        """Mean over queries with its interval; options as in `mechir_edu.stats.estimates.mean_change`."""
+        """Mean over queries with its interval; options as in `mechir_edu.stats.mean_change`."""
         return mean_change(self.values[measure], query_ids=self.query_ids, **options)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -77,11 +77,13 @@ class Comparison:
     after: Evaluation
 
     def __post_init__(self) -> None:
-        for what, get in (("queries", lambda e: e.query_ids), ("measures", lambda e: [*e.values])):
-            if get(self.before) != get(self.after):
+        queries = (self.before.query_ids, self.after.query_ids)
+        measures = ([*self.before.values], [*self.after.values])
+        for what, (before, after) in (("queries", queries), ("measures", measures)):
+            if before != after:
                 raise ValueError(
-                    f"a paired comparison needs the same {what} on both sides, got "
-                    f"{get(self.before)} and {get(self.after)}"
+                    f"a paired comparison needs the same {what} on both sides, got {before} and "
+                    f"{after}"
                 )
 
     def change(self, measure: str = MEASURES[0]) -> Float[np.ndarray, " query"]:
@@ -89,7 +91,7 @@ class Comparison:
         return self.after.values[measure] - self.before.values[measure]
 
     def difference(self, measure: str = MEASURES[0], **options: Any) -> Estimate:
-        """Mean change with a paired interval; options as in `mechir_edu.stats.estimates.mean_change`."""
+        """Mean change with a paired interval; options as in `mechir_edu.stats.mean_change`."""
         return mean_change(self.change(measure), query_ids=self.before.query_ids, **options)
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -122,7 +124,7 @@ def evaluate_run(
     what: str = "run",
     skipped: Iterable[Skipped] = (),
 ) -> Evaluation:
-    """Measure rankings that are there already, such as a first stage's.
+    """Measure existing rankings, such as a first stage's.
 
     Parameters
     ----------
@@ -140,8 +142,8 @@ def evaluate_run(
     queries = tuple(judged_queries(collection, query_ids))
     parsed = parse_measures(measures)
     qrels = {q: dict(collection.qrels[q]) for q in queries}
-    found = {(str(m.measure), m.query_id): m.value for m in _calculate(parsed, qrels, run)}
-    values = {str(m): np.array([found[str(m), q] for q in queries], float) for m in parsed}
+    value_of = {(str(m.measure), m.query_id): m.value for m in _calculate(parsed, qrels, run)}
+    values = {str(m): np.array([value_of[str(m), q] for q in queries], float) for m in parsed}
     return Evaluation(what, queries, values, run, tuple(skipped))
 
 
@@ -151,7 +153,7 @@ def parse_measures(names: Sequence[str]) -> list[ir_measures.Measure]:
     Raises
     ------
     ValueError
-        For a name that ir_measures does not know or cannot compute.
+        For a name that ir_measures does not know or a measure that it cannot compute.
     """
     try:
         parsed = [ir_measures.parse_measure(name) for name in names]
@@ -165,7 +167,7 @@ def parse_measures(names: Sequence[str]) -> list[ir_measures.Measure]:
 
 def _calculate(parsed: list, qrels: dict, run: Run) -> Iterable[ir_measures.Metric]:
     asked = {query_id: run[query_id] for query_id in qrels if query_id in run}
-    return ir_measures.iter_calc(parsed, qrels, strict(asked))
+    return ir_measures.iter_calc(parsed, qrels, without_ties(asked))
 
 
 def _row(measure: str, estimate: Estimate, name: str = "mean") -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Interventions: what is changed inside a ranker, for every text that it reads.
+"""Interventions: changes inside a ranker, the same for every text that it reads.
 
 Patching moves activations between two versions of one document. An intervention needs no pair: it
-makes the same change whatever is read, so that one can ask what the change does to a ranking
+makes the same change whatever is read, so its effect on a ranking can be measured
 (`mechir_edu.evaluate`)::
 
     ranker.under(Knockout([(2, 3)])).score(query, texts)
@@ -29,14 +29,16 @@ from torch import Tensor
 
 from mechir_edu.collection.judged import Judged
 from mechir_edu.interventions.directions import head_mean
+from mechir_edu.patching.options import require_known
 from mechir_edu.rankers.base import Hook, Ranker
 from mechir_edu.rankers.hook_names import Head, hook_name
 
 Side = Literal["both", "query", "document"]
 SIDES = ("both", "query", "document")
 Hooks = list[tuple[str, Hook]]
-# z of some heads [batch, pos, head, d_head], and their places in the intervention's own list.
-Change = Callable[[Tensor, list[int]], Tensor]
+# From z of the heads of a layer, [batch, pos, head, d_head], and their places in the intervention's
+# own list of heads, to the z that replaces it.
+HeadEdit = Callable[[Tensor, list[int]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,7 @@ class Knockout:
     def __post_init__(self) -> None:
         tidy(self)
         object.__setattr__(self, "over", tuple(self.over))
-        if self.to not in ("zero", "mean"):
-            raise ValueError(f'to must be "zero" or "mean", got {self.to!r}')
+        require_known("to", self.to, ("zero", "mean"))
         if (self.to == "mean") != bool(self.over):
             raise ValueError(
                 'to="mean" needs over=, the texts to take the mean over (such as '
@@ -82,13 +83,10 @@ class Knockout:
 
     def hooks(self, ranker: Ranker, side: Side) -> Hooks:
         """Hook functions by hook point, for what is read on one side."""
-        is_mean = self.to == "mean"
-        says = head_mean(ranker, self.over, self.heads, side=side) if is_mean else None
-
-        def replace(z: Tensor, at: list[int]) -> Tensor:
-            return torch.zeros_like(z) if says is None else says[at].expand_as(z)
-
-        return head_hooks(self.heads, replace)
+        if self.to == "zero":
+            return head_hooks(self.heads, lambda z, places: torch.zeros_like(z))
+        mean = head_mean(ranker, self.over, self.heads, side=side)
+        return head_hooks(self.heads, lambda z, places: mean[places].expand_as(z))
 
 
 @dataclass(frozen=True)
@@ -107,47 +105,53 @@ class Scale:
 
     def __post_init__(self) -> None:
         tidy(self)
-        check_finite("factor", self.factor)
+        require_finite("factor", self.factor)
 
     def hooks(self, ranker: Ranker, side: Side) -> Hooks:
         """Hook functions by hook point, for what is read on one side."""
-        return head_hooks(self.heads, lambda z, at: z * self.factor)
+        return head_hooks(self.heads, lambda z, places: z * self.factor)
 
 
-def head_hooks(heads: Sequence[Head], change: Change) -> Hooks:
-    """Make one hook function for each layer that has a head to change."""
-    places = defaultdict(list)
+def head_hooks(heads: Sequence[Head], edit: HeadEdit) -> Hooks:
+    """Make one hook function for each layer that has a head to edit.
+
+    Parameters
+    ----------
+    heads : the (layer, head) to edit.
+    edit : gives the new z of heads; other heads keep theirs.
+    """
+    places_of = defaultdict(list)
     for place, (layer, _) in enumerate(heads):
-        places[layer].append(place)
+        places_of[layer].append(place)
     return [
-        (hook_name("head", layer), _edit([heads[i][1] for i in at], at, change))
-        for layer, at in places.items()
+        (hook_name("head", layer), _hook([heads[i][1] for i in places], places, edit))
+        for layer, places in places_of.items()
     ]
 
 
-def _edit(heads: list[int], at: list[int], change: Change) -> Hook:
-    def edit(z: Tensor, hook: object) -> Tensor:
+def _hook(heads: list[int], places: list[int], edit: HeadEdit) -> Hook:
+    def hook_z(z: Tensor, hook: object) -> Tensor:
         edited = z.clone()
-        edited[:, :, heads] = change(z[:, :, heads], at)
+        edited[:, :, heads] = edit(z[:, :, heads], places)
         return edited
 
-    return edit
+    return hook_z
 
 
 def tidy(intervention: Any) -> None:
-    """Make heads plain and immutable, and check the side."""
+    """Make heads plain and immutable, in place, and refuse a side that is none of `SIDES`."""
     heads = tuple((int(layer), int(head)) for layer, head in intervention.heads)
     object.__setattr__(intervention, "heads", heads)
-    check_side(intervention.side)
+    require_known("side", intervention.side, SIDES)
 
 
-def check_side(side: Side) -> None:
-    """Refuse what is not a side."""
-    if side not in SIDES:
-        raise ValueError(f"side must be one of {', '.join(SIDES)}, got {side!r}")
+def require_finite(name: str, value: float | int) -> None:
+    """Refuse a number that is NaN or infinite.
 
-
-def check_finite(name: str, value: float | int) -> None:
-    """Refuse a number that is NaN or infinite."""
+    Raises
+    ------
+    ValueError
+        Naming the number.
+    """
     if not isfinite(value):
         raise ValueError(f"{name} must be a finite number, got {value}")

@@ -1,7 +1,7 @@
-"""A ranker under an intervention: the same scores to ask for, computed with something changed.
+"""A ranker under an intervention: it is asked for scores as before, and computes them changed.
 
 The hooks that make the change are there while a text is read, and gone when that is done or has
-failed, so a ranker can be asked under many interventions, and plainly, in any order.
+failed, so the ranker itself can be used in between, and under many interventions in any order.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -34,8 +34,8 @@ class Reranker(pt.Transformer):
 
     Parameters
     ----------
-    scorer : a `Dot` or `Cat`, or one of them ``.under(intervention)``; `mechir_edu.Dot.as_pyterrier`
-        makes both.
+    scorer : a `Dot` or `Cat`, or one of them ``.under(intervention)``;
+        `mechir_edu.Dot.as_pyterrier` makes both.
 
     Raises
     ------

@@ -1,8 +1,9 @@
-"""What an intervention in a ranker does to somebody who searches.
+"""What a ranker, or an intervention in it, does to rankings, and so to people who search.
 
 Patching says what a head does to scores; this module says what it does to rankings. A ranker
 re-ranks passages (those judged, or a first stage's), the rankings are compared with the judgments
-(`mechir_edu.interventions.evaluation`), and the effect of an intervention is the mean difference per query.
+(`mechir_edu.interventions.evaluation`), and the effect of an intervention is the mean difference
+per query.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from tqdm.auto import tqdm
 
 from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.judged import Skipped
@@ -24,7 +24,8 @@ from mechir_edu.interventions.evaluation import (
     evaluate_run,
     parse_measures,
 )
-from mechir_edu.interventions.intervened import Intervention, intervene
+from mechir_edu.interventions.intervened import Intervened, Intervention, intervene
+from mechir_edu.patching.progress import bar
 from mechir_edu.rankers.base import Ranker
 
 
@@ -44,8 +45,8 @@ def evaluate(
     ----------
     ranker : a `Dot` or `Cat`, one of them ``.under(intervention)``, or any `Scorer`.
     collection : queries, passages, and judgments to measure by.
-    run : what to re-rank (`mechir_edu.interventions.candidates.choose`): the passages judged for the query when
-        omitted, "pool", a run, or a file or id to read one from.
+    run : what to re-rank (`mechir_edu.interventions.candidates.choose`): the passages judged for
+        the query when omitted, "pool", a run, or a file or id to read a run from.
     intervention : a `Knockout`, `Scale`, `Steer` or `SteerResidual`; none when omitted.
     measures : names as ir_measures writes them, such as "nDCG@10", "RR(rel=2)@10", "AP(rel=2)".
     query_ids : only these queries; all judged ones by default.
@@ -61,8 +62,8 @@ def evaluate(
     --------
     >>> import mechir_edu as me
     >>> ranker, collection = me.Cat("planted"), me.load_collection("embedded")
-    >>> found = evaluate(ranker, collection, query_ids=["q01", "q02"], progress=False)
-    >>> found.values["nDCG@10"].shape
+    >>> evaluation = evaluate(ranker, collection, query_ids=["q01", "q02"], progress=False)
+    >>> evaluation.values["nDCG@10"].shape
     (2,)
     """
     parse_measures(measures)  # before anything that takes time
@@ -110,15 +111,27 @@ def rerank(
     *,
     progress: bool = True,
 ) -> tuple[dict[str, dict[str, float]], list[Skipped]]:
-    """Score passages anew: query_id -> doc_id -> score, and the passages that are not there.
+    """Score passages anew; a bi-encoder encodes each once, however many queries want it.
 
-    ``wanted`` lists doc_ids for each query; a run will do. A bi-encoder encodes each passage once,
-    however many queries want it.
+    Parameters
+    ----------
+    ranker, collection, progress : as for `evaluate`.
+    wanted : doc_ids for each query; a run will do.
+
+    Returns
+    -------
+    run, skipped
+        query_id -> doc_id -> score, and the passages that the collection lacks.
+
+    Raises
+    ------
+    ValueError
+        For a score that is not finite.
     """
     scored, skipped = {}, []
     score = _scorer(ranker)
-    with tqdm(wanted.items(), "Ranking", unit=" queries", disable=not progress, leave=False) as bar:
-        for query_id, doc_ids in bar:
+    with bar(len(wanted), "ranking", unit="queries", shown=progress) as shown:
+        for query_id, doc_ids in wanted.items():
             texts = collection.texts(doc_ids)
             skipped += [
                 Skipped(query_id, doc_id, "passage not in the collection")
@@ -130,12 +143,14 @@ def rerank(
                 scored[query_id] = dict(zip(texts, scores.tolist(), strict=True))
             else:
                 skipped.append(Skipped(query_id, "", "no passage to rank"))
+            shown.update(1)
     return scored, skipped
 
 
 def _scorer(ranker: Scorer) -> Callable[[str, dict[str, str]], Any]:
     """Score texts, given by doc_id, for a query; a bi-encoder remembers what it has encoded."""
-    if "document" not in getattr(ranker, "sides", ()):
+    encodes_documents = isinstance(ranker, Ranker | Intervened) and "document" in ranker.sides
+    if not encodes_documents:
         return lambda query, texts: ranker.score(query, list(texts.values()))
     encoded = {}
 

@@ -1,7 +1,7 @@
 """Steering: a direction added to what heads say, or to the residual stream, for every text.
 
-Where `mechir_edu.interventions.heads` takes away, this puts in: does more of what the edit of an axiom
-adds (`mechir_edu.interventions.directions`) make a document score as if it had been edited?
+Where `mechir_edu.interventions.heads` takes away, this puts in: does more of what the edit of an
+axiom adds (`mechir_edu.interventions.directions`) make a document score as if it had been edited?
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mechir_edu.interventions.heads import Hooks, Side, check_finite, check_side, head_hooks, tidy
+from mechir_edu.interventions.heads import SIDES, Hooks, Side, head_hooks, require_finite, tidy
+from mechir_edu.patching.options import require_known
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import Head, hook_name, require_layer
 
@@ -40,7 +41,7 @@ class Steer:
 
     def __post_init__(self) -> None:
         tidy(self)
-        check_finite("strength", self.strength)
+        require_finite("strength", self.strength)
         direction = np.atleast_2d(_finite_array(self.direction))
         if direction.ndim != 2 or len(direction) != len(self.heads):
             raise ValueError(
@@ -53,7 +54,7 @@ class Steer:
         """Hook functions by hook point, for what is read on one side."""
         d_head = ranker.hf_model.config.hidden_size // ranker.n_heads
         added = _as_tensor(self.direction, d_head, ranker) * self.strength
-        return head_hooks(self.heads, lambda z, at: z + added[at])
+        return head_hooks(self.heads, lambda z, places: z + added[places])
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +81,8 @@ class SteerResidual:
     side: Side = "both"
 
     def __post_init__(self) -> None:
-        check_side(self.side)
-        check_finite("strength", self.strength)
+        require_known("side", self.side, SIDES)
+        require_finite("strength", self.strength)
         if np.ndim(self.direction) != 1:
             raise ValueError(f"direction needs the shape [d_model], got {np.shape(self.direction)}")
         object.__setattr__(self, "direction", _finite_array(self.direction))

@@ -1,7 +1,7 @@
-"""Ablation: what a score loses when heads say nothing, the usual, or something else's.
+"""Ablation: what a score loses when heads say nothing, the usual, or what they say elsewhere.
 
-The same engine as patching, but what is put in for a head's z does not come from the other version
-of the document. ``how`` says what does:
+The same engines as in patching, but what is put in for a head's z does not come from the other
+version of the document. ``how`` says where it comes from:
 
 ``zero``
     Nothing. Simple, but far from anything the model has seen; effects are easily overstated.
@@ -24,9 +24,9 @@ from torch import Tensor
 
 from mechir_edu.alignment.aligned import AlignedPair, AlignedPairs
 from mechir_edu.patching.activation import as_result, make_job, measure
-from mechir_edu.patching.batches import Batch, Runs, make_batches
+from mechir_edu.patching.batches import SIDES, Batch, Runs, Side, make_batches
 from mechir_edu.patching.engines.hooks import activations, mean_activations
-from mechir_edu.patching.options import PatchOptions
+from mechir_edu.patching.options import PatchOptions, require_known
 from mechir_edu.patching.progress import Progress
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.rows import By
@@ -35,7 +35,7 @@ from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import hook_name
 
 How = Literal["zero", "mean", "resample"]
-Side = Literal["baseline", "perturbed"]
+HOWS = ("zero", "mean", "resample")
 
 
 @torch.no_grad()
@@ -76,13 +76,9 @@ def ablate(
     ValueError
         For an unknown option, fewer than two pairs to resample from, or what `patch` refuses.
     """
-    if how not in ("zero", "mean", "resample") or on not in ("baseline", "perturbed"):
-        raise ValueError(
-            f'how must be "zero", "mean" or "resample" and on "baseline" or "perturbed", got '
-            f"{how!r} and {on!r}"
-        )
-    if method not in ("exact", "naive"):
-        raise ValueError(f'ablation is "exact" or "naive", got method {method!r}')
+    require_known("how", how, HOWS)
+    require_known("on", on, SIDES)
+    require_known("method", method, ("exact", "naive"))
     options = PatchOptions(
         by=by,
         heads=None if heads is None else tuple(heads),
@@ -93,8 +89,8 @@ def ablate(
     )
     job = make_job(options, ranker, pairs, progress)
     if how == "zero":
-        nothing = (torch.zeros(1, 1, 1, 1, device=ranker.device),) * ranker.n_layers
-        job = replace(job, prepare=lambda runs: replace(runs, given_z=nothing))
+        zero = (torch.zeros(1, 1, 1, 1, device=ranker.device),) * ranker.n_layers
+        job = replace(job, prepare=lambda runs: replace(runs, given_z=zero))
     elif how == "mean":
         mean = mean_z(ranker, job.batches, on)
         job = replace(job, prepare=lambda runs: replace(runs, given_z=mean))
@@ -114,9 +110,15 @@ def mean_z(ranker: Ranker, batches: Sequence[Batch], on: Side) -> tuple[Tensor, 
 
 
 def draw_others(n_pairs: int, seed: int) -> np.ndarray:
-    """Draw for each pair the index of another, each pair once: a shuffled circle."""
+    """Draw for each pair the index of another, each pair once: a shuffled circle.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two pairs.
+    """
     if n_pairs < 2:
-        raise ValueError(f"resample needs two pairs or more to draw from, got {n_pairs}")
+        raise ValueError(f"resample needs at least two pairs to draw from, got {n_pairs}")
     order = np.random.default_rng(seed).permutation(n_pairs)
     others = np.empty(n_pairs, dtype=np.int64)
     others[order] = np.roll(order, 1)
@@ -141,5 +143,5 @@ def _resampling(
 
 def _all_z(ranker: Ranker, inputs: dict[str, Tensor]) -> list[Tensor]:
     names = [hook_name("head", layer) for layer in range(ranker.n_layers)]
-    found = activations(ranker, inputs, names)
-    return [found[name] for name in names]
+    by_name = activations(ranker, inputs, names)
+    return [by_name[name] for name in names]

@@ -41,7 +41,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from mechir_edu.alignment.aligned import AlignedPairs
-from mechir_edu.patching.batches import Batch, Encoder, Runs, make_batches
+from mechir_edu.patching.batches import Batch, Runs, make_batches
 from mechir_edu.patching.engines.gradient import linearise
 from mechir_edu.patching.engines.hooks import patch_naive, patch_stacked, patch_together
 from mechir_edu.patching.engines.screening import screen
@@ -137,29 +137,43 @@ def patch_with(
     *,
     progress: Progress = True,
 ) -> PatchingResult:
-    """`patch`, with its options as one value."""
+    """`patch`, with its options as one value.
+
+    Parameters, result and errors as for `patch`.
+    """
     job = make_job(options, ranker, pairs, progress)
     if options.method not in ESTIMATING:
         return as_result(job, measure(job, options.direction))
     measured = estimate(job, options.direction)
     if options.method == "screened":
-        measured = screened(job, measured)
+        measured = patch_leading_heads(job, measured)
     return as_result(job, measured)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every method starts from: pairs in batches, what to patch, and room to do it in."""
+    """What every method starts from: pairs in batches, what to patch, and room to do it in.
+
+    Attributes
+    ----------
+    ranker, options, progress : as `patch_with` was given them.
+    sweep : the cells to patch.
+    aligned : the pairs, token for token.
+    batches : the same pairs as inputs of the ranker.
+    limit : tokens in one pass.
+    at_once : passes side by side, where the engine can run in threads.
+    prepare : what is done to the two runs of a batch before it is patched; ablation puts its z in.
+    """
 
     ranker: Ranker
     options: PatchOptions
     sweep: Sweep
     aligned: AlignedPairs
     batches: list[Batch]
-    limit: int  # tokens in one pass
-    at_once: int  # passes side by side, in an engine that can
+    limit: int
+    at_once: int
     progress: Progress
-    prepare: Callable[[Runs], Runs] = lambda runs: runs  # just before a batch is patched
+    prepare: Callable[[Runs], Runs] = lambda runs: runs
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -167,14 +181,15 @@ class Job:
         return np.array([len(pair.roles) for pair in self.aligned.aligned])
 
     @property
-    def has_fast_path(self) -> bool:
-        """Whether exact patching can do without hooks, and so in threads."""
-        return self.ranker.is_post_ln and not self.sweep.together
+    def is_fast(self) -> bool:
+        """Whether exact patching does without hooks, and so may run in threads."""
+        can_be = self.ranker.is_post_ln and not self.sweep.together
+        return can_be and self.options.method != "naive"
 
     @cached_property
-    def fast(self) -> "PostLNStack | Ranker":
-        """The fast stack where the architecture has one, else the ranker with its hooks."""
-        return PostLNStack(self.ranker) if self.ranker.is_post_ln else self.ranker
+    def model(self) -> PostLNStack | Ranker:
+        """The fast stack where it is used, else the ranker with its hooks."""
+        return PostLNStack(self.ranker) if self.is_fast else self.ranker
 
     def engine(self, sweep: Sweep) -> Engine:
         """The function that patches one batch as the options ask."""
@@ -183,8 +198,8 @@ class Job:
             return partial(patch_together, self.ranker, sweep=sweep, skips=skips)
         if self.options.method == "naive":
             return partial(patch_naive, self.ranker, sweep=sweep)
-        if isinstance(self.fast, PostLNStack):
-            return partial(patch_suffix, self.fast, sweep=sweep, max_tokens=self.limit)
+        if isinstance(self.model, PostLNStack):
+            return partial(patch_suffix, self.model, sweep=sweep, max_tokens=self.limit)
         return partial(patch_stacked, self.ranker, sweep=sweep, max_tokens=self.limit)
 
     def patch(
@@ -196,20 +211,26 @@ class Job:
     ) -> Float[np.ndarray, "..."]:
         """Scores of all cells of a sweep, patched one by one, [*cell, pair].
 
-        ``recipient`` are the scores without a patch.
+        Parameters
+        ----------
+        direction : one of `mechir_edu.patching.options.DIRECTIONS`.
+        recipient : scores without a patch.
+        sweep : the job's own, or a part of it.
+        progress : as for `mechir_edu.patch`.
         """
         engine, scores = self.engine(sweep), Scores(sweep, self.lengths)
         unpatched = torch.from_numpy(recipient)
 
+        # A batch is patched in two steps. Calling an engine (`begin`) runs the wrapped model, which
+        # hooks make unsafe to share, so all calls are made here, one after another. What the call
+        # returns is lazy: drawing the scores from it (`_finish`) reads weights alone if the engine
+        # is the fast one, and only then is it done in threads, several batches at a time.
         def begin(batch: Batch) -> tuple[Batch, Iterator[Scored]]:
             of_batch = unpatched[torch.from_numpy(batch.index)].to(batch.roles.device)
             return batch, engine(self.prepare(batch.runs(direction, of_batch)))
 
-        # An engine runs the wrapped model when it is called, here, and reads weights alone after
-        # that, in `_finish`: so only `_finish` may be done in threads.
-        is_fast = self.has_fast_path and self.options.method != "naive"
-        at_once = self.at_once if is_fast else 1
-        with closing(side_by_side(_finish, map(begin, self.batches), at_once)) as done:
+        n_threads = self.at_once if self.is_fast else 1
+        with closing(side_by_side(_finish, map(begin, self.batches), n_threads)) as done:
             for batch, scored in counted(done, self._sizes, self._label, progress):
                 scores.put(batch, scored)
         return scores.array
@@ -221,7 +242,7 @@ class Job:
         scores = Scores(self.sweep, self.lengths)
         sides = np.empty((2, len(self.lengths)), dtype=np.float32)
         for batch in counted(self.batches, self._sizes, self._label, progress):
-            linear = linearise(self.fast, batch.runs(direction), self.sweep)
+            linear = linearise(self.model, batch.runs(direction), self.sweep)
             sides[:, batch.index] = torch.stack([linear.recipient, linear.donor]).cpu().numpy()
             scores.put(batch, linear.estimates(batch, self.sweep))
         return scores.array, sides
@@ -236,13 +257,22 @@ class Job:
 
 
 def _finish(begun: tuple[Batch, Iterator[Scored]]) -> tuple[Batch, list[Scored]]:
-    batch, rest = begun
-    return batch, list(rest)
+    batch, scored = begun
+    return batch, list(scored)
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Scores after each patch, and of both runs without one, [pair]."""
+    """What a method gives, before it is put together with what was patched.
+
+    Attributes
+    ----------
+    scores : after each patch, [*cell, pair].
+    recipient, donor : scores of the two runs without a patch.
+    direction : the one that was chosen.
+    exact : for each cell whether its scores are exact; None where all cells are alike.
+    notes : what the method has to add to the provenance.
+    """
 
     scores: Float[np.ndarray, "..."]
     recipient: Float[np.ndarray, " pair"]
@@ -279,11 +309,9 @@ def make_job(
 
 def measure(job: Job, direction: Direction) -> Measured:
     """Score both sides, choose the direction, and patch every cell."""
-    is_fast = job.has_fast_path and job.options.method == "exact"
-    model: Encoder = job.fast if is_fast else job.ranker
-    versions = score_both(model, job.batches, len(job.lengths))
-    chosen = choose_direction(*versions, direction)
-    recipient, donor = in_direction(*versions, chosen)
+    baseline, perturbed = score_both(job.model, job.batches, len(job.lengths))
+    chosen = choose_direction(baseline, perturbed, direction)
+    recipient, donor = in_direction(baseline, perturbed, chosen)
     scores = job.patch(chosen, recipient, job.sweep, job.progress)
     return Measured(scores, recipient, donor, chosen)
 
@@ -296,25 +324,30 @@ def estimate(job: Job, direction: Direction) -> Measured:
     scores, sides = job.linearise(guess, job.progress)
     chosen = choose_direction(*in_direction(*sides, guess), direction)
     if chosen != guess:
-        scores, sides = job.linearise(chosen, job.progress is True)
+        scores, sides = job.linearise(chosen, _again(job))
     return Measured(scores, *sides, chosen)
 
 
-def screened(job: Job, estimated: Measured) -> Measured:
+def _again(job: Job) -> bool:
+    """Progress of another pass: a bar again, but a function has been told of all pairs."""
+    return job.progress is True
+
+
+def patch_leading_heads(job: Job, estimated: Measured) -> Measured:
     """Patch exactly those heads that may be among the ``top_k`` by their estimates."""
     heads = job.sweep.heads or tuple(np.ndindex(job.sweep.cell_shape))
 
     def patch_exactly(cells: list[int]) -> Float[np.ndarray, "cell pair"]:
         chosen = replace(job.sweep, heads=tuple(heads[cell] for cell in cells))
-        return job.patch(estimated.direction, estimated.recipient, chosen, job.progress is True)
+        return job.patch(estimated.direction, estimated.recipient, chosen, _again(job))
 
     estimates = estimated.scores.reshape(len(heads), -1)
-    found = screen(estimates, estimated.recipient, patch_exactly, top_k=job.options.top_k)
+    screened = screen(estimates, estimated.recipient, patch_exactly, top_k=job.options.top_k)
     return replace(
         estimated,
-        scores=found.scores.reshape(estimated.scores.shape),
-        exact=found.exact.reshape(estimated.scores.shape[:-1]),
-        notes={"screening": found.report(heads)},
+        scores=screened.scores.reshape(estimated.scores.shape),
+        exact=screened.exact.reshape(estimated.scores.shape[:-1]),
+        notes={"screening": screened.report(heads)},
     )
 
 
@@ -345,4 +378,4 @@ def _engine_name(job: Job) -> str:
     """Which code ran, for the record."""
     if job.options.method == "naive":
         return "one forward pass a cell"
-    return "post-LN suffix" if job.has_fast_path else "suffix through hooks"
+    return "post-LN suffix" if job.is_fast else "suffix through hooks"

@@ -51,16 +51,18 @@ def approximation_error(
     ValueError
         If the results are of different pairs, sites, axes or directions, or by position.
     """
-    for name in ("pairs", "site", "axes", "direction"):
-        if getattr(estimated, name) != getattr(exact, name):
+    compared = ("pairs", "site", "axes", "direction")
+    sides = ((r.pairs, r.site, r.axes, r.direction) for r in (estimated, exact))
+    for name, here, there in zip(compared, *sides, strict=True):
+        if here != there:
             raise ValueError(f"needed two results with the same {name}; patch both alike")
-    found, true = (result.effect().mean(axis=-1, dtype=np.float64) for result in (estimated, exact))
-    leading = [set(np.argsort(-np.abs(effect.ravel()))[:top_k]) for effect in (found, true)]
+    estimate, truth = (r.effect().mean(axis=-1, dtype=np.float64) for r in (estimated, exact))
+    leading = [set(np.argsort(-np.abs(effect.ravel()))[:top_k]) for effect in (estimate, truth)]
     return ApproximationError(
-        pearson=float(pearsonr(found.ravel(), true.ravel()).statistic),
-        spearman=float(spearmanr(found.ravel(), true.ravel()).statistic),
+        pearson=float(pearsonr(estimate.ravel(), truth.ravel()).statistic),
+        spearman=float(spearmanr(estimate.ravel(), truth.ravel()).statistic),
         top_k=top_k,
         overlap=len(set.intersection(*leading)) / len(leading[1]),
-        error=found - true,
+        error=estimate - truth,
         n_pairs=len(exact.pairs),
     )

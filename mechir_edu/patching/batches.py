@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from mechir_edu.alignment.aligned import AlignedPair
 from mechir_edu.rankers.base import Inputs, Ranker
+
+Side = Literal["baseline", "perturbed"]
+SIDES = ("baseline", "perturbed")
 
 
 @runtime_checkable
@@ -57,12 +60,12 @@ class Batch:
         return self.roles.shape[1]
 
     def side(self, name: str) -> Inputs:
-        """Inputs of the version called "baseline" or "perturbed"."""
-        return {"baseline": self.baseline, "perturbed": self.perturbed}[name]
+        """Inputs of one of the `SIDES`."""
+        return self.baseline if name == "baseline" else self.perturbed
 
     def runs(self, direction: str, unpatched: Float[Tensor, " pair"] | None = None) -> "Runs":
         """Recipient and donor for a direction of patching."""
-        recipient, donor = direction.split("_to_")[::-1]
+        donor, recipient = direction.split("_to_")
         return Runs(self, self.side(recipient), self.side(donor), unpatched)
 
     def score(self, model: Encoder, inputs: Inputs) -> Float[Tensor, " pair"]:

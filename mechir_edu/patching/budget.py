@@ -23,10 +23,11 @@ def parse_bytes(text: str) -> int:
     >>> parse_bytes("1.5GB")
     1500000000
     """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
-    if not found or not (amount := int(float(found[1]) * UNITS[found[2].upper()])):
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    n_bytes = int(float(parts[1]) * UNITS[parts[2].upper()]) if parts else 0
+    if n_bytes < 1:
         raise ValueError(f'needed an amount of memory such as "800MB" or "1.5GB", got {text!r}')
-    return amount
+    return n_bytes
 
 
 def bytes_per_token(ranker: Ranker) -> int:
@@ -60,14 +61,15 @@ def tokens_for(budget: int, ranker: Ranker) -> int:
     ValueError
         If not even one sequence of the ranker's full length fits; names the least that does.
     """
-    each, fixed = bytes_per_token(ranker), bytes_of_weights(ranker)
-    if (tokens := (budget - fixed) // each) < ranker.max_length:
-        least = math.ceil((fixed + each * ranker.max_length) / UNITS["M"])
+    per_token, weights = bytes_per_token(ranker), bytes_of_weights(ranker)
+    n_tokens = (budget - weights) // per_token
+    if n_tokens < ranker.max_length:
+        least = math.ceil((weights + per_token * ranker.max_length) / UNITS["M"])
         raise ValueError(
-            f"needed {least} MB at least, for one sequence of {ranker.max_length} tokens "
-            f"through {ranker.name}, got {budget / UNITS['M']:.3g} MB; allow more memory"
+            f"needed at least {least} MB for one sequence of {ranker.max_length} tokens through "
+            f"{ranker.name}, got {budget / UNITS['M']:.3g} MB; allow more memory"
         )
-    return tokens
+    return n_tokens
 
 
 def _widths(ranker: Ranker) -> tuple[int, int]:

@@ -1,15 +1,15 @@
 """One pair as a ranker reads it: aligned tokens, both scores, and where a head looks."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 
 from mechir_edu.alignment.aligned import Role
-from mechir_edu.patching.batches import make_batches
+from mechir_edu.patching.batches import SIDES, Side, make_batches
 from mechir_edu.patching.engines.hooks import activations
+from mechir_edu.patching.options import require_known
 from mechir_edu.patching.scoring import align_for, score_pairs
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
@@ -39,7 +39,7 @@ def pair_attention(
     *,
     layer: int,
     head: int,
-    side: Literal["baseline", "perturbed"] = "perturbed",
+    side: Side = "perturbed",
     filler: str = "a",
 ) -> PairAttention:
     """Read a head's pattern in one version of a pair, aligned as `mechir_edu.patch` aligns it.
@@ -47,19 +47,16 @@ def pair_attention(
     Raises
     ------
     ValueError
-        If there is no such layer or head, or the pair cannot be aligned.
+        If there is no such layer, head or side, or the pair cannot be aligned.
     """
     require_heads([(layer, head)], ranker.n_layers, ranker.n_heads)
+    require_known("side", side, SIDES)
     aligned = align_for(ranker, [pair], filler).aligned
     (batch,) = make_batches(ranker, aligned, max_tokens=1)
     name = hook_name("pattern", layer)
     pattern = activations(ranker, batch.side(side), [name])[name][0, head]
     ids = aligned[0].baseline_ids if side == "baseline" else aligned[0].perturbed_ids
-    return PairAttention(
-        pattern=pattern.cpu().numpy(),
-        tokens=tuple(ranker.tokenizer.convert_ids_to_tokens(ids.tolist())),
-        edited=aligned[0].roles == Role.EDIT,
-    )
+    return PairAttention(pattern.cpu().numpy(), _labels(ranker, ids), aligned[0].roles == Role.EDIT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +88,8 @@ def read_pair(ranker: Ranker, pair: Pair, *, filler: str = "a") -> PairReading:
     Parameters
     ----------
     ranker : a `Dot` or `Cat`.
-    pair : what is to be read. The baseline is scored with its filler in it, because that is what
-        patching compares with.
+    pair : the pair to read. Its baseline is scored with the filler in it, which is what patching
+        compares with.
     filler : what stands in the gaps, as for `mechir_edu.align`.
 
     Raises
@@ -102,9 +99,15 @@ def read_pair(ranker: Ranker, pair: Pair, *, filler: str = "a") -> PairReading:
     """
     aligned = align_for(ranker, [pair], filler)
     scores = score_pairs(ranker, aligned)
-    (pair_ids,) = aligned.aligned
-    sides = (pair_ids.baseline_ids, pair_ids.perturbed_ids)
-    tokens = [tuple(ranker.tokenizer.convert_ids_to_tokens(ids.tolist())) for ids in sides]
+    (read,) = aligned.aligned
     return PairReading(
-        *tokens, pair_ids.roles == Role.EDIT, float(scores.baseline[0]), float(scores.perturbed[0])
+        baseline=_labels(ranker, read.baseline_ids),
+        perturbed=_labels(ranker, read.perturbed_ids),
+        edited=read.roles == Role.EDIT,
+        baseline_score=float(scores.baseline[0]),
+        perturbed_score=float(scores.perturbed[0]),
     )
+
+
+def _labels(ranker: Ranker, ids: Int64[np.ndarray, " pos"]) -> tuple[str, ...]:
+    return tuple(ranker.tokenizer.convert_ids_to_tokens(ids.tolist()))

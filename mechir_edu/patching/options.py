@@ -83,7 +83,6 @@ def require_known(name: str, value: Any, known: Iterable[Any]) -> None:
     known = list(known)
     if value in known:
         return
-    near = difflib.get_close_matches(str(value), [str(each) for each in known], n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    listed = ", ".join("None" if each is None else repr(each) for each in known)
-    raise ValueError(f"{name} must be one of {listed}; {hint}got {value!r}")
+    near = difflib.get_close_matches(str(value), map(str, known), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}{hint}")

@@ -52,7 +52,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
@@ -93,9 +93,8 @@ class PathResult:
 
     Attributes
     ----------
-    paths : everything, with the axes sender, receiver, pair; its last receiver is the score.
-        The properties below are views of it, and its subsets (``paths.select``) make a new
-        ``PathResult``.
+    paths : everything that was measured, with the axes sender, receiver, pair; its last receiver
+        is the score. A subset of it (``paths.select``) makes a new ``PathResult``.
     """
 
     paths: PatchingResult
@@ -130,39 +129,13 @@ class PathResult:
     @property
     def is_path(self) -> Bool[np.ndarray, "sender receiver"]:
         """Whether the receiver stands in a later layer than the sender."""
-        layers = [
-            np.array([layer for layer, _ in heads]) for heads in (self.senders, self.receivers)
-        ]
-        return np.less.outer(*layers)
-
-    @property
-    def recipient(self) -> Float[np.ndarray, " pair"]:
-        """Score of the run that is patched."""
-        return self.paths.recipient
-
-    @property
-    def donor(self) -> Float[np.ndarray, " pair"]:
-        """Score of the run that the senders' z is taken from."""
-        return self.paths.donor
-
-    @property
-    def pairs(self) -> tuple[Pair, ...]:
-        """What was patched, in the order of the last axis."""
-        return self.paths.pairs
-
-    @property
-    def direction(self) -> str:
-        """Which run gave, as in `PatchingResult`."""
-        return self.paths.direction
+        senders, receivers = ([layer for layer, _ in hs] for hs in (self.senders, self.receivers))
+        return np.less.outer(np.array(senders, dtype=int), np.array(receivers, dtype=int))
 
     def matrix(
-        self,
-        how: stats.How = "ratio_of_means",
-        interval: float = 0.95,
-        n_boot: int = 2000,
-        seed: int = 0,
+        self, how: stats.How = "ratio_of_means", **options: Unpack[stats.IntervalOptions]
     ) -> stats.Recovery:
-        """Recovery of each path, [sender, receiver], see `stats.recovery`.
+        """Recovery of each path, [sender, receiver], with the options of `stats.recovery`.
 
         ``q`` is corrected over the paths that exist; the other cells hold the recovery 0 from 0
         to 0, and p and q 1.
@@ -178,37 +151,28 @@ class PathResult:
                 f"a matrix needs a receiver in a later layer than a sender, got the senders "
                 f"{self.senders} and the receivers {self.receivers}; see direct() for the score"
             )
-        found = self._recovery(self.scores[is_path], how, interval, n_boot, seed)
-        blank = {"value": 0.0, "low": 0.0, "high": 0.0, "p": 1.0, "q": 1.0}
-        cells = {name: np.full(is_path.shape, empty) for name, empty in blank.items()}
-        for name, values in cells.items():
-            values[is_path] = getattr(found, name)
-        return replace(found, axes=("sender", "receiver"), **cells)
+        listed = self.paths.recovery_of(self.scores[is_path], ("path",), how=how, **options)
+
+        def placed(values: np.ndarray, elsewhere: float) -> Float[np.ndarray, "sender receiver"]:
+            grid = np.full(is_path.shape, elsewhere)
+            grid[is_path] = values
+            return grid
+
+        return replace(
+            listed,
+            value=placed(listed.value, 0.0),
+            low=placed(listed.low, 0.0),
+            high=placed(listed.high, 0.0),
+            p=placed(listed.p, 1.0),
+            q=placed(listed.q, 1.0),
+            axes=("sender", "receiver"),
+        )
 
     def direct(
-        self,
-        how: stats.How = "ratio_of_means",
-        interval: float = 0.95,
-        n_boot: int = 2000,
-        seed: int = 0,
+        self, how: stats.How = "ratio_of_means", **options: Unpack[stats.IntervalOptions]
     ) -> stats.Recovery:
-        """Recovery of each sender's direct path to the score, [sender]."""
-        found = self._recovery(self.to_score, how, interval, n_boot, seed)
-        return replace(found, axes=("sender",))
-
-    def _recovery(
-        self, scores: np.ndarray, how: stats.How, interval: float, n_boot: int, seed: int
-    ) -> stats.Recovery:
-        return stats.recovery(
-            scores,
-            self.recipient,
-            self.donor,
-            query_ids=self.paths.query_ids,
-            how=how,
-            interval=interval,
-            n_boot=n_boot,
-            seed=seed,
-        )
+        """Recovery of each sender's direct path to the score, [sender]; options as for `matrix`."""
+        return self.paths.recovery_of(self.to_score, ("sender",), how=how, **options)
 
     def save(self, path: str | Path) -> None:
         """Write one ``.npz``, whole or not at all, as `PatchingResult.save` does."""
@@ -231,6 +195,7 @@ def path_patch(
     direction: Direction = "auto",
     filler: str = "a",
     mlps: str = "frozen",
+    memory: int | None = None,
     progress: Progress = True,
 ) -> PathResult:
     """Patch the direct path from each sender to each receiver, and to the score.
@@ -242,7 +207,7 @@ def path_patch(
     senders, receivers : (layer, head) in the order wanted; all heads when None. No receiver at
         all (``[]``) leaves the direct paths to the score, which are cheap.
     via : which of the receiver's inputs the path enters: "q", "k", "v", or all three, "qkv".
-    direction, filler, progress : as in `mechir_edu.patching.activation.patch`.
+    direction, filler, memory, progress : as in `mechir_edu.patch`.
     mlps : what MLPs on the way do: "frozen" or "recomputed" (see the module).
 
     Returns
@@ -253,11 +218,12 @@ def path_patch(
     Raises
     ------
     ValueError
-        For a pre-LN ranker, an unknown option or head, or when no pair could be aligned.
+        For a pre-LN ranker, an unknown option or head, too little memory for one sequence, or when
+        no pair could be aligned.
     """
     edges = _make_edges(ranker, senders, receivers, via, mlps)
     aligned = align_for(ranker, pairs, filler)
-    limit = token_limit(ranker)
+    limit = token_limit(ranker, memory)
     # Batches small enough that one sender with all receivers of a layer fills a pass.
     tokens = limit // ranker.n_heads
     batches = list(make_batches(ranker, aligned.aligned, max_tokens=tokens))
@@ -267,8 +233,8 @@ def path_patch(
     scores = np.tile(recipient, (len(edges.senders), len(edges.receivers) + 1, 1))
     stack = PostLNStack(ranker)
     for batch in counted(batches, [b.n_pairs for b in batches], "patching paths", progress):
-        for sender, places, some in _patch_edges(stack, batch, edges, chosen, limit):
-            scores[sender, np.array(places)[:, None], batch.index] = some.cpu().numpy()
+        for sender, places, patched in _patch_edges(stack, batch, edges, chosen, limit):
+            scores[sender, np.array(places)[:, None], batch.index] = patched.cpu().numpy()
     paths = PatchingResult(
         scores=scores,
         axes=("sender", "receiver", "pair"),
@@ -287,29 +253,35 @@ def path_patch(
 
 @dataclass(frozen=True)
 class Edges:
-    """Which paths to patch, and how the change travels."""
+    """Which paths to patch, and how the change travels.
+
+    Attributes
+    ----------
+    senders, receivers, via, mlps : as `path_patch` was asked for.
+    sweep : what is patched at a receiver: q, k, v or, with all three inputs changed, its z.
+    """
 
     senders: tuple[Head, ...]
     receivers: tuple[Head, ...]
     via: Via
     mlps: Mlps
-    sweep: Sweep  # what is patched at a receiver
+    sweep: Sweep
 
     def cells(self, layer: int) -> list[tuple[int, int, int]]:
         """Receivers in a layer as the engine's cells: layer, mask, head."""
         return [(layer, 0, head) for at, head in self.receivers if at == layer]
 
     def places(self, cells: list[tuple[int, int, int]]) -> list[int]:
-        """Where the scores of some cells stand."""
+        """Where the scores of cells stand along the receivers."""
         return [self.receivers.index((layer, head)) for layer, _, head in cells]
 
     def start(
         self, index: int, layer: Layer, run_r: LayerRun, run_d: LayerRun
     ) -> dict[int, Stream]:
-        """Sums before LN1 that the senders of a layer change, by place of the sender."""
+        """Begin the routes of a layer's senders: sums before LN1, by the place of the sender."""
         places = [place for place, (at, _) in enumerate(self.senders) if at == index]
         heads = [self.senders[place][1] for place in places]
-        change = (run_d.z - run_r.z)[:, heads]
+        change = (run_d.z - run_r.z)[:, heads]  # [pair, sender, pos, d_head]
         added = torch.einsum("bhpe,hed->hbpd", change, layer.w_o_by_head[heads])
         return dict(zip(places, (run_r.resid_pre + run_r.attn_out) + added, strict=True))
 
@@ -320,19 +292,30 @@ class Edges:
         return layer.ln2(layer.ln1(resid_mid) + run_r.mlp_out)
 
     def arrive(self, layer: Layer, run_r: LayerRun, x: Stream, bias: Tensor | None) -> LayerRun:
-        """Put what heads of a layer read off a route into the recipient's run."""
-        first = "qkv".index(self.via)
-        parts = layer.project(x, slice(first, first + len(self.via)))
-        if self.via == "qkv":
-            return replace(run_r, z=attend(*parts, bias))
-        return replace(run_r, **{self.via: parts[0]})
+        """The recipient's run, but for what all heads of a layer read off a route.
+
+        It plays the donor's part when one receiver after another is patched.
+        """
+        q, k, v = ([part] for part in (run_r.q, run_r.k, run_r.v))
+        match self.via:
+            case "q":
+                q = layer.project(x, slice(0, 1))
+            case "k":
+                k = layer.project(x, slice(1, 2))
+            case "v":
+                v = layer.project(x, slice(2, 3))
+            case "qkv":
+                return replace(run_r, z=attend(*layer.project(x), bias))
+        return replace(run_r, q=q[0], k=k[0], v=v[0])
 
     def as_json(self) -> dict:
-        """For the provenance."""
-        senders, receivers = (
-            [list(head) for head in some] for some in (self.senders, self.receivers)
-        )
-        return {"senders": senders, "receivers": receivers, "via": self.via, "mlps": self.mlps}
+        """What the provenance of a result says of them; `PathResult` reads the heads from it."""
+        return {
+            "senders": [list(head) for head in self.senders],
+            "receivers": [list(head) for head in self.receivers],
+            "via": self.via,
+            "mlps": self.mlps,
+        }
 
 
 def _make_edges(
@@ -350,45 +333,52 @@ def _make_edges(
         )
     require_known("via", via, VIAS)
     require_known("mlps", mlps, MLPS)
-    given = _choose_heads(ranker, senders)
     # A sweep refuses an empty choice, but without receivers the paths to the score remain.
     wants_none = receivers is not None and not len(receivers)
-    taken = () if wants_none else _choose_heads(ranker, receivers)
-    # With all three inputs changed, it is the receiver's z that is patched.
     sweep = PatchOptions(site="head" if via == "qkv" else via).sweep(ranker)
-    return Edges(given, taken, via, mlps, sweep)
+    return Edges(
+        senders=_choose_heads(ranker, senders),
+        receivers=() if wants_none else _choose_heads(ranker, receivers),
+        via=via,
+        mlps=mlps,
+        sweep=sweep,
+    )
 
 
 def _choose_heads(ranker: Ranker, heads: Sequence[Head] | None) -> tuple[Head, ...]:
-    every = product(range(ranker.n_layers), range(ranker.n_heads))
-    chosen = None if heads is None else tuple(heads)
-    return PatchOptions(heads=chosen).sweep(ranker).heads or tuple(every)
+    if heads is None:
+        return tuple(product(range(ranker.n_layers), range(ranker.n_heads)))
+    return PatchOptions(heads=tuple(heads)).sweep(ranker).heads
 
 
 def _patch_edges(
     stack: PostLNStack, batch: Batch, edges: Edges, direction: str, max_tokens: int
 ) -> Iterator[tuple[int, list[int], Tensor]]:
-    """Patch all paths of a batch; yields a sender, places of receivers, scores [receiver, pair].
+    """Patch all paths of a batch.
 
     Recipient and donor walk through the layers side by side, and with them one route for each
-    sender that they have passed.
+    sender that they have passed. Each item is the place of a sender, the places of receivers, and
+    the scores after patching the paths between them, [receiver, pair].
     """
     runs = batch.runs(direction)
     recipient, donor = runs.recipient, runs.donor
     x_r, x_d = stack.embed(recipient), stack.embed(donor)
     bias_r, bias_d = stack.bias(recipient, x_r), stack.bias(donor, x_d)
     unpatched = batch.score(stack.ranker, recipient)
+    # A receiver is patched as any head is: its donor is what it reads off a route (`arrive`).
     branch = Branch(stack, replace(runs, unpatched=unpatched), edges.sweep, bias_r, bias_d)
     step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
-    routes: dict[int, Stream] = {}
+    routes: dict[int, Stream] = {}  # by the place of the sender: x~, the input of a layer
     for index, layer in enumerate(stack.layers):
         run_r, run_d = layer.run(x_r, bias_r), layer.run(x_d, bias_d)
         cells = edges.cells(index)
         chunks = [cells[i : i + step] for i in range(0, len(cells), step)]
         for sender, x in routes.items() if cells else ():
-            seen = edges.arrive(layer, run_r, x, bias_r)
-            for some in chunks:
-                yield sender, edges.places(some), branch.score(some, run_r, seen)
+            arrived = edges.arrive(layer, run_r, x, bias_r)
+            for chunk in chunks:
+                yield sender, edges.places(chunk), branch.score(chunk, run_r, arrived)
+        # On a route no head is computed again: attention adds what it added to the recipient. A
+        # sender of this layer begins its route here, so no head of the same layer hears it.
         resid_mid = {sender: x + run_r.attn_out for sender, x in routes.items()}
         resid_mid |= edges.start(index, layer, run_r, run_d)
         routes = {s: edges.onward(layer, run_r, mid) for s, mid in resid_mid.items()}

@@ -12,7 +12,7 @@ length leave no rectangle, so the last axis is *row* instead: one row for each (
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import numpy as np
 import pandas as pd
@@ -100,25 +100,47 @@ class PatchingResult:
         return self.scores - self.recipient
 
     def recovery(
-        self,
-        how: stats.How = "ratio_of_means",
-        interval: float = 0.95,
-        n_boot: int = 2000,
-        seed: int = 0,
+        self, how: stats.How = "ratio_of_means", **options: Unpack[stats.IntervalOptions]
     ) -> stats.Recovery:
-        """Share of the score change that each patch brings over, see `stats.recovery`."""
+        """Share of the score change that each patch brings over, [*cell].
+
+        Parameters
+        ----------
+        how : "ratio_of_means", or "mean_of_ratios" as in the MechIR paper.
+        options : ``interval``, ``n_boot`` and ``seed`` of `mechir_edu.stats.recovery`.
+
+        Raises
+        ------
+        ValueError
+            If the result is by position, or as `mechir_edu.stats.recovery`.
+        """
         self._need_pairs()
-        found = stats.recovery(
-            self.scores,
+        return self.recovery_of(self.scores, self.axes[:-1], how=how, **options)
+
+    def recovery_of(
+        self,
+        scores: Float[np.ndarray, "*cell pair"],
+        axes: tuple[str, ...],
+        how: stats.How = "ratio_of_means",
+        **options: Unpack[stats.IntervalOptions],
+    ) -> stats.Recovery:
+        """Recovery of other scores of the same pairs, such as a part of `scores`.
+
+        Parameters
+        ----------
+        scores : after each patch.
+        axes : names of the cell's axes.
+        how, options : as for `recovery`.
+        """
+        return stats.recovery(
+            scores,
             self.recipient,
             self.donor,
             query_ids=self.query_ids,
+            axes=axes,
             how=how,
-            interval=interval,
-            n_boot=n_boot,
-            seed=seed,
+            **options,
         )
-        return replace(found, axes=self.axes[:-1])
 
     def contrast(
         self, control: "PatchingResult", *, interval: float = 0.95, seed: int = 0
@@ -132,19 +154,18 @@ class PatchingResult:
         """
         self._need_same_patch(control)
         here, there = stats.match_pairs(self.pairs, control.pairs)
-        sides = (self._at(here), control._at(there))
-        effect, change = (
-            np.subtract(first, second, dtype=np.float64)
-            for first, second in zip(*([r.effect(), r.score_change()] for r in sides), strict=True)
-        )
-        options = {"query_ids": sides[0].query_ids, "interval": interval, "seed": seed}
+        first, second = self._at(here), control._at(there)
+        effect = np.subtract(first.effect(), second.effect(), dtype=np.float64)
+        change = np.subtract(first.score_change(), second.score_change(), dtype=np.float64)
+        options = {"query_ids": first.query_ids, "interval": interval, "seed": seed}
+        # Effects are towards the donor; a score change is always perturbed minus baseline.
         sign = 1 if self.direction == "perturbed_to_baseline" else -1
-        found = stats.recovery(effect, np.zeros(len(change)), sign * change, **options)
-        shares = [(side.effect(), sign * side.score_change()) for side in sides]
+        zero, axes = np.zeros(len(change)), self.axes[:-1]
+        shares = [(side.effect(), sign * side.score_change()) for side in (first, second)]
         return Contrast(
             change=stats.mean_change(change, **options),
             effect=stats.mean_change(effect, **options),
-            recovery=replace(found, axes=self.axes[:-1]),
+            recovery=stats.recovery(effect, zero, sign * change, axes=axes, **options),
             difference=stats.recovery_difference(*shares, **options),
         )
 
@@ -198,8 +219,8 @@ class PatchingResult:
         if not keep.any():
             grades = sorted({pair.relevance for pair in self.pairs} - {None})
             raise ValueError(
-                f"needed a pair at least, but none is left with grade={grade}; "
-                f"this result has {len(self.pairs)} pairs of the grades {grades}"
+                f"needed at least one pair, but none is left with grade={grade}; this result has "
+                f"{len(self.pairs)} pairs of the grades {grades}"
             )
         return self._at(np.flatnonzero(keep))
 
@@ -235,9 +256,10 @@ class PatchingResult:
             columns["pos"] = self.row_pos[last]
             columns["role"] = np.array(ROLE_NAMES)[self.row_role[last]]
             last = self.row_pair[last]
-        for name in ("query_id", "doc_id", "relevance"):
-            values = pd.Series([getattr(pair, name) for pair in self.pairs])
-            columns[name] = values.astype("Int64" if name == "relevance" else str).array[last]
+        relevance = pd.array([pair.relevance for pair in self.pairs], dtype="Int64")
+        columns["query_id"] = pd.Series(self.query_ids, dtype=str).array[last]
+        columns["doc_id"] = pd.Series([pair.doc_id for pair in self.pairs], dtype=str).array[last]
+        columns["relevance"] = relevance[last]
         scores = {"recipient": self.recipient[last], "donor": self.donor[last]}
         return pd.DataFrame(columns | scores | {"patched": self.scores.ravel()})
 
@@ -282,12 +304,22 @@ class PatchingResult:
             )
 
     def _need_same_patch(self, other: "PatchingResult") -> None:
-        for name in ("site", "axes", "direction", "filler", "heads", "checksum"):
-            mine, others = (getattr(r, name, r.provenance.get(name)) for r in (self, other))
-            if mine != others:
+        here, there = (
+            {
+                "site": result.site,
+                "axes": result.axes,
+                "direction": result.direction,
+                "filler": result.filler,
+                "heads": result.provenance.get("heads"),
+                "checksum": result.provenance.get("checksum"),
+            }
+            for result in (self, other)
+        )
+        for name, value in here.items():
+            if value != there[name]:
                 raise ValueError(
                     f"a contrast needs two results that differ in the edit alone, got {name} "
-                    f"{mine!r} and {others!r}; patch both with the same {name}"
+                    f"{value!r} and {there[name]!r}; patch both with the same {name}"
                 )
 
     def _at(self, index: Int[np.ndarray, " pair"]) -> "PatchingResult":
@@ -317,13 +349,13 @@ class Contrast:
 
     Attributes
     ----------
-    change : of the score changes, in score units: what the axiom's edit does beyond any edit, or
-        what the place of the edit does.
-    effect : of the effects, in score units, [*cell].
-    recovery : effect over change, [*cell]: the share of *that* change which a patch brings over.
-        Its q values are those of `effect`.
-    difference : of the two recoveries, each a share of its own score change, [*cell]: whether the
-        two edits go through the same heads, however far each of them moves the score.
+    change : difference of the score changes, in score units: the effect of the axiom's edit over
+        that of the control's, or of one place over the other.
+    effect : difference of the effects, in score units, [*cell].
+    recovery : `effect` over `change`, [*cell]: the share of *that* change which a patch brings
+        over. Its q values are those of `effect`.
+    difference : difference of the two recoveries, each a share of its own score change, [*cell]:
+        whether the two edits go through the same heads, however far each of them moves the score.
     """
 
     change: stats.Estimate
@@ -339,14 +371,14 @@ def recovery_table(
 
     Parameters
     ----------
-    recovery : of any shape.
+    recovery : with any axes.
     heads : (layer, head) of each entry of an axis named "cell".
     """
     index = np.indices(recovery.value.shape).reshape(recovery.value.ndim, -1)
     columns = cell_columns(recovery.axes, index, heads)
     columns["recovery"] = recovery.value.ravel()
-    columns |= {name: getattr(recovery, name).ravel() for name in ("low", "high", "q")}
-    table = pd.DataFrame(columns)
+    columns |= {"low": recovery.low.ravel(), "high": recovery.high.ravel()}
+    table = pd.DataFrame(columns | {"q": recovery.q.ravel()})
     return table.assign(n_pairs=recovery.n_pairs, n_queries=recovery.n_queries)
 
 

@@ -1,7 +1,7 @@
 """Which positions one patch touches, and where its score stands: for a pair, a role or a position.
 
-``by`` of `mechir_edu.patch` chooses one of three ways. Each knows its axes, the positions of each of
-its patches (a *mask*), and the place of a mask's scores behind the axes of the cell.
+``by`` of `mechir_edu.patch` chooses one of three ways. Each knows its axes, the positions of its
+patches (one *mask* a patch), and the place of a mask's scores behind the axes of the cell.
 """
 
 from collections.abc import Sequence
@@ -63,8 +63,8 @@ class EachRole:
     axes = ("role", "pair")
 
     def masks(self, roles: Roles) -> Masks:  # noqa: D102
-        every = torch.arange(len(ROLE_NAMES), device=roles.device)
-        return roles.unsqueeze(0) == every.view(-1, 1, 1)
+        each_role = torch.arange(len(ROLE_NAMES), device=roles.device)
+        return roles.unsqueeze(0) == each_role.view(-1, 1, 1)
 
     def shape(self, lengths: Lengths) -> tuple[int, ...]:  # noqa: D102
         return len(ROLE_NAMES), len(lengths)
@@ -86,8 +86,8 @@ class EachPosition:
 
     def masks(self, roles: Roles) -> Masks:  # noqa: D102
         n_pairs, n_pos = roles.shape
-        one_each = torch.eye(n_pos, dtype=torch.bool, device=roles.device)
-        return one_each.unsqueeze(1).expand(n_pos, n_pairs, n_pos)
+        is_patched = torch.eye(n_pos, dtype=torch.bool, device=roles.device)
+        return is_patched.unsqueeze(1).expand(n_pos, n_pairs, n_pos)
 
     def shape(self, lengths: Lengths) -> tuple[int, ...]:  # noqa: D102
         return (int(lengths.sum()),)

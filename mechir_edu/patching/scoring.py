@@ -1,6 +1,6 @@
 """Everything before a patch: align, batch, score both sides, choose the direction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -53,6 +53,15 @@ def score_pairs(
 
     The baseline holds the filler where the perturbed version has more tokens, so the score change
     is about *which* token stands there, not about one more token.
+
+    Parameters
+    ----------
+    ranker, pairs, filler, memory : as in `mechir_edu.patch`.
+
+    Raises
+    ------
+    ValueError
+        For pairs of another kind of ranker, when none can be aligned, or for too little memory.
     """
     aligned, limit = align_for(ranker, pairs, filler), token_limit(ranker, memory)
     batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit))
@@ -75,9 +84,14 @@ def align_for(ranker: Ranker, pairs: Sequence[Pair] | AlignedPairs, filler: str)
             f"pairs were aligned for a {pairs.kind}, but the ranker is a {ranker.kind}"
         )
     if not pairs.aligned:
-        reasons = sorted({skip.reason for skip in pairs.skipped}) or ["no pairs were given"]
-        raise ValueError(f"needed at least one pair that can be aligned; got {'; '.join(reasons)}")
+        raise nothing_aligned(pairs.skipped)
     return pairs
+
+
+def nothing_aligned(skipped: Iterable[Skipped]) -> ValueError:
+    """The error for pairs of which none can be aligned, with the reasons."""
+    reasons = sorted({skip.reason for skip in skipped}) or ["no pairs were given"]
+    return ValueError(f"needed at least one pair that can be aligned; got {'; '.join(reasons)}")
 
 
 def align_as_read(ranker: Ranker, pairs: Sequence[Pair], filler: str) -> AlignedPairs:

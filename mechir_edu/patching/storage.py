@@ -213,12 +213,13 @@ def _read_folder(folder: Path) -> Fields:
     manifest = read_manifest(folder)
     if manifest is None:
         raise FileNotFoundError(f"needed the folder of a run, found no {MANIFEST} in {folder}")
-    every = [read_shard(folder, manifest, shard) for shard in range(len(manifest.shards))]
-    shards = [fields for fields in every if fields is not None]
-    if len(shards) < len(every):
+    n_shards = len(manifest.shards)
+    read = (read_shard(folder, manifest, shard) for shard in range(n_shards))
+    shards = [fields for fields in read if fields is not None]
+    if len(shards) < n_shards:
         raise ValueError(
-            f"{folder} has {len(shards)} of {len(every)} shards so far; run the same command "
-            "again to resume"
+            f"{folder} has {len(shards)} of {n_shards} shards so far; run the same command again "
+            "to resume"
         )
     joined = join(shards, np.concatenate([np.array(shard) for shard in manifest.shards]))
     kept = {name: value for name, value in joined["provenance"].items() if name != "shard"}

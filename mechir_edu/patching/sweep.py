@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mechir_edu.patching.batches import Batch
 from mechir_edu.patching.rows import ROWS, By, Masks, Roles, Rows
-from mechir_edu.rankers.hook_names import HEAD_SITES, HOOK_POINTS, Head, require_heads
+from mechir_edu.rankers.hook_names import HEAD_SITES, Head, require_heads
 
 Cell = tuple[int, int, int | None]  # layer, index of the mask, head (None: the whole block)
 Scored = tuple[list[Cell], Tensor]  # cells, scores [cell, pair]
@@ -20,15 +20,21 @@ Scored = tuple[list[Cell], Tensor]  # cells, scores [cell, pair]
 
 @dataclass(frozen=True)
 class Sweep:
-    """Which cells to patch, one after another.
+    """Which cells to patch, one after another; made by `PatchOptions.sweep`.
 
     Attributes
     ----------
-    site : a key of `HOOK_POINTS`.
+    site : a key of `mechir_edu.rankers.hook_names.HOOK_POINTS`.
     by : None patches all positions at once, "pos" each alone, "role" all of one role.
     n_layers, n_heads : shape of the ranker.
     heads : only these (layer, head), in this order; all when None.
     together : patch all of ``heads`` in one run instead of one after another.
+
+    Raises
+    ------
+    ValueError
+        For heads at a site of whole blocks, a head that the ranker lacks or that comes twice, or
+        no head at all.
     """
 
     site: str
@@ -41,10 +47,6 @@ class Sweep:
     def __post_init__(self) -> None:
         if self.together and self.heads is None:
             raise ValueError("together=True needs heads=[(layer, head), ...] to patch as one set")
-        if self.site not in HOOK_POINTS:
-            raise ValueError(f"site must be one of {', '.join(HOOK_POINTS)}, got {self.site!r}")
-        if self.by not in ROWS:
-            raise ValueError(f'by must be None, "pos" or "role", got {self.by!r}')
         if self.heads is None:
             return
         if not self.is_head_site:

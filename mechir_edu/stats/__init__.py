@@ -1,4 +1,4 @@
-"""Say what a set of pairs shows, and how sure one can be of it.
+"""Say what a set of pairs shows, and how certain that is.
 
 Conventions
 -----------
@@ -22,6 +22,7 @@ way. Intervals and p values treat queries, not pairs, as the independent units.
 from mechir_edu.stats.comparisons import HasIds, match_pairs, mean_difference, recovery_difference
 from mechir_edu.stats.estimates import Estimate, grade_trend, mean_change, sign_agreement
 from mechir_edu.stats.maps import (
+    Agreement,
     Correlation,
     Gap,
     profile_correlation,
@@ -29,14 +30,22 @@ from mechir_edu.stats.maps import (
     split_half_reliability,
 )
 from mechir_edu.stats.power import minimum_detectable_effect
-from mechir_edu.stats.recovered import How, Recovery, corrected, recovery
+from mechir_edu.stats.recovered import (
+    How,
+    IntervalOptions,
+    Recovery,
+    corrected,
+    recovery,
+)
 
 __all__ = [
+    "Agreement",
     "Correlation",
     "Estimate",
     "Gap",
     "HasIds",
     "How",
+    "IntervalOptions",
     "Recovery",
     "corrected",
     "grade_trend",

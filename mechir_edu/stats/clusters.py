@@ -1,8 +1,8 @@
 """Treat pairs as what they are: clusters, one for each query.
 
 Pairs of one query share its terms and its difficulty, so 1,000 pairs of 90 queries are worth far
-fewer than 1,000 independent pairs. All statistics therefore work on *sums per query*, and take the
-query as the unit that could have been another one. Each estimate has the form ``sum(numerator) /
+fewer than 1,000 independent pairs. All statistics therefore work on *sums per query*, and treat
+the query as the unit that was sampled. Each estimate has the form ``sum(numerator) /
 sum(denominator)`` with one summand per query: a mean divides by the number of pairs, recovery by
 the score change, a trend by the spread of the grades. Their intervals are in
 :mod:`mechir_edu.stats.intervals`.
@@ -40,7 +40,7 @@ def query_sums(
     ids = np.asarray(query_ids)
     if ids.shape != values.shape[-1:] or not ids.size:
         raise ValueError(
-            f"needed one query id per pair and a pair at least, got {ids.size} ids "
+            f"needed at least one pair and one query id per pair, got {ids.size} ids "
             f"for values of shape {values.shape}; pairs are the last axis"
         )
     if not np.isfinite(values).all():

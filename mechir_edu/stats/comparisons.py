@@ -2,11 +2,11 @@
 
 Axiom minus neutral control separates "a query term was added" from "a term was added"; start minus
 end of the document separates position from match. Both are paired: what a document does to both
-sides cancels out. Conventions are those of :mod:`mechir_edu.stats.recovered`, which offers these functions
-under its name.
+sides cancels out. Conventions are those of :mod:`mechir_edu.stats`, which offers these functions.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -85,11 +85,11 @@ def recovery_difference(
     options = {"interval": interval, "n_boot": n_boot, "seed": seed}
     changes = [mean_change(change, query_ids=query_ids, **options) for _, change in (first, second)]
     sums = [tuple(query_sums(part, query_ids) for part in side) for side in (first, second)]
-    found = estimate_difference(*sums, **options)
+    difference = estimate_difference(*sums, **options)
     if any(change.low <= 0 <= change.high for change in changes):
-        ends = (np.full_like(found.value, end) for end in (-np.inf, np.inf, 1.0))
-        found = type(found)(found.value, *ends)
-    return as_estimate(found, changes[0].n_pairs, changes[0].n_queries, interval)
+        low, high, p = (np.full_like(difference.value, end) for end in (-np.inf, np.inf, 1.0))
+        difference = replace(difference, low=low, high=high, p=p)
+    return as_estimate(difference, changes[0].n_pairs, changes[0].n_queries, interval)
 
 
 def match_pairs(first: Sequence[HasIds], second: Sequence[HasIds]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Average what pairs show: mean score change, agreement with the axiom, trend over grades.
 
-Conventions are those of :mod:`mechir_edu.stats.recovered`, which offers these functions under its name.
+Conventions are those of :mod:`mechir_edu.stats`, which offers these functions.
 """
 
 from collections.abc import Sequence
@@ -86,8 +86,8 @@ def sign_agreement(
 
     Examples
     --------
-    >>> found = sign_agreement(np.array([0.2, 0.1, -0.1, 0.3]), 1, query_ids=list("abcd"))
-    >>> found.value
+    >>> agreement = sign_agreement(np.array([0.2, 0.1, -0.1, 0.3]), 1, query_ids=list("abcd"))
+    >>> agreement.value
     0.75
     """
     if expected_sign not in (1, -1):
@@ -141,7 +141,7 @@ def grade_trend(
     grade = grade - grade.mean()
     if not grade.any():
         raise ValueError(
-            "a trend needs pairs of two grades at least, got one; sample with grades=None"
+            "a trend needs pairs of at least two grades, got one; sample with grades=None"
         )
     centred = change - change.mean(axis=-1, keepdims=True, dtype=np.float64)
     values = (np.ones(len(grade)), grade, grade**2, centred, centred * grade)
@@ -194,7 +194,7 @@ def _jackknife_error(residual: np.ndarray, counts: np.ndarray) -> float:
 
 
 def _wilson(share: float, n: float, critical: float) -> tuple[float, float]:
-    """Shares from which the one that was seen is at most `critical` standard errors away."""
+    """True shares that differ from the observed one by at most `critical` of their errors."""
     squared = critical**2 / n
     middle = (share + squared / 2) / (1 + squared)
     reach = np.sqrt(squared * (share * (1 - share) + squared / 4)) / (1 + squared)

@@ -1,4 +1,4 @@
-"""Say how far an estimate can be trusted, if the queries had been other ones.
+"""Say how far an estimate would move if other queries had been drawn.
 
 Every interval here is a *bootstrapped t*: the estimate is divided by its standard error, queries
 are drawn again with replacement, and the quantiles of that statistic replace those of Student's t.
@@ -26,7 +26,7 @@ from scipy.stats import t as student_t
 
 from mechir_edu.stats.clusters import p_values, resample_queries
 
-# With fewer queries, one of them drawn every time is too likely for any bound to hold.
+# With fewer queries, a resample that draws the same query every time is too likely for any bound.
 FEWEST_QUERIES = 4
 
 # Below this share of the terms it is the difference of, a variance is rounding error.
@@ -181,7 +181,7 @@ def estimate_difference(
         If `interval` is not a share.
     """
     sides = [_influence(*side) for side in (first, second)]
-    value, influence, without = (one - other for one, other in zip(*sides, strict=True))
+    value, influence, without = (np.subtract(*parts) for parts in zip(*sides, strict=True))
     n_queries = influence.shape[-1]
     draws = resample_queries(n_queries, n_boot, seed)
     total, squares = draws @ influence.T, draws @ (influence**2).T

@@ -15,14 +15,36 @@ from mechir_edu.stats.clusters import QueryIds, query_sums, resample_queries
 
 
 @dataclass(frozen=True)
-class Correlation:
-    """Spearman's rank correlation of two maps over `n_cells` cells, with an interval."""
+class Agreement:
+    """How far two maps over the same cells agree, with an interval.
+
+    Attributes
+    ----------
+    value, low, high : the estimate and its interval; a subclass says of what.
+    n_cells : cells that the maps rank.
+    n_queries : different queries behind both maps.
+    """
 
     value: float
     low: float
     high: float
     n_cells: int
     n_queries: int
+
+
+class Correlation(Agreement):
+    """Spearman's rank correlation of two maps, from -1 to 1."""
+
+
+@dataclass(frozen=True)
+class Gap(Agreement):
+    """How much less two maps agree with each other than each with itself, see `profile_gap`.
+
+    ``value`` is ``within - across``; 0 where both rank the cells alike.
+    """
+
+    within: float
+    across: float
 
 
 def profile_correlation(
@@ -35,7 +57,7 @@ def profile_correlation(
     n_boot: int = 2000,
     seed: int = 0,
 ) -> Correlation:
-    """Do two sets of pairs rank the cells alike? Spearman's correlation of the mean effects.
+    """Spearman's correlation of two sets' mean effects: whether they rank the cells alike.
 
     The interval is normal on Fisher's scale, with the spread over resampled queries; a query that
     both sets have is drawn for both. Noise in either map lowers the correlation: compare it with
@@ -87,22 +109,6 @@ def split_half_reliability(
     return Correlation(float(value), float(low), float(high), halves[0].shape[1], len(queries))
 
 
-@dataclass(frozen=True)
-class Gap:
-    """How much less two maps agree with each other than each with itself, see `profile_gap`.
-
-    ``value`` is ``within - across`` with its interval; 0 where both rank the cells alike.
-    """
-
-    value: float
-    low: float
-    high: float
-    within: float
-    across: float
-    n_cells: int
-    n_queries: int
-
-
 def profile_gap(
     first: Float[np.ndarray, "*cell pair"],
     second: Float[np.ndarray, "*cell pair"],
@@ -113,7 +119,7 @@ def profile_gap(
     n_boot: int = 500,
     seed: int = 0,
 ) -> Gap:
-    """Do two edits of the same documents work through other cells? A test against their ceiling.
+    """Test whether two edits of the same documents work through different cells.
 
     Noise alone keeps two maps from agreeing, and documents that both share make them agree. So
     the queries are split in two halves at random: ``across`` is Spearman's correlation of one
@@ -145,9 +151,16 @@ def profile_gap(
     ]
     within, across = _agreement(sides, n_splits)
     reach = norm.ppf(0.5 + interval / 2) * np.nanstd((within - across)[1:])
-    value, n_cells = within[0] - across[0], sides[0][0].shape[1]
-    fields = map(float, (value, value - reach, value + reach, within[0], across[0]))
-    return Gap(*fields, n_cells, len(queries))
+    value = float(within[0] - across[0])
+    return Gap(
+        value=value,
+        low=value - float(reach),
+        high=value + float(reach),
+        n_cells=sides[0][0].shape[1],
+        n_queries=len(queries),
+        within=float(within[0]),
+        across=float(across[0]),
+    )
 
 
 def _random_halves(n_queries: int, n_splits: int, seed: int) -> np.ndarray:
@@ -159,12 +172,13 @@ def _random_halves(n_queries: int, n_splits: int, seed: int) -> np.ndarray:
 def _agreement(sides: list[list[np.ndarray]], n_splits: int) -> tuple[np.ndarray, np.ndarray]:
     """Agreement within and across two edits, [boot], each the mean over its splits."""
 
-    def mean_of(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-        return np.nanmean(_rank_correlation(one, other).reshape(-1, n_splits), axis=1)
+    def mean_correlation(half: np.ndarray, other_half: np.ndarray) -> np.ndarray:
+        return np.nanmean(_rank_correlation(half, other_half).reshape(-1, n_splits), axis=1)
 
-    (a, b), (c, d) = sides
-    itself = mean_of(a, b).clip(min=0) * mean_of(c, d).clip(min=0)
-    return np.sqrt(itself), (mean_of(a, d) + mean_of(c, b)) / 2
+    (a_1, a_2), (b_1, b_2) = sides  # maps of edits a and b, in the first and the second half
+    reliabilities = [mean_correlation(*halves).clip(min=0) for halves in sides]
+    across = (mean_correlation(a_1, b_2) + mean_correlation(b_1, a_2)) / 2
+    return np.sqrt(reliabilities[0] * reliabilities[1]), across
 
 
 def _maps(
@@ -175,7 +189,7 @@ def _maps(
     counts = query_sums(np.ones(len(query_ids)), query_ids, queries)
     if sums.size < 3 * len(queries) or np.ptp(sums.sum(axis=-1)) == 0:
         raise ValueError(
-            "a ranking needs three cells at least, and effects that differ, got "
+            "a ranking needs at least three cells, and effects that differ, got "
             f"{sums.size // len(queries)} cells; compare whole grids of patched cells"
         )
     # A resample may leave a half of the queries empty: then it has no map.

@@ -1,6 +1,6 @@
 """Say before a study how small an effect it could find.
 
-Offered by :mod:`mechir_edu.stats.recovered` under its name.
+Offered by :mod:`mechir_edu.stats`.
 """
 
 import numpy as np
@@ -40,7 +40,7 @@ def minimum_detectable_effect(
     counts = pairs_per_query(query_ids)
     if min(len(counts), n_queries) < 2 or counts.max() < 2:
         raise ValueError(
-            f"needed two queries at least, and two pairs of one, got a pilot of {len(counts)} "
+            f"needed at least two queries, and two pairs of one, got a pilot of {len(counts)} "
             f"queries with up to {int(counts.max())} pairs, and {n_queries} queries planned"
         )
     within, between = _variances(np.asarray(change, dtype=np.float64), query_ids)

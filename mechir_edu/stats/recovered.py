@@ -10,7 +10,7 @@ simulated studies without any effect that still show a head below 0.05.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +23,14 @@ from mechir_edu.stats.intervals import estimate_mean, estimate_ratio
 How = Literal["ratio_of_means", "mean_of_ratios"]
 
 
+class IntervalOptions(TypedDict, total=False):
+    """How intervals of recovery are made; the names and defaults are those of `recovery`."""
+
+    interval: float
+    n_boot: int
+    seed: int
+
+
 @dataclass(frozen=True)
 class Recovery:
     """Recovery of each cell, [*cell] in each array, unitless.
@@ -33,7 +41,7 @@ class Recovery:
     p, q : two-sided, for "the patch changes no score"; q is p corrected over the whole grid.
     how : ``"ratio_of_means"`` or ``"mean_of_ratios"``.
     denominator : mean of donor minus recipient score, with its interval.
-    axes : names of the cell's axes.
+    axes : names of the cell's axes, such as ``("layer", "head")``.
     """
 
     value: np.ndarray
@@ -46,7 +54,7 @@ class Recovery:
     n_pairs: int
     n_queries: int
     denominator: Estimate
-    axes: tuple[str, ...] = ("layer", "head")
+    axes: tuple[str, ...]
 
     @property
     def denominator_significant(self) -> bool:
@@ -55,7 +63,7 @@ class Recovery:
 
     @property
     def warning(self) -> str | None:
-        """What forbids to read the values as shares of a change; None if nothing does."""
+        """Why the values are not shares of a change, or None if they are."""
         if self.denominator_significant:
             return None
         return (
@@ -65,7 +73,7 @@ class Recovery:
         )
 
     def significant(self, level: float = 0.05) -> np.ndarray:
-        """Cells whose effect stands after false-discovery control, bool [*cell]."""
+        """Cells whose effect is significant after false-discovery control, bool [*cell]."""
         return self.q < level
 
 
@@ -75,6 +83,7 @@ def recovery(
     donor: Float[np.ndarray, " pair"],
     *,
     query_ids: QueryIds,
+    axes: tuple[str, ...] | None = None,
     how: How = "ratio_of_means",
     interval: float = 0.95,
     n_boot: int = 2000,
@@ -96,6 +105,8 @@ def recovery(
     patched : relevance score after each patch.
     recipient, donor : scores of the two runs without a patch.
     query_ids : the query of each pair.
+    axes : names of the cell's axes, which pictures and tables go by: ``("layer", "head")``;
+        "axis 0", "axis 1" and so on when omitted.
     how : see above.
     interval : coverage of ``low`` to ``high``.
     n_boot, seed : resamples of the queries.
@@ -103,13 +114,14 @@ def recovery(
     Raises
     ------
     ValueError
-        If there is nothing to divide by, `how` is unknown, or a score is missing or not finite.
+        If there is nothing to divide by, `how` is unknown, a score is missing or not finite, or
+        an axis has no name or a name no axis.
 
     Examples
     --------
     >>> recipient, donor = np.zeros(8), np.array([1.0, 2, 1, 2, 1, 2, 1, 2])
-    >>> r = recovery(donor / 4, recipient, donor, query_ids=list("aabbccdd"))
-    >>> float(r.value)
+    >>> share = recovery(donor / 4, recipient, donor, query_ids=list("aabbccdd"))
+    >>> float(share.value)
     0.25
     """
     change = np.subtract(donor, recipient, dtype=np.float64)
@@ -118,7 +130,7 @@ def recovery(
     numerator, denominator = _as_sums(effect, change, query_ids, how)
     estimate = estimate_ratio if how == "ratio_of_means" else estimate_mean
     ratio = estimate(numerator, denominator, **options)
-    found = Recovery(
+    measured = Recovery(
         value=ratio.value,
         low=ratio.low,
         high=ratio.high,
@@ -129,17 +141,26 @@ def recovery(
         n_pairs=len(change),
         n_queries=len(denominator),
         denominator=mean_change(change, query_ids=query_ids, **options),
-        axes=("layer", "head", "role")[: ratio.value.ndim],
+        axes=_named(axes, ratio.value.shape),
     )
-    if how == "mean_of_ratios" or found.denominator_significant:
-        return found
-    low, high = (np.full_like(found.value, end) for end in (-np.inf, np.inf))
-    return replace(found, low=low, high=high)
+    if how == "mean_of_ratios" or measured.denominator_significant:
+        return measured
+    low, high = (np.full_like(measured.value, end) for end in (-np.inf, np.inf))
+    return replace(measured, low=low, high=high)
 
 
 def corrected(p: Float[np.ndarray, "*cell"]) -> Float[np.ndarray, "*cell"]:
     """Correct p values for the number of cells, over the whole grid (see above)."""
     return false_discovery_control(p.ravel(), method="by").reshape(p.shape)
+
+
+def _named(axes: tuple[str, ...] | None, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of a cell's axes."""
+    if axes is None:
+        return tuple(f"axis {i}" for i in range(len(shape)))
+    if len(axes) != len(shape):
+        raise ValueError(f"axes needs one name per axis of the cells, shape {shape}; got {axes}")
+    return axes
 
 
 def _as_sums(

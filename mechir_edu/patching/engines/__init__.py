@@ -1,1 +1,10 @@
-"""Ways to compute what patching asks for; `hooks` is the reference that the others equal."""
+"""Ways to compute what patching asks for; `hooks` is the reference that the others equal.
+
+::
+
+    hooks      through hooks, for any architecture
+    suffix     exact and fast, for post-LN encoders
+    gradient   estimates of all cells from one gradient
+    screening  a gradient first, then as many exact patches as the top k needs
+    threads    several batches side by side
+"""

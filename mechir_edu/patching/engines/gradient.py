@@ -12,7 +12,8 @@ scale", 2023); Kramár, Lieberum, Shah and Nanda ("AtP*: an efficient and scalab
 localizing LLM behaviour to components", 2024) say when it fails: where the score has flattened out
 at the recipient (a saturated softmax, a tanh at its ceiling) the gradient is close to zero however
 much the patch would do. So an estimate of "no effect" is the one to distrust;
-`mechir_edu.approximation_error` compares with exact patching, and `mechir_edu.patching.engines.screening` patches the leading heads exactly.
+`mechir_edu.approximation_error` compares with exact patching, and
+`mechir_edu.patching.engines.screening` patches the leading heads exactly.
 
 The estimate adds up: over positions to roles, and over roles to the patch of all positions.
 Patching the attention pattern needs no gradient of its own, because z is linear in the pattern:
@@ -104,7 +105,8 @@ def _through_stack(
 
 
 def _activation(run: LayerRun, site: str) -> Tensor:
-    return run.z if site in ("head", "pattern") else getattr(run, site)
+    # z is linear in the pattern, so z stands for it (see the module).
+    return run.z if site == "pattern" else run.at(site)
 
 
 def _given(run_r: LayerRun, run_d: LayerRun, site: str, bias_d: Tensor | None) -> Tensor:

@@ -66,15 +66,14 @@ def patch_stacked(ranker: Ranker, runs: Runs, sweep: Sweep, *, max_tokens: int) 
         given = _donated(ranker, runs, sweep.site, [layer])[layer]
         resid = activations(ranker, recipient, [stream])[stream]
         step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
-        for some in (cells[i : i + step] for i in range(0, len(cells), step)):
-            inject = _injection(
-                sweep.site, given, masks[[c[1] for c in some]], [c[2] for c in some]
-            )
-            hooks = [(stream, _replacement(resid.repeat(len(some), 1, 1))), (name, inject)]
+        for chunk in (cells[i : i + step] for i in range(0, len(cells), step)):
+            n, chosen = len(chunk), masks[[mask for _, mask, _ in chunk]]
+            inject = _injection(sweep.site, given, chosen, [head for _, _, head in chunk])
+            # The blocks before are skipped, so the recipient's stream is put in by hand.
+            hooks = [(stream, _replacement(resid.repeat(n, 1, 1))), (name, inject)]
             with skipping(ranker, layer):
-                scores = _run(ranker, batch, repeat(recipient, len(some)), hooks, len(some))
-            touched = masks[[c[1] for c in some]].any(dim=-1)
-            yield some, torch.where(touched, scores, runs.unpatched)
+                scores = _run(ranker, batch, repeat(recipient, n), hooks, n)
+            yield chunk, torch.where(chosen.any(dim=-1), scores, runs.unpatched)
 
 
 def patch_together(
@@ -119,12 +118,12 @@ def _donated(ranker: Ranker, runs: Runs, site: str, layers: list[int]) -> dict[i
         shape = (runs.batch.n_pairs, runs.batch.n_pos, ranker.n_heads, -1)
         return {layer: runs.given_z[layer].expand(shape) for layer in layers}
     names = {layer: hook_name(site, layer) for layer in layers}
-    found = activations(ranker, runs.donor, list(names.values()))
-    return {layer: found[name] for layer, name in names.items()}
+    by_name = activations(ranker, runs.donor, list(names.values()))
+    return {layer: by_name[name] for layer, name in names.items()}
 
 
 def activations(ranker: Ranker, inputs: Inputs, names: list[str]) -> dict[str, Tensor]:
-    """Run a ranker and copy the activations at some hook points."""
+    """Run a ranker and copy the activations at the hook points of these names."""
     kept: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
@@ -137,7 +136,7 @@ def activations(ranker: Ranker, inputs: Inputs, names: list[str]) -> dict[str, T
 
 @torch.no_grad()
 def mean_activations(ranker: Ranker, runs: Iterable[Inputs], names: list[str]) -> dict[str, Tensor]:
-    """Mean over the tokens of all runs of what passes some hook points, each [*rest].
+    """Mean over the tokens of all runs of the activations at some hook points, each [*rest].
 
     Parameters
     ----------

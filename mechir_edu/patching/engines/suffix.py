@@ -82,6 +82,18 @@ class LayerRun:
     mlp_out: Stream
     resid_post: Stream
 
+    def at(self, site: str) -> Tensor:
+        """The activation at a site; a pattern is not kept."""
+        return {
+            "resid_pre": self.resid_pre,
+            "q": self.q,
+            "k": self.k,
+            "v": self.v,
+            "head": self.z,
+            "attn_out": self.attn_out,
+            "mlp_out": self.mlp_out,
+        }[site]
+
     @cached_property
     def inner(self) -> Float[Tensor, "batch pos d_mlp"]:
         """The MLP's first product before LN1's scale; see `Layer.after_patched_heads`."""
@@ -124,11 +136,11 @@ class Layer:
         """The MLP's first product after LN1's mean and gain, without its scale and the biases."""
         return linear((x - x.mean(dim=-1, keepdim=True)) * self.ln1.weight, self.w_in)
 
-    def project(self, x: Stream, part: slice = slice(None)) -> list[Heads]:
-        """Q, k, v (or a part of the three) of each head."""
+    def project(self, x: Stream, wanted: slice = slice(None)) -> list[Heads]:
+        """Q, k, v (or a slice of the three) of each head."""
         entered = enter(x)
-        parts = [leave(F.linear(entered, weight, bias)) for weight, bias in self.qkv[part]]
-        return [one.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for one in parts]
+        parts = [leave(F.linear(entered, weight, bias)) for weight, bias in self.qkv[wanted]]
+        return [part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in parts]
 
     def attn_out(self, z: Heads) -> Stream:
         """W_O z + b_O."""
@@ -161,19 +173,31 @@ class Layer:
     ) -> Float[Tensor, "cell batch pos d_model"]:
         """From the recipient's sum before LN1, and what each cell adds, to the layer's output.
 
-        ``inner`` is that of ``resid_mid``; ``delta`` is ``change`` times the head's W_O.
+        Parameters
+        ----------
+        resid_mid : the recipient's sum before LN1.
+        inner : `inner` of ``resid_mid``.
+        change : what each cell adds to its head's z.
+        delta : what that adds to ``resid_mid``: ``change`` times the head's W_O.
+        heads : the head of each cell.
         """
+        # With x = resid_mid + delta, gain g, bias b and 1/std s, which depends on x:
+        #     LN1(x)             = s (x - mean(x)) g + b
+        #     W_in LN1(x) + b_in = s inner(x) + (W_in b + b_in)
+        # `inner` is linear, so inner(x) = inner(resid_mid) + inner(change @ W_O[head]): the first
+        # term is the same for all cells, the second is change @ w_in_by_head[head], a product over
+        # d_head where the MLP's own is over d_model. The scale s comes last, for each position.
         out = torch.empty_like(delta)
         for cell, head in enumerate(heads):
             patched = resid_mid + delta[cell]
-            after_ln1, _, scale = torch.native_layer_norm(
+            after_ln1, _, scale = torch.native_layer_norm(  # the plain one keeps its 1/std
                 patched, patched.shape[-1:], self.ln1.weight, self.ln1.bias, self.ln1.eps
             )
-            added = torch.addmm(
+            patched_inner = torch.addmm(
                 inner.flatten(0, 1), change[cell].flatten(0, 1), self.w_in_by_head[head]
             )
-            added = torch.addcmul(self.b_in_after_ln, added, scale.flatten(0, 1))
-            mlp_out = linear(self.act(added), self.w_out, self.b_out).view_as(patched)
+            hidden = torch.addcmul(self.b_in_after_ln, patched_inner, scale.flatten(0, 1))
+            mlp_out = linear(self.act(hidden), self.w_out, self.b_out).view_as(patched)
             out[cell] = self.ln2(after_ln1 + mlp_out)
         return out
 
@@ -275,6 +299,7 @@ def patch_suffix(
 
 
 def _walk(branch: "Branch", x_r: Stream, x_d: Stream, max_tokens: int) -> Iterator[Scored]:
+    """Take both runs through the layers; at each, patch its cells and run on from there."""
     stack, runs, batch, sweep = branch.stack, branch.runs, branch.runs.batch, branch.sweep
     bias_r, bias_d = branch.bias_r, branch.bias_d
     step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
@@ -283,18 +308,24 @@ def _walk(branch: "Branch", x_r: Stream, x_d: Stream, max_tokens: int) -> Iterat
         run_r = layer.run(x_r, bias_r)
         if runs.given_z is None:
             run_d = layer.run(x_d, bias_d)
-        else:
+        else:  # there is no donor: the recipient's own run stands for it, with another z
             z = runs.given_z[index].transpose(1, 2)
             run_d = replace(run_r, z=z.expand_as(run_r.z))
         cells = branch.cells(index)
-        for some in (cells[i : i + step] for i in range(0, len(cells), step)):
-            yield some, branch.score(some, run_r, run_d)
+        for chunk in (cells[i : i + step] for i in range(0, len(cells), step)):
+            yield chunk, branch.score(chunk, run_r, run_d)
         x_r, x_d = run_r.resid_post, run_d.resid_post
 
 
 @dataclass(frozen=True)
 class Branch:
-    """One batch's patched runs, from the layer where they part from the recipient's."""
+    """One batch's patched runs, from the layer where they part from the recipient's.
+
+    Attributes
+    ----------
+    stack, runs, sweep : as for `patch_suffix`.
+    bias_r, bias_d : what is added to attention scores in the recipient's and the donor's run.
+    """
 
     stack: PostLNStack
     runs: Runs
@@ -304,11 +335,11 @@ class Branch:
 
     @cached_property
     def masks(self) -> Masks:
-        """Positions of each patch."""
+        """Positions that each patch touches, made once for all layers."""
         return self.sweep.masks(self.runs.batch.roles)
 
     def cells(self, layer: int) -> list[Cell]:
-        """All cells of a layer."""
+        """The sweep's cells in a layer, mask by mask."""
         heads = self.sweep.heads_of(layer)
         return [(layer, m, head) for m in range(len(self.masks)) for head in heads]
 
@@ -333,7 +364,7 @@ class Branch:
         self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
     ) -> Patched:
         layer, site = cells[0][0], self.sweep.site
-        delta = (getattr(run_d, site) - getattr(run_r, site)) * mask
+        delta = (run_d.at(site) - run_r.at(site)) * mask
 
         def run_on(bias: Tensor | None) -> Rows:
             if site == "resid_pre":
@@ -349,19 +380,19 @@ class Branch:
     def _patch_heads(
         self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
     ) -> Patched:
-        layer, heads = cells[0][0], [head for *_, head in cells]
-        part, rows = self.stack.layers[layer], self.stack.rows_needed(layer)
+        index, heads = cells[0][0], [head for *_, head in cells]
+        layer, rows = self.stack.layers[index], self.stack.rows_needed(index)
         change = self._z_change(heads, mask, run_r, run_d)
         # [cell, pair * pos, d_head] @ [cell, d_head, d_model]
-        delta = (change.flatten(1, 2) @ part.w_o_by_head[heads]).unflatten(1, change.shape[1:3])
+        delta = (change.flatten(1, 2) @ layer.w_o_by_head[heads]).unflatten(1, change.shape[1:3])
 
         def run_on(bias: Tensor | None) -> Rows:
             resid_mid = (run_r.resid_pre + run_r.attn_out)[:, rows]
             inner = run_r.inner[:, rows]
-            out = part.after_patched_heads(
+            out = layer.after_patched_heads(
                 resid_mid, inner, change[:, :, rows], delta[:, :, rows], heads
             )
-            return self.stack.finish(layer + 1, out.flatten(0, 1), bias)
+            return self.stack.finish(index + 1, out.flatten(0, 1), bias)
 
         return delta, run_on
 
@@ -370,31 +401,32 @@ class Branch:
     ) -> Float[Tensor, "cell pair pos d_head"]:
         """What each cell's patch adds to the head's z."""
         change = self._patched_z(heads, mask, run_r, run_d) - run_r.z[:, heads].transpose(0, 1)
+        # A key or a value is read from everywhere: patched at one position, it changes z at all.
         return change if self.sweep.site in ("k", "v") else change * mask
 
     def _patched_z(
         self, heads: list[int], mask: Tensor, run_r: LayerRun, run_d: LayerRun
     ) -> Float[Tensor, "cell pair pos d_head"]:
-        def of(run: LayerRun, name: str) -> Tensor:
-            return getattr(run, name)[:, heads]
+        """Z of each cell's head when the site has the donor's activation.
 
-        def at_positions(name: str) -> Tensor:
-            at = mask.transpose(0, 1)
-            return torch.where(at, of(run_d, name), of(run_r, name))
-
-        q, k, v, bias = of(run_r, "q"), of(run_r, "k"), of(run_r, "v"), self._head_bias(heads)
+        Z, the pattern's row and q belong to one position, so they are taken whole from the donor
+        and `_z_change` keeps the masked positions. K and v are mixed by the mask before attention
+        reads them.
+        """
+        if self.sweep.site == "head":
+            return run_d.z[:, heads].transpose(0, 1)
+        q, k, v = (part[:, heads] for part in (run_r.q, run_r.k, run_r.v))
+        q_d, k_d, v_d = (part[:, heads] for part in (run_d.q, run_d.k, run_d.v))
+        is_patched, bias = mask.transpose(0, 1), self._head_bias(heads)
         match self.sweep.site:
-            case "head":
-                z = of(run_d, "z")
             case "pattern":
-                seen_by_donor = self._head_bias(heads, donor=True)
-                z = attention_pattern(of(run_d, "q"), of(run_d, "k"), seen_by_donor) @ v
+                z = attention_pattern(q_d, k_d, self._head_bias(heads, donor=True)) @ v
             case "q":
-                z = attend(of(run_d, "q"), k, v, bias)
+                z = attend(q_d, k, v, bias)
             case "k":
-                z = attend(q, at_positions("k"), v, bias)
+                z = attend(q, torch.where(is_patched, k_d, k), v, bias)
             case "v":
-                z = attend(q, k, at_positions("v"), bias)
+                z = attend(q, k, torch.where(is_patched, v_d, v), bias)
         return z.transpose(0, 1)
 
     def _head_bias(self, heads: list[int], donor: bool = False) -> Tensor | None:

@@ -1,7 +1,7 @@
 """Work on several batches at once, each in a thread of its own on its share of the cores.
 
-PyTorch spreads each product over the cores. Those of patching are small, so that most of the gain
-is lost in waiting for one another; whole batches side by side hardly wait
+PyTorch spreads each product over the cores. The products of patching are small, so the cores spend
+most of the gain waiting for one another; whole batches side by side hardly wait
 (`benchmarks/cores.py` measures both).
 """
 
@@ -25,7 +25,7 @@ def side_by_side(
     Parameters
     ----------
     work : what is done in a thread; gradients are on or off in it as they are here.
-    items : drawn in the calling thread, some ahead of what is yielded.
+    items : drawn in the calling thread, ahead of what is yielded by two for each thread.
     n_threads : how many items are worked on at once, each on an even share of the cores; 1 works
         without threads.
 

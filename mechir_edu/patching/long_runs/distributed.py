@@ -1,15 +1,18 @@
 """Patch on many processes, machines or GPUs, with Ray Data.
 
-Pairs are independent, so the shards of a long run (`mechir_edu.patching.long_runs.runs`) may be done anywhere. Ray
-Data hands them out: each of its actors loads one ranker and does one shard after another, with the
-very function that a single process uses, and the calling process keeps each shard as it comes. So
-the result has the bits of a run in one process (on like machines, with like numbers of threads); a
-worker that dies is started again and its shard done again; and where a folder is given, the call
-itself may be stopped and resumed like any long run.
+Pairs are independent, so the shards of a long run (`mechir_edu.patching.long_runs.runs`) may be
+done anywhere. Ray Data hands them out: each of its actors loads one ranker and does one shard after
+another, with the very function that a single process uses, and the calling process keeps each shard
+as it comes. So the result has the bits of a run in one process (on like machines, with like numbers
+of threads); a worker that dies is started again and its shard done again; and where a folder is
+given, the call itself may be stopped and resumed like any long run.
+
+Ray Data takes a data set whole before it begins, so it is given one *round* of shards after
+another, and the calling process holds the pairs of one round, however many there are.
 
 On one machine::
 
-    from mechir_edu.distributed import patch_distributed
+    from mechir_edu.patching.long_runs.distributed import patch_distributed
     result = patch_distributed(("dot", "embedded"), pairs, concurrency=4)
 
 On a machine with eight GPUs, one ranker on each (``num_gpus=0.5`` puts two on each)::
@@ -35,7 +38,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +55,9 @@ from mechir_edu.rankers.kinds import load_ranker
 
 # Ray starts a dead actor again, and gives it its shard again, as often as that takes.
 PERSISTENT = {"max_restarts": -1, "max_task_retries": -1}
+# Shards of one round for each worker. Workers load their ranker anew in every round (seconds), and
+# wait at its end for the last of them: a few per cent of the time that so many shards take.
+SHARDS_EACH = 32
 
 RankerSource = tuple[str, str] | Callable[[], Ranker]
 
@@ -87,17 +95,37 @@ def patch_distributed(
     load = partial(load_ranker, *ranker) if isinstance(ranker, tuple) else ranker
     workers = ray_workers(load, concurrency=concurrency, num_gpus=num_gpus)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = scratch if folder is None else folder
-        asked = {"num_gpus": num_gpus}
-        done = {"shard_size": shard_size, "asked": asked, "workers": workers}
-        run = patch_into_folder(load(), pairs, folder, options, **done)
+        run = patch_into_folder(
+            load(),
+            pairs,
+            scratch if folder is None else folder,
+            options,
+            shard_size=shard_size,
+            asked={"num_gpus": num_gpus},
+            workers=workers,
+        )
         return PatchingResult.load(run.path)
 
 
 def ray_workers(
-    load: Callable[[], Ranker], *, concurrency: int = 2, num_gpus: int | float = 0
+    load: Callable[[], Ranker],
+    *,
+    concurrency: int = 2,
+    num_gpus: int | float = 0,
+    shards_each: int = SHARDS_EACH,
 ) -> Workers:
-    """Let Ray's workers do the shards of a run; for `mechir_edu.patching.long_runs.runs.patch_into_folder`.
+    """Let Ray's workers do the shards of a run.
+
+    Parameters
+    ----------
+    load : loads a ranker; called on each worker, once a round.
+    concurrency, num_gpus : as for `patch_distributed`.
+    shards_each : shards for each worker in one round.
+
+    Returns
+    -------
+    Workers
+        For ``workers=`` of `mechir_edu.patching.long_runs.runs.patch_into_folder`.
 
     Raises
     ------
@@ -109,10 +137,7 @@ def ray_workers(
     except ImportError as error:
         raise ImportError('needed Ray; pip install "mechir-edu[ray]"') from error
 
-    def do(work: Work, shards: Shards) -> Iterator[tuple[int, bytes]]:
-        rows = [{"shard": k, "pairs": _encode(pairs)} for k, pairs in shards]
-        if not rows:
-            return
+    def do_round(work: Work, rows: list[dict[str, Any]]) -> Iterator[tuple[int, bytes]]:
         done = data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Worker,
             fn_constructor_args=(load, work),
@@ -124,6 +149,11 @@ def ray_workers(
         )
         for row in done.iter_rows():
             yield row["shard"], row["content"]
+
+    def do(work: Work, shards: Shards) -> Iterator[tuple[int, bytes]]:
+        rows = ({"shard": k, "pairs": _encode(pairs)} for k, pairs in shards)
+        while of_round := list(islice(rows, concurrency * shards_each)):
+            yield from do_round(work, of_round)
 
     return do
 

@@ -34,10 +34,10 @@ def need_same(there: Mapping[str, Any], now: Mapping[str, Any], where: object) -
     there, now = _flat(there), _flat(now)
     names = [name for name in {**there, **now} if there.get(name) != now.get(name)]
     if names:
-        found = "; ".join(f"{name} {there.get(name)!r}, now {now.get(name)!r}" for name in names)
+        differing = (f"{name} {there.get(name)!r}, now {now.get(name)!r}" for name in names)
         raise ValueError(
-            f"{where} holds results made with {found}. They cannot be mixed: ask for the same "
-            "again, take another folder (--out), or delete this one"
+            f"{where} holds results made with {'; '.join(differing)}. They cannot be mixed: ask "
+            "for the same again, take another folder (--out), or delete this one"
         )
 
 
@@ -136,7 +136,7 @@ def store(path: Path, content: bytes) -> None:
     except OSError as error:
         raise OSError(
             f"could not write {path} ({error.strerror or error}). What was done before is kept: "
-            "make room and run the same command again, and it goes on from there"
+            "make room and run the same command again to resume"
         ) from error
 
 

@@ -2,8 +2,8 @@
 
 Pairs are cut into shards once, by rules that depend on nothing but the pairs; each shard is
 patched by `mechir_edu.patch` and kept (`mechir_edu.patching.long_runs.folder`) before the next
-begins. A run that was killed resumes after its last whole shard, and since no shard's computation depends
-on what else ran, it ends with the very bits of a run that was never stopped (on one kind of
+begins. A run that was killed resumes after its last whole shard, and since no shard's computation
+depends on what else ran, it ends with the very bits of a run that was never stopped (on one kind of
 machine, with one number of threads: floating-point sums depend on both).
 
 A shard holds pairs of similar length, the longest first: equal lengths are patched side by side
@@ -31,8 +31,8 @@ from mechir_edu.patching.options import PatchOptions
 from mechir_edu.patching.progress import bar
 from mechir_edu.patching.scoring import (
     align_as_read,
-    align_for,
     choose_direction,
+    nothing_aligned,
     provenance_of,
     score_pairs,
 )
@@ -77,7 +77,8 @@ class Work:
         return replace(result, provenance=result.provenance | mark).to_bytes()
 
 
-# Does the work on shards, in any order, and hands on each shard's content as it comes.
+# Does the work on shards, in any order, and hands on each shard's content as it comes. It draws
+# shards as it needs them and keeps few ahead, because all together they may not fit into memory.
 Workers = Callable[[Work, Shards], Iterator[tuple[int, bytes]]]
 
 
@@ -111,13 +112,14 @@ def patch_into_folder(
     Raises
     ------
     ValueError
-        For an option that shards cannot follow, when no pair can be aligned, or when the folder holds a run that was
-        made of something else: its arguments, pairs, weights or package versions.
+        For an option that shards cannot follow, when no pair can be aligned, or when the folder
+        holds a run that was made of something else: its arguments, pairs, weights or package
+        versions.
     OSError
         If the folder is in use, holds other files, or cannot be written.
     """
     if shard_size < 1:
-        raise ValueError(f"shard_size needs 1 pair at least, got {shard_size}")
+        raise ValueError(f"shard_size needs at least 1 pair, got {shard_size}")
     folder, options = Path(folder), options or PatchOptions()
     _require_shardable(options)
     made_of = dict(asked or {}) | options.as_json() | {"shard_size": shard_size}
@@ -151,7 +153,7 @@ def _do_stage(
     shards, missing = run.manifest.shards, run.missing(stage)
     made_with = {name: run.manifest.made_of[name] for name in MADE_WITH}
     work = Work(stage, options, run.manifest.fingerprint, made_with)
-    todo = ((k, [pairs[i] for i in shards[k]]) for k in missing)
+    todo = ((k, [pairs[i] for i in shards[k]]) for k in missing)  # drawn as workers ask for more
     n_pairs = sum(len(shards[k]) for k in missing)
     with bar(n_pairs, stage, shown=progress is None) as shown:
         tell = progress or shown.update
@@ -205,7 +207,7 @@ def _plan(
     lengths, skipped = _measure(ranker, pairs, options.filler)
     order = sorted(lengths, key=lambda i: (-lengths[i], i))
     if not order:
-        align_for(ranker, [pairs[i] for i in range(len(pairs))], options.filler)  # says why
+        raise nothing_aligned(skipped)
     # Before anything is kept: a bad option, or too little memory, shows at once.
     patch_with(options, ranker, [pairs[order[0]]], progress=False)
     size = made_of["shard_size"]
@@ -220,9 +222,9 @@ def _measure(
     lengths: dict[int, int] = {}
     skipped: list[Skipped] = []
     for start in range(0, len(pairs), ALIGNED_AT_ONCE):
-        some = {i: pairs[i] for i in range(start, min(start + ALIGNED_AT_ONCE, len(pairs)))}
-        found = align_as_read(ranker, list(some.values()), filler)
-        length_of = {id(aligned.pair): len(aligned.roles) for aligned in found.aligned}
-        lengths |= {i: length_of[id(pair)] for i, pair in some.items() if id(pair) in length_of}
-        skipped += found.skipped
+        part = {i: pairs[i] for i in range(start, min(start + ALIGNED_AT_ONCE, len(pairs)))}
+        result = align_as_read(ranker, list(part.values()), filler)
+        length_of = {aligned.pair: len(aligned.roles) for aligned in result.aligned}
+        lengths |= {i: length_of[pair] for i, pair in part.items() if pair in length_of}
+        skipped += result.skipped
     return lengths, skipped

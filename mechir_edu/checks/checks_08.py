@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mechir_edu.checks._report import attempt, checker, mistake_in
+from mechir_edu.rankers.hook_names import Head
 
 
 @checker(
@@ -25,7 +26,7 @@ def check_random_heads(answer: Callable) -> str | None:
     return None
 
 
-def _judge_drawn(drawn: list[tuple[int, int]], heads: list[tuple[int, int]]) -> str | None:
+def _judge_drawn(drawn: list[Head], heads: list[Head]) -> str | None:
     if len(drawn) != len(heads):
         return f"{len(heads)} heads need {len(heads)} to compare with, you drew {len(drawn)}."
     if len(set(drawn)) < len(drawn):

@@ -17,6 +17,7 @@ from mechir_edu.plots.heatmap import (
     notes_of,
     values_of,
 )
+from mechir_edu.rankers.hook_names import Head
 from mechir_edu.stats.recovered import Recovery
 
 _MOST_NAMES = 24
@@ -81,8 +82,8 @@ def plot_roles(
 
 def plot_paths(
     recovery: Recovery | Float[np.ndarray, "sender receiver"],
-    senders: Sequence[tuple[int, int]],
-    receivers: Sequence[tuple[int, int]],
+    senders: Sequence[Head],
+    receivers: Sequence[Head],
     *,
     ax: Axes | None = None,
     limit: float | None = None,
@@ -135,7 +136,7 @@ def _plot_grid(
     return ax
 
 
-def _name_heads(heads: Sequence[tuple[int, int]]) -> tuple[list[int], list[str]]:
+def _name_heads(heads: Sequence[Head]) -> tuple[list[int], list[str]]:
     """Places and names of heads; of many, those where a layer begins."""
     is_named = len(heads) <= _MOST_NAMES
     places = [

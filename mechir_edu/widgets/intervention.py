@@ -12,15 +12,16 @@ from mechir_edu.collection.collection import Collection
 from mechir_edu.interventions.heads import Scale
 from mechir_edu.plots.rankings import ranks
 from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.hook_names import Head
 from mechir_edu.widgets.controls import dropdown, head_sliders, labelled
 from mechir_edu.widgets.panel import Drawing, Panel
 
 _MOST_PASSAGES = 12
-Heads = tuple[tuple[int, int], ...]
+Heads = tuple[Head, ...]
 
 
 def explore_intervention(
-    ranker: Ranker, collection: Collection, heads: Sequence[tuple[int, int]] | None = None
+    ranker: Ranker, collection: Collection, heads: Sequence[Head] | None = None
 ) -> Panel:
     """Scale a head by a slider and watch the ranking of one query's judged passages.
 
@@ -88,9 +89,7 @@ def _rank(ranker: Ranker, collection: Collection, query_id: str) -> _Ranking:
     return _Ranking(query, chosen, grades, scores[top])
 
 
-def _head_controls(
-    ranker: Ranker, heads: Sequence[tuple[int, int]] | None
-) -> dict[str, ipywidgets.Widget]:
+def _head_controls(ranker: Ranker, heads: Sequence[Head] | None) -> dict[str, ipywidgets.Widget]:
     if heads is None:
         return head_sliders(ranker.n_layers, ranker.n_heads)
     heads = [(int(layer), int(head)) for layer, head in heads]

@@ -1,17 +1,11 @@
 """The tool that knocks out a study's leading heads and measures the ranking."""
 
-import sys
-from pathlib import Path
-
+import knock_out
 import numpy as np
 import pandas as pd
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-
-import knock_out  # noqa: E402
-
-from mechir_edu import load_collection  # noqa: E402
+from mechir_edu import load_collection
 
 
 @pytest.fixture

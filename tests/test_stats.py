@@ -2,14 +2,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from mechir_edu.stats.clusters import p_values, query_sums
 from mechir_edu.stats.comparisons import match_pairs, mean_difference, recovery_difference
 from mechir_edu.stats.estimates import grade_trend, mean_change, sign_agreement
-from mechir_edu.stats.intervals import estimate_ratio
+from mechir_edu.stats.intervals import estimate_ratio, selective_coverage
 from mechir_edu.stats.maps import profile_correlation, split_half_reliability
 from mechir_edu.stats.power import minimum_detectable_effect
-from mechir_edu.stats.recovered import recovery
+from mechir_edu.stats.recovered import corrected, recovery
 
 # Pairs per query as a seeded stratified sample of 300 from TREC DL 2019 has them: 43 queries.
 DL19_SIZES = np.array([1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5, 5, 5, 6, 6, 6])
@@ -330,3 +331,24 @@ def test_a_map_of_pure_noise_has_no_split_half_reliability(rng, query_ids):
 def test_a_map_without_differences_cannot_be_ranked(query_ids):
     with pytest.raises(ValueError, match="effects that differ"):
         split_half_reliability(np.zeros((6, 12, len(query_ids))), query_ids=query_ids)
+
+
+def test_intervals_of_selected_cells_miss_no_more_often_than_they_promise():
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0.0, 2.5], 10)
+    missed = []
+    for _ in range(400):
+        seen = rng.normal(truth)
+        selected = corrected(2 * norm.sf(abs(seen))) < 0.05
+        reach = norm.ppf((1 + selective_coverage(selected)) / 2)
+        if selected.any():
+            missed.append((abs(seen - truth) > reach)[selected].mean())
+        else:
+            missed.append(0.0)
+    assert np.mean(missed) < 0.05
+
+
+def test_the_fewer_cells_are_selected_the_wider_are_their_intervals():
+    few, all_of_them = (selective_coverage(np.arange(72) < n) for n in (1, 72))
+    assert few > all_of_them > 0.95
+    assert selective_coverage(np.zeros(72, bool)) == few

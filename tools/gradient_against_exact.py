@@ -1,41 +1,42 @@
 """Compare a gradient's estimates with exact patching, on pairs as the study draws them.
 
-By gradient the study takes minutes, exactly it takes hours. This script patches every head of some
-pairs both ways and writes what the estimates lose, as a Markdown table::
+With the gradient the study takes minutes, exactly it takes hours. This script patches every head of
+some pairs both ways and writes how far the estimates are off, as a Markdown table::
 
     python tools/gradient_against_exact.py --pairs 48 --out docs/study/gradient.md
 
-With ``--studies EXACT GRADIENT``, the heads.csv of a study by each method, it compares those, too.
+With ``--studies EXACT GRADIENT``, the heads.csv of a study by each method, it compares those too.
 """
 
 import argparse
 from pathlib import Path
 
 import pandas as pd
-from study.plan import KIND_NAMES
 
+from mechir_edu.cli.arguments import Listed
 from mechir_edu.collection.collection import load_collection
 from mechir_edu.models import Cat, Dot
 from mechir_edu.patching.activation import patch
 from mechir_edu.patching.approximation import approximation_error
 from mechir_edu.perturb.draw import make_pairs
 from mechir_edu.plots.words import markdown_table
+from mechir_edu.rankers.kinds import find_kind
 
 DL = ["msmarco-passage/trec-dl-2019/judged", "msmarco-passage/trec-dl-2020/judged"]
 HEADER = """# Estimates by gradient against exact patching
 
 `{command}`: {n} judged pairs of {collections} (seed {seed}, the word at the end). Every head of
-both rankers was patched exactly and by one gradient, perturbed into baseline. Correlations are over
-heads, of mean effects; the largest error is a share of the largest exact effect.
+both rankers was patched twice, exactly and by one gradient, perturbed into baseline. Correlations
+are over the heads' mean effects. The largest error is a share of the largest exact effect.
 
 {table}
 """
 OF_STUDIES = """
 ## The whole study, both ways
 
-`mechir-edu study` was run with `--method gradient` and with `--method exact`, over the same pairs.
-Mean effects of all heads; the largest error is a share of the largest exact effect of the axiom at
-that place, also for its control, whose own effects are small.
+The study was run with `--method gradient` and with `--method exact`, over the same pairs. Again the
+mean effects of all heads are compared. The largest error is a share of the largest exact effect of
+the axiom at that place, for its control too, because the control's own effects are small.
 
 {table}
 """
@@ -79,7 +80,7 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=48, help="pairs for each axiom")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--collections", nargs="+", default=DL, metavar="ID")
+    parser.add_argument("--collections", nargs="+", action=Listed, default=DL, metavar="ID")
     parser.add_argument("--out", type=Path, required=True, help="file to write")
     parser.add_argument(
         "--studies",
@@ -99,7 +100,7 @@ def row(ranker: Dot | Cat, axiom: str, pairs: list) -> list[str]:
     largest = abs(exact.effect().mean(axis=-1)).max()
     layer, head = found.worst
     return [
-        KIND_NAMES[ranker.kind],
+        ranker.kind_name,
         axiom,
         f"{found.pearson:.3f}",
         f"{found.spearman:.3f}",
@@ -129,7 +130,7 @@ def compare_studies(exact: pd.DataFrame, estimated: pd.DataFrame) -> str:
         error = (edit.effect_estimated - edit.effect).abs().max() / of_axiom.effect.abs().max()
         rows.append(
             [
-                KIND_NAMES[kind],
+                find_kind(kind).kind_name,
                 axiom,
                 place,
                 f"{edit.n_pairs.iloc[0]:,}",

@@ -1,9 +1,8 @@
 r"""Knock out the heads that carry term matching, and see what a searcher loses.
 
-The heads that the study found to carry most of TFC1's score change (`heads.csv`) say what they
-always say (their mean) instead of what they say of this text, and BM25's passages are re-ranked.
-As a comparison, as many other heads of the same layers are knocked out, drawn at random. The
-table in `docs/study/retrieval.md` comes from::
+The outputs of the heads that carry most of TFC1's score change in the study (`heads.csv`) are
+replaced by their means, and BM25's passages are re-ranked. For comparison, as many other heads of
+the same layers are drawn at random and knocked out. This makes `docs/study/retrieval.md`::
 
     python tools/knock_out.py --heads docs/study/heads.csv --report docs/study/retrieval.md \
         --dataset msmarco-passage/trec-dl-2019/judged --run DL19/bm25.run \
@@ -16,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from study.plan import KIND_NAMES
-from study.words import name_heads, show
+from study.tables import name_heads, show
 
 from mechir_edu.collection.collection import Collection, load_collection
 from mechir_edu.files import write_whole
@@ -27,23 +25,24 @@ from mechir_edu.interventions.heads import Head, Knockout
 from mechir_edu.interventions.reranking import evaluate
 from mechir_edu.plots.words import markdown_table
 from mechir_edu.rankers.base import Ranker
-from mechir_edu.rankers.kinds import KINDS
+from mechir_edu.rankers.kinds import load_ranker
 
 N_TEXTS = 64  # judged passages that a head's mean is taken over
 TEXT = """# What a searcher loses without the heads that carry term matching
 
 The {k} heads that carry most of TFC1's score change at the end (`heads.csv`) were knocked out
-together: each says its mean over {n} judged passages instead of what it says of the text. BM25's
-first passages for each query were then re-ranked and compared with the ranking of the whole ranker
-(nDCG@10 and RR@10 by ir_measures, a passage of grade 2 or 3 counting as relevant for RR). As a
-comparison, {k} other heads of the same layers, drawn at random (seed {seed}), were knocked out.
-Brackets are paired intervals of 95 % over queries, each for itself.
+together: the output of each was replaced by its mean over {n} judged passages. BM25's first
+passages for each query were then re-ranked, and the ranking was compared with that of the intact
+ranker (nDCG@10 and RR@10 by ir_measures; for RR, passages of grades 2 and 3 are relevant). For
+comparison, {k} other heads of the same layers were drawn at random (seed {seed}) and knocked out.
+Brackets hold paired 95 % intervals over queries, not corrected for their number.
 
 {table}
 
-The heads were chosen by what they do to scores of the same queries, not by what they do to
-rankings. One draw of other heads shows what losing some heads of these layers can do, not what it
-does on average. A mean is gentler than zeros, and heads that stay may take over.
+The heads were chosen by their effect on the scores of the same queries, not by their effect on
+rankings. One draw of other heads shows what the loss of some heads of these layers can do, not what
+it does on average. A mean is a gentler replacement than zeros, and the remaining heads may
+compensate.
 
 Made by `tools/knock_out.py`.
 """
@@ -55,7 +54,7 @@ def leading_heads(table: pd.DataFrame, kind: str, k: int) -> list[Head]:
     if len(rows) < k:
         raise ValueError(
             f"needed {k} heads or more of kind {kind!r} for TFC1 at the end, got {len(rows)}; "
-            "give the heads.csv that `mechir-edu study` writes"
+            "give the heads.csv that the study (tools/study) writes"
         )
     best = rows.sort_values("recovery", ascending=False).head(k)
     return [(int(layer), int(head)) for layer, head in zip(best.layer, best["head"], strict=True)]
@@ -105,7 +104,7 @@ def measure(options: argparse.Namespace) -> list[list[str]]:
     """Knock out heads of each ranker on each dataset: rows of the table."""
     table, rows = pd.read_csv(options.heads), []
     for kind in options.rankers.split(","):
-        who, ranker = KIND_NAMES[kind], KINDS[kind](getattr(options, kind))
+        ranker = load_ranker(kind, getattr(options, kind))
         heads = leading_heads(table, kind, options.k)
         others = other_heads(heads, ranker.n_heads, np.random.default_rng(options.seed))
         sets = {"leading": heads, "others": others}
@@ -113,7 +112,7 @@ def measure(options: argparse.Namespace) -> list[list[str]]:
             collection = load_collection(dataset)
             found = compare_knockouts(ranker, sets, collection, read_run(path), options.seed)
             for name, comparison in found.items():
-                rows.append(rows_of(who, dataset, name, sets[name], comparison))
+                rows.append(rows_of(ranker.kind_name, dataset, name, sets[name], comparison))
                 print(*rows[-1], sep=" | ", flush=True)
     return rows
 

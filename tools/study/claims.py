@@ -138,7 +138,7 @@ def _lowest_check(results: Results) -> str:
 
 
 NUMBERS: dict[str, Callable[..., str]] = {
-    "name": lambda results, kind: f"`{results.made_of[kind]['ranker']}`",
+    "name": lambda results, kind: f"`{results.name(kind)}`",
     "heads": lambda results, kind: str(results.n_heads(kind)),
     "carry": lambda results, *cell: str(results.carries(*cell).sum()),
     "strongest": _strongest,

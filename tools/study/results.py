@@ -12,6 +12,7 @@ The report needs nothing else, so that it can be made again where the scores are
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from mechir_edu.files import write_whole
-from mechir_edu.rankers.kinds import find_kind
 from mechir_edu.stats.estimates import Estimate
 from mechir_edu.stats.recovered import Recovery
 from study.estimates import estimates_table
@@ -63,38 +63,39 @@ class Results:
     estimates: pd.DataFrame
     made_of: Mapping[str, Mapping[str, Any]]
 
+    def name(self, kind: str) -> str:
+        """Which ranker of a kind it is.
+
+        Raises
+        ------
+        MissingEstimate
+            If there is none of this kind.
+        """
+        if kind not in self.made_of:
+            raise MissingEstimate(f"there are no results of {kind}")
+        return self.made_of[kind]["ranker"]
+
     @property
     def kinds(self) -> list[str]:
         """Kinds of the rankers, such as "dot"."""
         return list(self.made_of)
 
-    def name(self, kind: str) -> str:
-        """What the report calls a ranker; a study has one of a kind."""
-        return find_kind(kind).kind_name
-
     def rows(self, kind: str, quantity: str, axiom: str = "", place: str = "") -> dict[str, Value]:
         """Estimates of a quantity by their detail."""
-        table = self.estimates
-        is_asked = (table.kind == kind) & (table.quantity == quantity)
-        is_asked &= (table.axiom == axiom) & (table.place == place)
-        rows = table[is_asked].itertuples()
-        return {row.detail: Value(row.value, row.low, row.high) for row in rows}
+        return self._estimates.get((kind, quantity, axiom, place), {})
 
-    def get(
-        self, kind: str, quantity: str, axiom: str = "", place: str = "", detail: str = ""
-    ) -> Value:
-        """One estimate.
-
-        Raises
-        ------
-        MissingEstimate
-            If there is none.
-        """
-        found = self.find(kind, quantity, axiom, place, detail)
-        if found is None:
-            asked = ", ".join(filter(None, (kind, axiom, place, detail)))
-            raise MissingEstimate(f"there is no estimate of {quantity!r} ({asked})")
+    @cached_property
+    def _estimates(self) -> dict[tuple[str, ...], dict[str, Value]]:
+        found: dict[tuple[str, ...], dict[str, Value]] = {}
+        for row in self.estimates.itertuples():
+            key = (row.kind, row.quantity, row.axiom, row.place)
+            found.setdefault(key, {})[row.detail] = Value(row.value, row.low, row.high)
         return found
+
+    @cached_property
+    def _heads(self) -> dict[tuple[str, ...], pd.DataFrame]:
+        ordered = self.heads.sort_values(["layer", "head"])
+        return dict(iter(ordered.groupby(["kind", "axiom", "place"])))
 
     def find(
         self, kind: str, quantity: str, axiom: str = "", place: str = "", detail: str = ""
@@ -112,15 +113,14 @@ class Results:
         MissingEstimate
             If the condition is not there.
         """
-        table = self.heads
-        rows = table[(table.kind == kind) & (table.axiom == axiom) & (table.place == place)]
-        if rows.empty:
+        rows = self._heads.get((kind, axiom, place))
+        if rows is None:
             raise MissingEstimate(f"there are no heads of {kind}, {axiom}, {place}")
-        return rows.pivot(index="layer", columns="head", values=column).to_numpy(dtype=np.float64)
+        return rows[column].to_numpy(np.float64).reshape(rows.layer.max() + 1, -1)
 
     def n_heads(self, kind: str) -> int:
         """How many heads a ranker has."""
-        return len(self.heads[self.heads.kind == kind][["layer", "head"]].drop_duplicates())
+        return self.moves(kind, MAIN[0].axiom, MAIN[0].place).size
 
     def moves(self, kind: str, axiom: str, place: str) -> Bool[np.ndarray, "layer head"]:
         """Heads whose effect on the score is significant."""

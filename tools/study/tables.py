@@ -242,7 +242,7 @@ def made_of(results: Results, full: bool = True) -> str:
 
 
 def _full_name(results: Results, kind: str) -> str:
-    return f"{find_kind(kind).kind_name} `{results.made_of[kind]['ranker']}`"
+    return f"{find_kind(kind).kind_name} `{results.name(kind)}`"
 
 
 TABLES = {

@@ -133,7 +133,7 @@ def test_a_perturbation_that_changes_nothing_is_an_error(dataset):
 
 def test_the_papers_listings_run(dot):
     assert dot.hook_dict
-    collator = DotDataCollator(dot.tokenizer, prepend, d_max_length=40)
+    collator = DotDataCollator(dot.tokenizer, prepend, d_max_length=12)
     loader = DataLoader(MechIRDataset("embedded", n=2), collate_fn=collator)
     outputs = [dot.patch(**batch) for batch in loader]
     assert [output.scores.shape for output in outputs] == [(6, 12, 1)] * 2

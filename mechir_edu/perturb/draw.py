@@ -59,8 +59,8 @@ def make_pairs(
     >>> all(pair.perturbed == f"{pair.baseline} {pair.term}" for pair in pairs)
     True
     """
-    edit = pair_maker(collection, axiom, seed=seed, place=place, length=length)
-    return PairList(*collection.draw(n, edit, seed=seed, grades=grades))
+    make_pair = pair_maker(collection, axiom, seed=seed, place=place, length=length)
+    return PairList(*collection.draw(n, make_pair, seed=seed, grades=grades))
 
 
 def pair_maker(
@@ -78,16 +78,16 @@ def pair_maker(
     """
     if place not in ("end", "start"):
         raise ValueError(f'place must be "end" or "start", got {place!r}')
-    rule = _as_axiom(axiom)
+    axiom = _as_axiom(axiom)
     context = AxiomContext(collection.statistics, seed, place, lru_cache(maxsize=None)(length))
 
-    def use(judged: Judged) -> Pair | Skipped:
+    def make_pair(judged: Judged) -> Pair | Skipped:
         try:
-            return _pair(judged, rule, context)
+            return _pair(judged, axiom, context)
         except NotApplicable as unfit:
             return Skipped(judged.query_id, judged.doc_id, str(unfit))
 
-    return use
+    return make_pair
 
 
 def _pair(judged: Judged, axiom: Axiom, context: AxiomContext) -> Pair:

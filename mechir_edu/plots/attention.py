@@ -22,7 +22,8 @@ def plot_attention(
 
     Parameters
     ----------
-    pattern : share of attention, [from, to]; rows sum to 1.
+    pattern : share of attention, [from, to]; rows sum to 1. `mechir_edu.pair_attention` reads it
+        off a ranker, with tokens and marks.
     tokens : one label for each position.
     ax : drawn on in place and returned; a new figure is made when omitted.
     edited : True where baseline and perturbed differ; marked in red.

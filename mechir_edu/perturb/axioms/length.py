@@ -29,12 +29,12 @@ TIMES = 3
 
 
 def outermost(judged: Judged, context: AxiomContext) -> Span:
-    """Choose the last or the first content word that is no query term, by the context's place."""
+    """Choose the last (``"end"``) or the first content word that is no query term."""
     return other_words(judged)[-1 if context.place == "end" else 0][1]
 
 
 def neutral_for_outermost(judged: Judged, context: AxiomContext) -> Replacement:
-    """Choose the word that LNC1 adds, to give way to it the word next to where LNC1 adds it."""
+    """Choose the word that LNC1 adds, and the word next to where LNC1 adds it, to be replaced."""
     return Replacement(outermost(judged, context), random_query_word(judged, context))
 
 

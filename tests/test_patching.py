@@ -31,8 +31,9 @@ def same_run(ranker):
 
 @pytest.mark.parametrize("method", ["exact", "naive"])
 @pytest.mark.parametrize("site", SITES)
-def test_patching_a_run_into_itself_changes_no_score(planted, site, method):
-    result = patched(planted, same_run(planted), site=site, method=method)
+def test_patching_a_run_into_itself_changes_no_score(small_ranker, site, method):
+    ranker = small_ranker("bert", "cat")
+    result = patched(ranker, same_run(ranker), site=site, method=method)
     np.testing.assert_allclose(result.effect(), 0, atol=1e-5)
 
 
@@ -64,10 +65,10 @@ def test_exact_equals_naive_on_every_family_and_site(small_ranker, family, kind,
 
 @pytest.mark.parametrize("by", ["pos", "role"])
 @pytest.mark.parametrize("site", SITES)
-def test_exact_equals_naive_by_position_and_by_role(planted, site, by):
-    options = {"heads": [(1, 2), (0, 0), (3, 1)]} if site in HEAD_SITES else {}
+def test_exact_equals_naive_by_position_and_by_role(small_ranker, site, by):
+    options = {"heads": [(1, 2), (0, 0), (1, 1)]} if site in HEAD_SITES else {}
     fast, slow = (
-        patched(planted, PAIRS[1:3], site=site, by=by, method=m, **options)
+        patched(small_ranker("bert", "cat"), PAIRS[1:3], site=site, by=by, method=m, **options)
         for m in ("exact", "naive")
     )
     assert_same(fast.scores, slow.scores)

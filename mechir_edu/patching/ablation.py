@@ -15,7 +15,6 @@ version of the document. ``how`` says where it comes from:
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from mechir_edu.alignment.aligned import AlignedPair, AlignedPairs
 from mechir_edu.patching.activation import as_result, make_job, measure
-from mechir_edu.patching.batches import SIDES, Batch, Runs, Side, make_batches
+from mechir_edu.patching.batches import SIDES, Batch, Runs, make_batches
 from mechir_edu.patching.engines.hooks import activations, mean_activations
 from mechir_edu.patching.options import PatchOptions, require_known
 from mechir_edu.patching.progress import Progress
@@ -34,7 +33,6 @@ from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import hook_name
 
-How = Literal["zero", "mean", "resample"]
 HOWS = ("zero", "mean", "resample")
 
 
@@ -43,13 +41,13 @@ def ablate(
     ranker: Ranker,
     pairs: Sequence[Pair] | AlignedPairs,
     *,
-    how: How = "mean",
-    on: Side = "perturbed",
+    how: str = "mean",
+    on: str = "perturbed",
     heads: Sequence[tuple[int, int]] | None = None,
     together: bool = False,
     by: By = None,
     filler: str = "a",
-    method: Literal["exact", "naive"] = "exact",
+    method: str = "exact",
     seed: int = 0,
     memory: int | None = None,
     progress: Progress = True,
@@ -102,7 +100,7 @@ def ablate(
     return as_result(job, measure(job, into), ablation=how, seed=seed)
 
 
-def mean_z(ranker: Ranker, batches: Sequence[Batch], on: Side) -> tuple[Tensor, ...]:
+def mean_z(ranker: Ranker, batches: Sequence[Batch], on: str) -> tuple[Tensor, ...]:
     """Mean z of each layer over the tokens of all pairs, each [1, 1, head, d_head]."""
     names = [hook_name("head", layer) for layer in range(ranker.n_layers)]
     means = mean_activations(ranker, (batch.side(on) for batch in batches), names)
@@ -126,7 +124,7 @@ def draw_others(n_pairs: int, seed: int) -> np.ndarray:
 
 
 def _resampling(
-    ranker: Ranker, aligned: Sequence[AlignedPair], others: np.ndarray, on: Side
+    ranker: Ranker, aligned: Sequence[AlignedPair], others: np.ndarray, on: str
 ) -> Callable[[Runs], Runs]:
     def stretched(index: int, n_pos: int) -> list[Float[Tensor, "pos head d_head"]]:
         (other,) = make_batches(ranker, [aligned[others[index]]], max_tokens=1)

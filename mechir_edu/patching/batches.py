@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from torch import Tensor
 from mechir_edu.alignment.aligned import AlignedPair
 from mechir_edu.rankers.base import Inputs, Ranker
 
-Side = Literal["baseline", "perturbed"]
 SIDES = ("baseline", "perturbed")
 
 

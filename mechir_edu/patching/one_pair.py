@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 
 from mechir_edu.alignment.aligned import Role
-from mechir_edu.patching.batches import SIDES, Side, make_batches
+from mechir_edu.patching.batches import SIDES, make_batches
 from mechir_edu.patching.engines.hooks import activations
 from mechir_edu.patching.options import require_known
 from mechir_edu.patching.scoring import align_for, score_pairs
@@ -39,7 +39,7 @@ def pair_attention(
     *,
     layer: int,
     head: int,
-    side: Side = "perturbed",
+    side: str = "perturbed",
     filler: str = "a",
 ) -> PairAttention:
     """Read a head's pattern in one version of a pair, aligned as `mechir_edu.patch` aligns it.

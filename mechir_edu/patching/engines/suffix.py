@@ -260,9 +260,9 @@ class PostLNStack:
         bias = self.ranker.family.position_bias(self.ranker.hf_model, x)
         if mask.all():
             return bias
-        hidden = torch.zeros_like(mask, dtype=x.dtype).masked_fill(mask == 0, float("-inf"))
-        hidden = hidden[:, None, None, :]
-        return hidden if bias is None else bias + hidden
+        unseen = torch.zeros_like(mask, dtype=x.dtype).masked_fill(mask == 0, float("-inf"))
+        unseen = unseen[:, None, None, :]
+        return unseen if bias is None else bias + unseen
 
     def finish(self, layer: int, x: Stream, bias: Tensor | None) -> Rows:
         """Run ``layers[layer:]``; position 0 alone where the score reads nothing else."""

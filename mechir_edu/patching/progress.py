@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 from tqdm.asyncio import tqdm_asyncio
 from tqdm.auto import tqdm
@@ -36,7 +36,7 @@ def bar(total: int, label: str = "", *, unit: str = "pairs", shown: bool = True)
 class _Log:
     """A stream on which nothing can be drawn over: what tqdm draws becomes lines of text."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         self.stream = stream
 
     def write(self, text: str) -> None:

@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
     from mechir_edu.collection.collection import load_collection
     from mechir_edu.patching.budget import SHARD_SIZE, parse_bytes
     from mechir_edu.patching.long_runs.runs import patch_into_folder
-    from mechir_edu.patching.options import PatchOptions, require_known
+    from mechir_edu.patching.options import DIRECTIONS, PatchOptions, require_known
+    from mechir_edu.patching.rows import ROWS
     from mechir_edu.perturb.axioms.registry import find_axiom
     from mechir_edu.perturb.draw import make_pairs
     from mechir_edu.perturb.edits import Place
@@ -97,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
 
     require_known("kind", args.kind, KINDS)
     require_known("place", args.place, get_args(Place))
+    require_known("by", args.by, ROWS)
+    require_known("direction", args.direction, ("auto", *DIRECTIONS))
     find_axiom(args.axiom)
     options = PatchOptions(
         site=args.site,

@@ -39,7 +39,7 @@ def summarise(demonstration: Demonstration) -> str:
         *map(_sentence_on_heads, experiments),
         _table_of_heads(experiments),
         "## What was skipped",
-        *map(_what_was_skipped, experiments),
+        "\n".join(map(_what_was_skipped, experiments)),
         _HOW_TO_READ,
     ]
     return "\n\n".join(parts) + "\n"

@@ -25,7 +25,8 @@ def bar(total: int, label: str = "", *, unit: str = "pairs", shown: bool = True)
     shown : False makes a bar that says nothing.
     """
     # With the colon that `set_description` adds, or the two would look different.
-    options = {"total": total, "desc": f"{label}: " if label else "", "unit": f" {unit}"}
+    desc = f"{label}: " if label else ""
+    options: dict[str, Any] = {"total": total, "desc": desc, "unit": f" {unit}"}
     is_notebook = tqdm is not tqdm_asyncio  # what tqdm.auto takes where there is no notebook
     if not is_notebook and not sys.stderr.isatty():
         options |= {"file": _Log(sys.stderr), "bar_format": LINE, "miniters": 1, "delay": 1e-9}

@@ -1,4 +1,5 @@
 # make demo: set up and run the demonstration.  make test: set up and run all tests.
+# make study: set up and run the study (tools/study).
 # On Linux without an NVIDIA card, TORCH_INDEX=URL takes PyTorch's CPU build from there.
 
 PYTHON ?= python3
@@ -8,11 +9,16 @@ TORCH_INDEX ?=
 BROWSER := $(shell command -v chromium || command -v chromium-browser)
 PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test slow lint clean
+.PHONY: demo study test slow lint clean
 
 # Threads that sleep while they wait finish many times sooner where others use the cores, too.
 demo: $(VENV)/.installed-demo
 	OMP_WAIT_POLICY=passive $(VENV)/bin/mechir-edu demo --out $(OUT)
+
+# Hours with its defaults; make study OUT=DIR ARGS="--collections embedded --n 16" is a small one.
+study: OUT = study-out
+study: $(VENV)/.installed-demo
+	PYTHONPATH=tools OMP_WAIT_POLICY=passive $(VENV)/bin/python -m study --out $(OUT) $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(if $(BROWSER),,@echo "*** BROWSER TESTS LEFT OUT: there is no chromium here ***" >&2)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
-from study import compute, estimates
+from study import compute, estimates, heads
 from study.__main__ import main, parse
 from study.claims import CLAIMS
 from study.folder import open_folder
@@ -25,7 +25,7 @@ from mechir_edu.stats.maps import profile_gap
 
 PUBLISHED = Path(__file__).parents[1] / "docs" / "study"
 PLANTED = ["--collections", "embedded", "--rankers", "cat", "--cross", "planted"]
-SIZE = ["--n", "16", "--block", "8", "--checks", "8"]
+SIZE = ["--n", "24", "--block", "12", "--checks", "8"]
 TFC1 = Condition("TFC1", "end")
 
 
@@ -37,9 +37,18 @@ def run(folder, *options):
     return main(command(folder, *options))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def fewer_resamples():
+    """The report needs quantiles far out, which take time; these tests do not."""
+    with pytest.MonkeyPatch.context() as patched:
+        for module in (estimates, heads):
+            patched.setattr(module, "N_BOOT", 2000)
+        yield
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The folder of a study of the planted cross-encoder, on two blocks of eight pairs."""
+    """The folder of a study of the planted cross-encoder, on two blocks of twelve pairs."""
     folder = tmp_path_factory.mktemp("study")
     assert run(folder) == 0
     return folder
@@ -87,11 +96,11 @@ def test_all_conditions_use_the_same_documents_and_each_block_is_even_over_grade
     ids = {tuple((p.query_id, p.doc_id) for p in result.pairs) for result in part.main.values()}
     assert len(ids) == 1
     for block in part.folder.blocks:
-        assert sorted(part.grades[list(block)]) == [0, 0, 1, 1, 2, 2, 3, 3]
+        assert sorted(part.grades[list(block)]) == 3 * [0] + 3 * [1] + 3 * [2] + 3 * [3]
 
 
 def test_every_condition_and_check_is_there(part):
-    assert {len(result.pairs) for result in part.main.values()} == {16}
+    assert {len(result.pairs) for result in part.main.values()} == {24}
     assert set(part.main) == set(MAIN)
     assert {each: len(r.pairs) for each, r in part.checks.items()} == dict.fromkeys(CHECKS, 8)
 
@@ -126,8 +135,7 @@ def test_one_collection_has_nothing_to_be_compared_with(small):
     assert "| cross-encoder, TFC1, end | - | - | - | - | - |" in TABLES["collections"](small)
 
 
-def test_a_mechanism_carries_over_to_the_other_half_of_the_queries(part, monkeypatch):
-    monkeypatch.setattr(estimates, "FEWEST_QUERIES", 6)
+def test_a_mechanism_carries_over_to_the_other_half_of_the_queries(part):
     queries = sorted(set(part.query_ids))
     halves = {"first": queries[::2], "second": queries[1::2]}
     folder = replace(part.folder, made_of={**part.folder.made_of, "queries": halves})
@@ -169,17 +177,17 @@ def test_estimates_are_the_same_when_made_again(part, small):
 def test_an_interrupted_study_keeps_what_is_done_and_ends_with_the_same_bits(
     partial, whole, monkeypatch, capsys
 ):
-    n_calls, patch_with = [], compute.patch_with
+    done, patch_with = [], compute.patch_with
 
-    def patch_two(*args, **options):
-        n_calls.append(1)
-        if len(n_calls) > 2:  # the pairs that are timed, and one of three tasks
+    def patch_one(*args, **options):
+        if done:
             raise KeyboardInterrupt
-        return patch_with(*args, **options)
+        done.append(patch_with(*args, **options))
+        return done[0]
 
     (partial / "cat" / TFC1.name / "00001.npz").write_bytes(b"cut short")
     n_before = len(kept(partial))
-    monkeypatch.setattr(compute, "patch_with", patch_two)
+    monkeypatch.setattr(compute, "patch_with", patch_one)
     assert run(partial) == 130
     assert "Rerun the command to resume" in capsys.readouterr().err
     monkeypatch.setattr(compute, "patch_with", patch_with)
@@ -191,7 +199,7 @@ def test_an_interrupted_study_keeps_what_is_done_and_ends_with_the_same_bits(
 
 def test_a_report_takes_the_blocks_that_all_conditions_have(partial):
     part = read_part(open_folder(partial / "cat"))
-    assert len(part.pairs) == len(part.untouched) == 8
+    assert len(part.pairs) == len(part.untouched) == 12
 
 
 def test_a_block_of_another_study_does_not_count(whole, partial):
@@ -211,10 +219,10 @@ def test_a_report_on_nothing_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--n", "32"], "n 16, now 32"),
+        (["--n", "32"], "n 24, now 32"),
         (["--seed", "1"], "seed 0, now 1"),
         (["--method", "gradient"], "method 'exact', now 'gradient'"),
-        (["--block", "12"], "block 8, now 12"),
+        (["--block", "8"], "block 12, now 8"),
         (["--n", "4"], "at least 8 pairs"),
         (["--rankers", "dog"], "kind must be 'dot' .* or 'cat' .*, got 'dog'"),
     ],
@@ -301,9 +309,11 @@ def test_our_text_is_refused_for_another_study(small):
 
 def test_a_text_of_ones_own_is_filled_and_wrapped(small, tmp_path):
     sentence = "In the {{name|cat}}, {{carry|cat|TFC1|end}} heads carry\nit."
-    (tmp_path / "own.md").write_text(f"# Heads\n\n{sentence}\n\n{{{{table|used}}}}\n")
+    (tmp_path / "own.md").write_text(f"# Heads\n\n{sentence}\n\n{{{{table|sources}}}}\n")
     filled = fill("own.md", small, tmp_path)
-    assert filled.startswith("# Heads\n\nIn the `planted`, 3 heads carry it.\n\n| ranker |")
+    assert filled.startswith(
+        "# Heads\n\nIn the `planted`, 3 heads carry it.\n\n|  | cross-encoder `planted` |"
+    )
 
 
 def test_each_figure_has_a_text_that_says_what_it_shows():

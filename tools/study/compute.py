@@ -6,8 +6,6 @@ can be made at any time. Blocks are even over grades.
 
 import argparse
 import json
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,7 +23,6 @@ from study.folder import Folder, open_folder
 from study.plan import CHECKS, MAIN, Condition, Versions, draw_versions
 
 FEWEST_PAIRS = 8
-N_TIMED = 4  # pairs that are patched beforehand, to say how long all will take
 ASKED = ("n", "seed", "block", "checks", "method")
 
 
@@ -134,9 +131,6 @@ def work(plans: Sequence[Plan]) -> None:
         for plan in plans
         if block < len(plan.folder.blocks)
     ]
-    for plan in plans:
-        mine = [task for _, of_plan, tasks in rounds if of_plan is plan for task in tasks]
-        print(tell_cost(plan, mine), file=sys.stderr)
     n_left = sum(len(task.pairs) for *_, tasks in rounds for task in tasks)
     with bar(n_left) as shown:
         for block, plan, tasks in rounds:
@@ -144,7 +138,7 @@ def work(plans: Sequence[Plan]) -> None:
                 plan.folder.keep_untouched(block, score_untouched(plan, block))
             for task in tasks:
                 name = f"{plan.ranker.kind} {task.condition.name}"
-                shown.set_description_str(f"round {block + 1} of {n_rounds}, {name}", refresh=False)
+                shown.set_description(f"round {block + 1} of {n_rounds}, {name}", refresh=False)
                 options = task.condition.options(plan.folder.made_of["method"])
                 result = patch_with(options, plan.ranker, task.pairs, progress=shown.update)
                 plan.folder.keep(task.condition, block, result)
@@ -155,19 +149,3 @@ def score_untouched(plan: Plan, block: int):
     # At the end of the document, a filler that nothing can see leaves the baseline as it was.
     pairs = plan.pairs(MAIN[0], plan.folder.blocks[block])
     return score_pairs(plan.ranker, pairs, filler="pad").baseline
-
-
-def tell_cost(plan: Plan, tasks: Sequence[Task]) -> str:
-    """Say what is left of a ranker's work, and how long that will take."""
-    ranker, n_left = plan.ranker, sum(len(task.pairs) for task in tasks)
-    text = (
-        f"{ranker.kind_name} {ranker.name}: {plan.folder.n_planned} pairs, "
-        f"{ranker.n_layers * ranker.n_heads} heads, {len(MAIN)} conditions and the checks"
-    )
-    if not n_left:
-        return f"{text}; all done."
-    options = MAIN[0].options(plan.folder.made_of["method"])
-    started = time.monotonic()
-    patch_with(options, ranker, plan.pairs(MAIN[0], range(N_TIMED)), progress=False)
-    seconds = (time.monotonic() - started) / N_TIMED * n_left
-    return f"{text}; {n_left} pairs to patch, about {seconds / 60:.0f} min."

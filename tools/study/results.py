@@ -103,6 +103,22 @@ class Results:
         """One estimate; None where there is none."""
         return self.rows(kind, quantity, axiom, place).get(detail)
 
+    def get(
+        self, kind: str, quantity: str, axiom: str = "", place: str = "", detail: str = ""
+    ) -> Value:
+        """One estimate.
+
+        Raises
+        ------
+        MissingEstimate
+            If there is none.
+        """
+        found = self.find(kind, quantity, axiom, place, detail)
+        if found is None:
+            asked = ", ".join(filter(None, (kind, axiom, place, detail)))
+            raise MissingEstimate(f"there is no estimate of {quantity!r} ({asked})")
+        return found
+
     def column(
         self, kind: str, axiom: str, place: str, column: str
     ) -> Float[np.ndarray, "layer head"]:

@@ -6,6 +6,7 @@ without grades; and full.
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -75,77 +76,85 @@ def _edits(full: bool) -> list[Where]:
     return [(axiom, place) for place in (PLACES if full else [END]) for axiom in STUDIED]
 
 
-def _grid(results: Results, title: str, columns: Columns, where: Sequence[Where]) -> str:
-    """One row for each ranker and edit; a dash where there is no estimate."""
-    rows = []
-    for kind, at in ((kind, at) for kind in results.kinds for at in where):
-        row = [name_edit(kind, *at)]
-        for quantity, detail, write in columns.values():
-            found = results.find(kind, quantity, *at, detail)
-            row.append("-" if found is None else write(found))
-        rows.append(row)
-    return markdown_table([title, *columns], rows)
+@dataclass(frozen=True)
+class Grid:
+    """A table of one row for each ranker and edit, with a dash where there is no estimate.
+
+    Attributes
+    ----------
+    title : of the first column.
+    columns : of both lengths.
+    more : columns of the full table.
+    of_grades : columns for each grade in the full table: the header's beginning, the quantity.
+    where : edits; all of them in the full table when omitted, else those at the end.
+    """
+
+    title: str
+    columns: Columns
+    more: Columns = field(default_factory=dict)
+    of_grades: tuple[str, str] | None = None
+    where: Sequence[Where] | None = None
+
+    def __call__(self, results: Results, full: bool = True) -> str:
+        """Lay the table out."""
+        columns = {**self.columns, **(self.more if full else {})}
+        if full and self.of_grades:
+            header, quantity = self.of_grades
+            grades = (g for kind in results.kinds for g in results.rows(kind, "pairs of grade"))
+            columns |= {f"{header}, grade {g}": (quantity, g, show) for g in grades}
+        rows = []
+        for kind, at in ((k, at) for k in results.kinds for at in self.where or _edits(full)):
+            found = [(results.find(kind, quantity, *at, detail), write)
+                     for quantity, detail, write in columns.values()]  # fmt: skip
+            row = ["-" if value is None else write(value) for value, write in found]
+            rows.append([name_edit(kind, *at), *row])
+        return markdown_table([self.title, *columns], rows)
 
 
-def _of_grades(results: Results, header: str, quantity: str) -> Columns:
-    grades = dict.fromkeys(
-        g for kind in results.kinds for g in results.rows(kind, "pairs of grade")
-    )
-    return {f"{header}, grade {grade}": (quantity, grade, show) for grade in grades}
-
-
-def scores(results: Results, full: bool = True) -> str:
-    """Score change of each edit and its control, and the effect over the control, by grade too."""
-    columns = {
+SCORES = Grid(
+    "score change",
+    {
         "query term": ("change", "", show),
         "neutral word": ("control change", "", show),
         "effect over the control": ("over control", "", show),
-    }
-    by_grade = _of_grades(results, "effect over the control", "over control in grade")
-    return _grid(results, "score change", columns | (by_grade if full else {}), _edits(full))
-
-
-def penalty(results: Results, full: bool = True) -> str:
-    """What an appended query term costs or gains, taken apart; by grade too."""
-    columns = {
+    },
+    of_grades=("effect over the control", "over control in grade"),
+)
+PENALTY = Grid(
+    "an appended query term",
+    {
         "documents whose score the term lowers": ("share lowered", "", _share),
         "neutral word, end minus start": ("control, end minus start", "", show),
         "effect over the control, end minus start": ("over control, end minus start", "", show),
-    }
-    by_grade = _of_grades(results, "score change", "change in grade")
-    columns |= by_grade if full else {}
-    return _grid(results, "an appended query term", columns, [("TFC1", END)])
-
-
-def collections(results: Results, full: bool = True) -> str:
-    """The second collection's map of heads against the first's."""
-    columns = {
+    },
+    of_grades=("score change", "change in grade"),
+    where=[("TFC1", END)],
+)
+COLLECTIONS = Grid(
+    "rank correlation of heads",
+    {
         "between the collections": ("correlation of collections", "", _two_digits),
         "between random halves": ("correlation of halves", "", _plain),
-    }
-    counts = {
+    },
+    more={
         "significant heads in the first": ("significant heads", "first", _count),
         "the same way in the second": ("significant heads", "same way", _count),
         "the other way": ("significant heads", "other way", _count),
-    }
-    columns |= counts if full else {}
-    return _grid(results, "rank correlation of heads", columns, _edits(full))
-
-
-def checks(results: Results, full: bool = True) -> str:
-    """The map of heads with another filler or direction against the study's."""
-    names = dict.fromkeys(condition.difference for condition in CHECKS)
-    columns = {name: ("correlation of check", name, _two_digits) for name in names}
-    return _grid(results, "rank correlation with the study's heads", columns, _edits(False))
-
-
-def power(results: Results, full: bool = True) -> str:
-    """What a study of this size misses more than once in five times."""
-    columns = {
+    },
+)
+OTHER_WAYS = Grid(
+    "rank correlation with the study's heads",
+    {check.difference: ("correlation of check", check.difference, _two_digits) for check in CHECKS},
+    where=_edits(False),
+)
+POWER = Grid(
+    "missed by more than one study in five",
+    {
         "a true effect over the control": ("detectable over control", "", _below),
         "a typical head's true recovery": ("detectable recovery", "", _below),
-    }
-    return _grid(results, "missed by more than one study in five", columns, _edits(False))
+    },
+    where=_edits(False),
+)
 
 
 def axioms(results: Results, full: bool = True) -> str:
@@ -212,15 +221,22 @@ def strongest_heads(results: Results, full: bool = True) -> str:
     return markdown_table([*header, "minus control's"], rows)
 
 
-def used(results: Results, full: bool = True) -> str:
-    """Pairs and queries of each ranker, and what was skipped."""
-    rows = []
-    for kind in results.kinds:
-        sizes = [_count(results.get(kind, name)) for name in ("pairs", "planned pairs", "queries")]
+def sources(results: Results, full: bool = True) -> str:
+    """Pairs of each ranker, what was skipped, and what the results were made with."""
+    names = {"layers": "n_layers", "method": "method", "edits": "conditions", "seed": "seed"}
+    names |= {"n": "n", "block": "block", "pairs for checks": "checks"}
+    columns = []
+    for kind, made in results.made_of.items():
         grades = results.rows(kind, "pairs of grade").items()
-        by_grade = ", ".join(f"{_count(n)} of grade {grade}" for grade, n in grades)
-        rows.append([_full_name(results, kind), *sizes, by_grade, tell_skipped(results, kind)])
-    return markdown_table(["ranker", "pairs", "planned", "queries", "grades", "skipped"], rows)
+        column = {n: _count(results.get(kind, n)) for n in ("pairs", "planned pairs", "queries")}
+        column["pairs by grade"] = ", ".join(f"{_count(n)} of {grade}" for grade, n in grades)
+        column["skipped"] = tell_skipped(results, kind)
+        column |= {header: made[name] for header, name in names.items()}
+        column["SHA-256 of the weights"] = f"`{made['checksum'] or 'constructed'}`"
+        column["versions"] = ", ".join(f"{name} {v}" for name, v in made["versions"].items())
+        columns.append(column)
+    rows = [[header, *(column[header] for column in columns)] for header in columns[0]]
+    return markdown_table(["", *(_full_name(results, kind) for kind in results.kinds)], rows)
 
 
 def tell_skipped(results: Results, kind: str) -> str:
@@ -229,42 +245,26 @@ def tell_skipped(results: Results, kind: str) -> str:
     return ", ".join(f"{reason} ({_count(n)})" for reason, n in skipped) or "none"
 
 
-def made_of(results: Results, full: bool = True) -> str:
-    """Method, seed, weights and versions."""
-    header = ["ranker", "layers", "method", "edits", "seed", "n", "block", "pairs for checks"]
-    rows = []
-    for kind, made in results.made_of.items():
-        names = ("n_layers", "method", "conditions", "seed", "n", "block", "checks")
-        versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-        row = [made[name] for name in names] + [f"`{made['checksum'] or 'constructed'}`", versions]
-        rows.append([_full_name(results, kind), *row])
-    return markdown_table([*header, "SHA-256 of the weights", "versions"], rows)
-
-
 def _full_name(results: Results, kind: str) -> str:
     return f"{find_kind(kind).kind_name} `{results.name(kind)}`"
 
 
-TABLES = {
-    table.__name__: table
-    for table in (
-        scores,
-        heads,
-        strongest_heads,
-        penalty,
-        axioms,
-        collections,
-        checks,
-        power,
-        used,
-        made_of,
-    )
+TABLES: dict[str, Callable[..., str]] = {
+    "scores": SCORES,
+    "heads": heads,
+    "strongest heads": strongest_heads,
+    "penalty": PENALTY,
+    "axioms": axioms,
+    "collections": COLLECTIONS,
+    "checks": OTHER_WAYS,
+    "power": POWER,
+    "sources": sources,
 }
 
 
 def all_tables(results: Results) -> str:
-    """Every table, each under the first line of its function's description."""
-    parts = [f"## {table.__doc__.splitlines()[0]}\n\n{table(results)}" for table in TABLES.values()]
+    """Every table under its name."""
+    parts = [f"## {name}\n\n{table(results)}" for name, table in TABLES.items()]
     return "\n\n".join(["# Tables of the study", *parts]) + "\n"
 
 

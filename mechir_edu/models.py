@@ -78,15 +78,16 @@ def patch_batch(
     ValueError
         For another ``patch_type``, or ``head_by_pos`` without heads.
     """
-    options = {"direction": "perturbed_to_baseline", "progress": False} | options
+    chosen: dict[str, Any] = {"direction": "perturbed_to_baseline", "progress": False, **options}
     if patch_type == "head_all":
-        return patch(ranker, aligned, site="head", **options)
+        return patch(ranker, aligned, site="head", **chosen)
+    sites: tuple[str, ...]
     if patch_type == "block_all":
-        sites, options["by"] = ("resid_pre", "attn_out", "mlp_out"), "pos"
+        sites, chosen["by"] = ("resid_pre", "attn_out", "mlp_out"), "pos"
     elif patch_type == "head_by_pos":
-        sites, options["by"], options["heads"] = ("head", "pattern"), "pos", layer_head_list
+        sites, chosen["by"], chosen["heads"] = ("head", "pattern"), "pos", layer_head_list
     else:
         raise ValueError(
             f"patch_type must be head_all, block_all or head_by_pos, got {patch_type!r}"
         )
-    return {site: patch(ranker, aligned, site=site, **options) for site in sites}
+    return {site: patch(ranker, aligned, site=site, **chosen) for site in sites}

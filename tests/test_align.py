@@ -321,8 +321,8 @@ def test_a_long_fixed_document_is_shortened_and_an_edited_query_never(kind):
 def test_other_occurrences_of_the_edited_term_are_found_by_their_stem():
     pair = make_pair("Reefs and the reef's fish", "Reefs and the reef's fish reef", term="reef")
     aligned = align_one(pair, wordpiece())
-    found = aligned.roles == Role.OCCURRENCE
-    assert tokens(wordpiece(), aligned.perturbed_ids[found]) == ["reefs", "reef"]
+    occurrences = aligned.roles == Role.OCCURRENCE
+    assert tokens(wordpiece(), aligned.perturbed_ids[occurrences]) == ["reefs", "reef"]
 
 
 def test_other_occurrences_of_a_stop_word_are_found_by_their_token_ids():
@@ -335,8 +335,8 @@ def test_an_occurrence_of_several_word_pieces_is_marked_whole():
     tokenizer = byte_level_bpe()
     text = "a paraphernalia"
     aligned = align_one(make_pair(text, f"{text} reef", term="paraphernalia"), tokenizer)
-    found = tokens(tokenizer, aligned.perturbed_ids[aligned.roles == Role.OCCURRENCE])
-    assert "".join(found) == "Ġparaphernalia"
+    occurrences = tokens(tokenizer, aligned.perturbed_ids[aligned.roles == Role.OCCURRENCE])
+    assert "".join(occurrences) == "Ġparaphernalia"
 
 
 def test_every_role_has_a_name():

@@ -293,8 +293,8 @@ def test_a_control_of_order_leaves_every_query_term_in_its_place(name):
 @pytest.mark.parametrize("place", PLACES)
 def test_stmc1_puts_a_related_word_in_the_place_of_an_unrelated_one(place):
     def cosine(word, pair):
-        found = [similarity(term, word) for _, term in surface_terms(pair.query)]
-        return max(value for value in found if value is not None)
+        cosines = [similarity(term, word) for _, term in surface_terms(pair.query)]
+        return max(value for value in cosines if value is not None)
 
     for pair in made("STMC1", place):
         assert not gained(pair)

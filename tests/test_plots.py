@@ -63,9 +63,9 @@ def test_layer_0_is_at_the_bottom():
 
 
 def test_white_is_no_effect_and_the_default_scale_reaches_the_largest_value():
-    found = make_recovery()
-    low, high = plot_heads(found).images[0].get_clim()
-    assert -low == high == np.abs(found.value).max()
+    recovery_map = make_recovery()
+    low, high = plot_heads(recovery_map).images[0].get_clim()
+    assert -low == high == np.abs(recovery_map.value).max()
 
 
 def test_one_limit_makes_two_maps_comparable():
@@ -98,9 +98,9 @@ def test_no_value_of_a_12_by_12_grid_lies_over_another():
 
 
 def test_significant_heads_have_a_dot_and_bold_figures():
-    found = make_recovery()
-    ax = plot_heads(found)
-    n_marked = int(found.significant().sum())
+    recovery_map = make_recovery()
+    ax = plot_heads(recovery_map)
+    n_marked = int(recovery_map.significant().sum())
     assert 0 < n_marked < 72
     assert len(ax.collections[0].get_offsets()) == n_marked
     assert sum(text.get_fontweight() == "bold" for text in ax.texts) == n_marked
@@ -137,24 +137,24 @@ def heads_of(n_layers):
 
 
 def test_paths_are_drawn_with_the_names_of_both_heads():
-    found = make_recovery((4, 6), axes=("sender", "receiver"))
-    ax = plot_paths(found, heads_of(2), heads_of(3))
+    recovery_map = make_recovery((4, 6), axes=("sender", "receiver"))
+    ax = plot_paths(recovery_map, heads_of(2), heads_of(3))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["0.0", "0.1", "1.0", "1.1"]
     assert [label.get_text() for label in ax.get_xticklabels()][-1] == "2.1"
     assert ax.get_ylabel() == "sender (layer.head)"
 
 
 def test_of_many_heads_the_first_of_each_layer_is_named():
-    found = make_recovery((4, 40), axes=("sender", "receiver"))
-    ax = plot_paths(found, heads_of(2), heads_of(20))
+    recovery_map = make_recovery((4, 40), axes=("sender", "receiver"))
+    ax = plot_paths(recovery_map, heads_of(2), heads_of(20))
     assert [label.get_text() for label in ax.get_xticklabels()][:3] == ["0.0", "1.0", "2.0"]
     np.testing.assert_array_equal(ax.get_xticks(), np.arange(0, 40, 2))
 
 
 def test_paths_without_a_name_for_each_head_are_refused():
-    found = make_recovery((4, 6), axes=("sender", "receiver"))
+    recovery_map = make_recovery((4, 6), axes=("sender", "receiver"))
     with pytest.raises(ValueError, match="got 4 and 4 for values of shape"):
-        plot_paths(found, heads_of(2), heads_of(2))
+        plot_paths(recovery_map, heads_of(2), heads_of(2))
 
 
 def test_figure_2_has_one_scale_for_each_ranker():

@@ -80,11 +80,11 @@ def test_tokens_of_a_line_do_not_lie_over_each_other(ranker, pairs):
 
 
 def test_a_row_of_layers_has_its_intervals_and_layer_0_at_the_bottom(ranker, pairs):
-    found = me.patch(ranker, pairs, site="resid_pre", progress=False).recovery()
-    ax = plot_cells(found)
+    recovery = me.patch(ranker, pairs, site="resid_pre", progress=False).recovery()
+    ax = plot_cells(recovery)
     assert ax.get_ylabel() == "layer"
     assert ax.get_ylim()[0] < ax.get_ylim()[1]
-    assert f"{int(found.significant().sum())} of 4 significant" in ax.get_xlabel()
+    assert f"{int(recovery.significant().sum())} of 4 significant" in ax.get_xlabel()
 
 
 def test_a_grid_is_no_row_of_cells(result):
@@ -94,8 +94,8 @@ def test_a_grid_is_no_row_of_cells(result):
 
 def test_heads_by_role_are_named_heads(ranker, pairs):
     heads = [(0, head) for head in range(4)]
-    found = me.patch(ranker, pairs, heads=heads, by="role", progress=False).recovery()
-    assert plot_roles(replace(found, axes=("head", "role"))).get_ylabel() == "head"
+    recovery = me.patch(ranker, pairs, heads=heads, by="role", progress=False).recovery()
+    assert plot_roles(replace(recovery, axes=("head", "role"))).get_ylabel() == "head"
 
 
 def test_the_slope_of_the_line_is_the_recovery(ranker, result):

@@ -5,7 +5,7 @@ In reading order::
     aligned        what alignment gives: ids, masks, roles            AlignedPairs, Role
     encoding       word pieces, and the special tokens around them
     tokendiff      where two token sequences agree and where not
-    fillers        what is put into the gap on the shorter side
+    fillers        what fills the gap on the shorter side
     occurrences    where else a text holds the edited term
     aligner        all of it together                                 align
 """

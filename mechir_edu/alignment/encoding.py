@@ -36,7 +36,7 @@ def split_texts(texts: Iterable[str], tokenizer: Any) -> dict[str, Pieces]:
     Raises
     ------
     ValueError
-        If the tokenizer is not a fast one, which alone knows where in the text a token lies.
+        If the tokenizer is not a fast one; only those know where in the text a token lies.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(
@@ -106,7 +106,7 @@ def read_template(tokenizer: Any, *, n_sequences: int) -> Template:
     probe = tokenizer(*["a"] * n_sequences, truncation=False, padding=False)
     slots = np.array([SPECIAL if s is None else s for s in probe.sequence_ids(0)], dtype=np.int64)
     types = np.array(probe.get("token_type_ids", np.zeros_like(slots)), dtype=np.int64)
-    # A text of several word pieces is one part all the same.
+    # A text is one part, even if it has several word pieces.
     is_part = np.append(True, (slots[1:] == SPECIAL) | (slots[1:] != slots[:-1]))
     ids = np.where(slots == SPECIAL, np.array(probe["input_ids"], dtype=np.int64), 0)
     return Template(ids[is_part], types[is_part], slots[is_part])

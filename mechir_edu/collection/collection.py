@@ -251,7 +251,7 @@ def load_collection(
         )
     if not parts:
         raise ValueError(
-            'needed a collection, got none; pass "embedded", an ir_datasets id such as '
+            'needed at least one collection, got none; pass "embedded", an ir_datasets id such as '
             '"msmarco-passage/trec-dl-2019/judged", or queries=, docs= and qrels='
         )
     return _merge(parts)

@@ -166,7 +166,7 @@ def count_terms(texts: Iterable[str]) -> TermStatistics:
 
 
 def cache_folder() -> Path:
-    """Name the folder for what is costly to compute twice.
+    """Name the folder in which costly results are kept.
 
     ``MECHIR_EDU_CACHE`` where set, else ``mechir-edu`` under ``XDG_CACHE_HOME`` or ``~/.cache``.
     The folder need not exist yet.

@@ -155,7 +155,7 @@ def neutral_word(like: str, judged: Judged, context: AxiomContext) -> str:
     last = bisect.bisect_right(idfs, (rarity + SAME_RARITY,))
     taken = {*terms(judged.query), *terms(judged.text)}
     rng = context.draws(judged, "neutral word")
-    # Draws rather than a search through all: with a real tokenizer the length is what costs time.
+    # Draws rather than a search through all words: with a real tokenizer, lengths cost time.
     for _ in range(1000 if first < last else 0):
         _, stem, word = pick(idfs, rng, first, last)
         if stem not in taken and context.length(word) == context.length(like):
@@ -165,5 +165,5 @@ def neutral_word(like: str, judged: Judged, context: AxiomContext) -> str:
 
 def pick(items: Sequence[T], rng: random.Random, first: int = 0, last: int | None = None) -> T:
     """Pick one of ``items[first:last]``, each equally likely."""
-    # By random() alone: it is what Python promises to keep the same from version to version.
+    # By random() alone, which Python promises to keep the same from version to version.
     return items[first + int(rng.random() * ((len(items) if last is None else last) - first))]

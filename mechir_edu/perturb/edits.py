@@ -3,7 +3,7 @@
 Conventions
 -----------
 A *span* is ``[start, end)`` in characters. Words never merge with their neighbours: what is
-inserted comes with a space, and what is replaced keeps the characters around it.
+inserted comes with a space, and a replacement keeps the characters around it.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def insert(document: str, words: str, place: Place = "end", *, term: str | None 
 
     Parameters
     ----------
-    document, words : the text, and what is inserted into it.
+    document, words : the text, and the words to insert into it.
     place : ``"end"`` or ``"start"``.
     term : what to call the words in ``Change.term``; themselves when omitted.
 

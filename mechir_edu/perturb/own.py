@@ -79,8 +79,8 @@ def perturbation(
 def difference(baseline: str, perturbed: str) -> Edit:
     """Find the one span in which two texts differ.
 
-    A text that was added whole behind or before the other is found there; otherwise the span is
-    what is left between the longest common start and the longest common end.
+    Where one text is the other with something added at its end or start, the span is that addition;
+    otherwise it lies between the longest common start and the longest common end.
 
     Examples
     --------

@@ -30,7 +30,7 @@ class Pair:
     term : the word that was added or moved, where the edit is about one.
     edit : where the two versions differ; decides where a diff would be ambiguous ("reef" added
         behind "reef").
-    perturbed_query : set where the query is what is perturbed; then both documents are equal.
+    perturbed_query : set where the query is perturbed instead; then both documents are equal.
     """
 
     query_id: str

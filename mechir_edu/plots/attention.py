@@ -28,7 +28,7 @@ def plot_attention(
     ax : drawn on in place and returned; a new figure is made when omitted.
     edited : True where baseline and perturbed differ; marked in red.
     keep : positions to show: a list of them, or how many at most (then the edited ones and those
-        that receive the most attention), or None for all. The label says what is left out.
+        that receive the most attention), or None for all. The label counts those left out.
 
     Raises
     ------

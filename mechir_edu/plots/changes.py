@@ -89,7 +89,7 @@ def _draw_mean(ax: Axes, place: int, estimate: Estimate) -> None:
 
 
 def _mark_outside(ax: Axes, place: int, estimate: Estimate) -> None:
-    """Put an arrow where an interval goes on outside the picture."""
+    """Put an arrow where an interval continues outside the picture."""
     left, right = ax.get_xlim()
     for value, end, marker in ((estimate.low, left, "<"), (estimate.high, right, ">")):
         if not left <= value <= right:

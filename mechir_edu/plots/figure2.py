@@ -23,8 +23,8 @@ def plot_figure2(panel: Mapping[tuple[str, str], Recovery]) -> Figure:
     Parameters
     ----------
     panel : recovery [layer, head] for each (axiom, ranker), both in order of appearance. All
-        axioms of a ranker share one colour scale, so that its maps can be compared; rankers have
-        their own, for their recoveries are shares of different changes.
+        axioms of a ranker share one colour scale, so that its maps can be compared; each ranker has
+        its own, because recoveries of two rankers are shares of different changes.
 
     Raises
     ------

@@ -32,7 +32,7 @@ def plot_positions(
     rows : what the rows are.
     names : of the rows; their numbers when omitted.
     keep : positions to show at most, those of the largest absolute recovery and the edited ones;
-        None for all. The label says what is left out.
+        None for all. The label counts those left out.
     ax, limit : as in `plots.plot_heads`.
 
     Raises

@@ -46,7 +46,9 @@ def explore_intervention(
     """
     queries = [(text, q) for q, text in collection.queries.items() if collection.qrels.get(q)]
     if not queries:
-        raise ValueError(f"needed a query with judged passages, {collection.name} has none")
+        raise ValueError(
+            f"needed at least one query with judged passages, {collection.name} has none"
+        )
     rank = lru_cache(maxsize=128)(lambda query_id: _rank(ranker, collection, query_id))
 
     @lru_cache(maxsize=512)

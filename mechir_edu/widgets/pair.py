@@ -49,7 +49,7 @@ def explore_pair(
     Raises
     ------
     ValueError
-        If there is no pair, or one in which the query is what is edited.
+        If there is no pair, or one in which the query is edited.
     """
     collection = load_collection("embedded") if collection is None else collection
     pairs = make_pairs(collection, "TFC1", n=8) if pairs is None else pairs

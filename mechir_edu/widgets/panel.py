@@ -40,7 +40,7 @@ class Panel:
     draw : given the value of every control by name, makes a `Drawing`. It has to be quick; slow
         computations belong in ``work``.
     work : what a button among the controls does, given a function ``tell(done, total)`` and the
-        values; the panel draws anew afterwards. The button is disabled meanwhile.
+        values; the panel redraws afterwards. The button is disabled meanwhile.
 
     Attributes
     ----------

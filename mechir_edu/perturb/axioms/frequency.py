@@ -68,7 +68,7 @@ def repeated_other_word(judged: Judged, context: AxiomContext) -> str:
 
 
 def missing_for_spare(judged: Judged, context: AxiomContext) -> Replacement:
-    """Choose a missing query term and, to give way to it, one that is there at least twice."""
+    """Choose a missing query term, and one that occurs at least twice, of which it replaces one."""
     counts, words = Counter(terms(judged.text)), query_words(judged.query)
     idf = context.statistics.idf
     pairs = [
@@ -85,7 +85,7 @@ def missing_for_spare(judged: Judged, context: AxiomContext) -> Replacement:
 
 
 def rare_for_common(judged: Judged, context: AxiomContext) -> Replacement:
-    """Choose two query terms whose counts, the rarer one's lower by one, are to be exchanged."""
+    """Choose two query terms to exchange counts: the commoner one occurs once more."""
     counts, words = Counter(terms(judged.text)), query_words(judged.query)
     asked, idf = Counter(terms(judged.query)), context.statistics.idf
     pairs = [
@@ -125,7 +125,7 @@ TFC3 = Axiom(
     name="TFC3",
     statement="Of two documents with equally many occurrences of equally discriminative query "
     "terms, the one that covers more of the terms scores higher: one occurrence of a repeated "
-    "query term gives way to a query term that was missing.",
+    "query term is replaced by a query term that was missing.",
     source="Fang, Tao and Zhai, Diagnostic evaluation of information retrieval models, ACM TOIS "
     "29(2), 2011",
     precondition="the document holds one query term at least twice and lacks another, and their "
@@ -148,7 +148,7 @@ M_TDC = Axiom(
     name="M-TDC",
     statement="Of two documents that differ only in having exchanged their counts of two query "
     "terms, the one with more of the rarer term scores higher: where the commoner term occurs once "
-    "more than the rarer, one of its occurrences gives way to the rarer.",
+    "more than the rarer, one of its occurrences is replaced by the rarer.",
     source="Shi, Wen, Yu, Song and Ma, Gravitation-based model for information retrieval, SIGIR "
     "2005 (a modification of TDC of Fang, Tao and Zhai, 2004)",
     precondition="the document holds a query term just once more than a rarer one (by more than "
@@ -168,7 +168,7 @@ def _unrelated(of: Axiom) -> str:
 
 def _elsewhere(of: Axiom) -> str:
     return (
-        "The nearest word that is no query term gives way to one that has nothing to do with the "
+        "The nearest word that is no query term is replaced by one that has nothing to do with the "
         f"query, as long and as rare as the one that {of.name} puts in"
     )
 

@@ -91,7 +91,7 @@ LENGTH_CONTROLS = (
     control_of(
         LNC1,
         replacing_neutral(neutral_for_outermost),
-        "The word that LNC1 adds takes the place of one that is no query term, next to where LNC1 "
+        "The word that LNC1 adds replaces one that is no query term, next to where LNC1 "
         "adds it, so that nothing becomes longer",
         "the document has a word besides query terms",
     ),

@@ -76,8 +76,8 @@ PREF = Axiom(
 
 def _in_place(of: Axiom) -> str:
     return (
-        f"The word that gives way to the query term in {of.name} changes places with the nearest "
-        "neighbour of that term, so that every query term stays where it is"
+        f"The word that {of.name} exchanges with the query term changes places with the nearest "
+        "neighbour of that term instead, so that every query term stays where it is"
     )
 
 

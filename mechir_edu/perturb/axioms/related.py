@@ -22,7 +22,7 @@ from mechir_edu.perturb.shapes import (
 
 
 def related_for_unrelated(judged: Judged, context: AxiomContext) -> Replacement:
-    """Choose a word related to a query term, and an unrelated word of the document to give way."""
+    """Choose a word related to a query term, and an unrelated word of the document to replace."""
     taken = {*terms(judged.query), *terms(judged.text)}
     options = []
     for word in query_words(judged.query).values():
@@ -50,7 +50,7 @@ def _unrelated_place(judged: Judged, context: AxiomContext) -> Span:
 STMC1 = Axiom(
     name="STMC1",
     statement="Of two words that are no query terms, the one more related to a query term raises "
-    "the score more: an unrelated word of the document gives way to the nearest neighbour of a "
+    "the score more: an unrelated word of the document is replaced by the nearest neighbour of a "
     "query term in the embedded model's input embeddings.",
     source="Fang and Zhai, Semantic term matching in axiomatic approaches to information "
     "retrieval, SIGIR 2006",
@@ -67,8 +67,8 @@ RELATED_CONTROLS = (
     control_of(
         STMC1,
         replacing_neutral(related_for_unrelated),
-        "The same word of the document gives way to one that has nothing to do with the query, as "
-        "long and as rare as the one that STMC1 puts in",
+        "The same word of the document is replaced by one that has nothing to do with the query, "
+        "as long and as rare as the one that STMC1 puts in",
         HAS_NEUTRAL,
     ),
 )

@@ -52,7 +52,7 @@ def compare(other: MechIR, ours: Ours, n_positions: int) -> None:
     """Give MechIR the pairs, and see that the shortest scores as ours at its positions."""
     batches = ours.batches()
     other.hand_over(TIGHT, batches)
-    other.collate(README, [some.pair for some in ours.pairs.aligned])
+    other.collate(README, [aligned.pair for aligned in ours.pairs.aligned])
     one = batches[0][:1]
     other.hand_over("one", [one])
     theirs = np.array(other.blocks("one", n_positions).value[0])

@@ -41,8 +41,8 @@ def main() -> None:
         operations = Operations.of(ours.ranker, folds=folds).all_heads(ours.lengths)
         seconds = [operations / speed for speed in speeds]
         times[f"{name}, at {way}'s peak"] = Timing(seconds, seconds)
-    found = [f"{way} {statistics.median(s) / 1e9:.1f}" for way, s in by_way(peaks).items()]
-    counted = f"GEMM peak in GFLOP/s: {', '.join(found)}"
+    rates = [f"{way} {statistics.median(s) / 1e9:.1f}" for way, s in by_way(peaks).items()]
+    counted = f"GEMM peak in GFLOP/s: {', '.join(rates)}"
     title = f"Patch all heads, {ours.describe()}; {title}; {counted}; {describe(other)}"
     report(title, [row(name, times, differences) for name in times], options)
 
@@ -67,7 +67,7 @@ def prepare(other: MechIR, ours: Ours, padding: str) -> dict[str, Any]:
     shortest = replace(ours.pairs, aligned=tuple(batches[0]))
     theirs = other.heads("shortest").value
     check_agreement("the shortest pairs", ours.scores(shortest).reshape(theirs.shape), theirs)
-    other.collate(README, [some.pair for some in ours.pairs.aligned])
+    other.collate(README, [aligned.pair for aligned in ours.pairs.aligned])
     wanted = {"tight": [TIGHT], "readme": [README], "both": [TIGHT, README]}[padding]
     return {name: partial(other.heads, name) for name in wanted}
 
@@ -77,8 +77,8 @@ def compare(scores: dict[str, np.ndarray], ours: Ours) -> dict[str, float]:
     if TIGHT in scores:  # its pairs stand group by group
         scores[TIGHT] = scores[TIGHT][:, np.argsort(np.concatenate(ours.groups))]
     exact = scores["exact"].reshape(-1, len(ours.lengths))
-    patched = {name: some.reshape(exact.shape) for name, some in scores.items() if name != "peak"}
-    return {name: check_agreement(name, some, exact) for name, some in patched.items()}
+    patched = {name: array.reshape(exact.shape) for name, array in scores.items() if name != "peak"}
+    return {name: check_agreement(name, array, exact) for name, array in patched.items()}
 
 
 def row(name: str, times: dict[str, Timing], differences: dict[str, float]) -> dict[str, Any]:

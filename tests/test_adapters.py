@@ -97,8 +97,8 @@ def either(request):
     return Twins(*request.param)
 
 
-def close(one, other, atol=1e-5):
-    torch.testing.assert_close(one, other, atol=atol, rtol=1e-5)
+def close(got, expected, atol=1e-5):
+    torch.testing.assert_close(got, expected, atol=atol, rtol=1e-5)
 
 
 # The wrapped model computes what the untouched one does
@@ -116,7 +116,7 @@ def test_watching_every_hook_changes_no_output(either):
 
 
 def test_padding_changes_no_output(twins):
-    short = {name: some[1:, : twins.real[1].sum()] for name, some in twins.inputs.items()}
+    short = {name: tensor[1:, : twins.real[1].sum()] for name, tensor in twins.inputs.items()}
     close(twins.run(**short)[0], twins.run()[1][twins.real[1]])
 
 
@@ -287,7 +287,7 @@ def test_a_skipped_block_hands_its_input_on(twins):
 
 
 def test_positions_are_those_that_the_model_counts_itself(twins):
-    alone = {name: some for name, some in twins.inputs.items() if name != "position_ids"}
+    alone = {name: tensor for name, tensor in twins.inputs.items() if name != "position_ids"}
     close(twins.plain(**alone)[0][twins.real], twins.output(twins.run_plain))
 
 

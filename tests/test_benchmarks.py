@@ -1,12 +1,11 @@
 """The benchmarks run, at their smallest, and say so where MechIR is missing."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from floor import Operations
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -39,28 +38,20 @@ def test_start_is_timed_in_processes_of_their_own(tmp_path):
     assert all(row["wall s"] > 0 for row in rows)
 
 
-@pytest.fixture
-def floor(monkeypatch):
-    monkeypatch.syspath_prepend(os.fspath(BENCHMARKS))
-    import floor
-
-    return floor
-
-
-def test_the_floor_counts_a_layer_of_minilm_as_its_products_do(floor):
-    mean = floor.Operations(384, 1536, 6, 12, first_row_only=False)
+def test_the_floor_counts_a_layer_of_minilm_as_its_products_do():
+    mean = Operations(384, 1536, 6, 12, first_row_only=False)
     # Per token: q, k, v and W_O are 384 x 384, the MLP 2 x 384 x 1536; two operations each.
     assert mean.layer(0, 100) == 100 * (2 * 4 * 384**2 + 2 * 2 * 384 * 1536) + 4 * 100**2 * 384
 
 
-def test_a_score_of_the_first_position_needs_less_of_the_last_layer_alone(floor):
-    mean, cls = (floor.Operations(384, 1536, 6, 12, first) for first in (False, True))
+def test_a_score_of_the_first_position_needs_less_of_the_last_layer_alone():
+    mean, cls = (Operations(384, 1536, 6, 12, first) for first in (False, True))
     assert cls.layer(4, 100) == mean.layer(4, 100)
     assert cls.layer(5, 100) < mean.layer(5, 100) / 5
     assert cls.one_head(5, 100) * 100 == mean.one_head(5, 100)
 
 
-def test_folding_saves_the_mlps_first_product_of_a_heads_own_layer(floor):
-    plain, folded = (floor.Operations(384, 1536, 6, 12, False, folds) for folds in (False, True))
+def test_folding_saves_the_mlps_first_product_of_a_heads_own_layer():
+    plain, folded = (Operations(384, 1536, 6, 12, False, folds) for folds in (False, True))
     saved = plain.one_head(5, 100) - folded.one_head(5, 100)
     assert saved == 2 * 100 * (384 - 32) * 1536

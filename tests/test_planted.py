@@ -203,8 +203,8 @@ def test_no_two_words_have_similar_codes(default):
 def test_the_match_head_attends_from_document_words_to_equal_query_words(ranker):
     attention, tokens = pattern(ranker, "match", QUERY, "granite and a coral sea of bread")
     for word in ("coral", "granite", "sea"):
-        asked, found = (place for place, token in enumerate(tokens) if token == word)
-        assert attention[found, asked] > 0.99
+        asked, answering = (place for place, token in enumerate(tokens) if token == word)
+        assert attention[answering, asked] > 0.99
 
 
 def test_the_match_head_rests_on_cls_where_nothing_is_equal(ranker):
@@ -215,8 +215,8 @@ def test_the_match_head_rests_on_cls_where_nothing_is_equal(ranker):
 
 def test_the_idf_head_attends_where_the_match_head_has_marked(ranker):
     attention, tokens = pattern(ranker, "idf", QUERY, "a granite council")
-    asked, found = (place for place, token in enumerate(tokens) if token == "granite")
-    assert attention[found, asked] > 0.99
+    asked, answering = (place for place, token in enumerate(tokens) if token == "granite")
+    assert attention[answering, asked] > 0.99
     assert attention[tokens.index("council"), 0] > 0.99
 
 
@@ -350,8 +350,8 @@ def test_exact_head_patching_of_real_pairs_finds_the_planted_heads_and_no_other(
     runs = [patch_every_head(default.model, *both_sides(pair)) for pair in aligned]
     patched, recipient, donor = (np.stack(part, axis=-1) for part in zip(*runs, strict=True))
     query_ids = [pair.pair.query_id for pair in aligned]
-    found = recovery(patched, recipient, donor, query_ids=query_ids)
+    result = recovery(patched, recipient, donor, query_ids=query_ids)
     is_planted = np.array([at in default.planted_heads for at in ALL_HEADS])
-    assert found.value[is_planted].min() > 0.1
-    assert found.value[is_planted].min() > 1000 * np.abs(found.value[~is_planted]).max()
-    assert ((found.low <= 0) & (found.high >= 0))[~is_planted].all()
+    assert result.value[is_planted].min() > 0.1
+    assert result.value[is_planted].min() > 1000 * np.abs(result.value[~is_planted]).max()
+    assert ((result.low <= 0) & (result.high >= 0))[~is_planted].all()

@@ -87,8 +87,10 @@ def replaced(tiny, **columns):
     """Everything in the tiny folder, with these columns of pairs changed."""
     read = files.read_all(tiny)
     return [
-        files.Published(one.ranker, one.axiom, one.pairs.assign(**columns), one.whole, one.by_grade)
-        for one in read
+        files.Published(
+            entry.ranker, entry.axiom, entry.pairs.assign(**columns), entry.whole, entry.by_grade
+        )
+        for entry in read
     ]
 
 
@@ -97,9 +99,9 @@ def test_every_claim_holds_on_the_published_files(claims):
 
 
 def test_nine_in_ten_tdc_terms_change_under_stemming_and_half_of_tfc1s(real):
-    for one in files.read_all(real):
-        changed = np.mean([published_pairs.is_changed(term) for term in one.terms])
-        assert changed == pytest.approx(0.93 if one.axiom == "TDC" else 0.52, abs=0.02)
+    for entry in files.read_all(real):
+        changed = np.mean([published_pairs.is_changed(term) for term in entry.terms])
+        assert changed == pytest.approx(0.93 if entry.axiom == "TDC" else 0.52, abs=0.02)
 
 
 def test_the_numbers_of_judged_pairs_are_those_of_trec_dl(trec_dl):
@@ -139,22 +141,22 @@ def test_a_grid_that_weights_pairs_by_their_change_is_no_mean_of_ratios(tiny):
     read = replaced(tiny, score_delta=np.repeat([4.0, 3, 2, 1], 4))
     weighted = [
         files.Published(
-            one.ranker,
-            one.axiom,
-            one.pairs,
-            np.tensordot([0.4, 0.3, 0.2, 0.1], one.by_grade, 1),
-            one.by_grade,
+            entry.ranker,
+            entry.axiom,
+            entry.pairs,
+            np.tensordot([0.4, 0.3, 0.2, 0.1], entry.by_grade, 1),
+            entry.by_grade,
         )
-        for one in read
+        for entry in read
     ]
     assert published.grids_are_means_of_ratios(read).holds
     assert not published.grids_are_means_of_ratios(weighted).holds
 
 
 def test_an_edit_of_two_words_is_seen(tiny):
-    one = files.read_all(tiny)[0].pairs
+    entry = files.read_all(tiny)[0].pairs
     assert published.one_word_appended(files.read_all(tiny)).holds
-    longer = one["perturbed_text"] + " again"
+    longer = entry["perturbed_text"] + " again"
     assert not published.one_word_appended(replaced(tiny, perturbed_text=longer)).holds
 
 
@@ -198,19 +200,19 @@ def test_a_file_whose_checksum_fits_nowhere_is_refused(served, tmp_path):
 
 
 def test_a_grid_made_as_the_paper_made_it_is_reproduced(tiny, tasb):
-    one = files.read_published(tiny, "TAS-B", "TFC1")
+    entry = files.read_published(tiny, "TAS-B", "TFC1")
     ranker = Dot(str(tasb))
-    by_hand = grids.patch_as_published(ranker, grids.read_pairs(one, 2))
-    one.by_grade[2] = by_hand
-    assert "correlation with the published grid 1.000" in grids.compare_grid(one, 2, 4, str(tasb))
+    by_hand = grids.patch_as_published(ranker, grids.read_pairs(entry, 2))
+    entry.by_grade[2] = by_hand
+    assert "correlation with the published grid 1.000" in grids.compare_grid(entry, 2, 4, str(tasb))
 
 
 def test_a_grid_is_the_plain_mean_of_each_pairs_ratio(tiny, tasb):
     pairs = grids.read_pairs(files.read_published(tiny, "TAS-B", "TFC1"), 1)
     ranker = Dot(str(tasb))
-    each = [grids.patch_as_published(ranker, [pair]) for pair in pairs]
-    found = grids.patch_as_published(ranker, pairs)
-    np.testing.assert_allclose(found, np.mean(each, axis=0), rtol=1e-3, atol=1e-4)
+    singly = [grids.patch_as_published(ranker, [pair]) for pair in pairs]
+    together = grids.patch_as_published(ranker, pairs)
+    np.testing.assert_allclose(together, np.mean(singly, axis=0), rtol=1e-3, atol=1e-4)
 
 
 def test_a_distilbert_that_says_nothing_of_pooling_scores_as_tasb_does(tasb):
@@ -237,7 +239,7 @@ def test_the_demo_runs_with_models_of_the_published_architectures(tasb, monoelec
     assert table.groupby(["ranker", "axiom"]).size().tolist() == [144, 144, 72, 72]
     rankers = json.loads((tmp_path / "run.json").read_text())["rankers"]
     names = ["DistilBertModel", "ElectraForSequenceClassification"]
-    assert [one["architecture"] for one in rankers] == names
+    assert [ranker["architecture"] for ranker in rankers] == names
 
 
 def test_the_documented_command_names_the_published_models():

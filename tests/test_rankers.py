@@ -174,13 +174,13 @@ def test_scores_come_in_the_order_of_the_texts(cross):
 
 
 def test_the_same_texts_score_the_same_bits(cross, ranker):
-    for one in (cross, ranker):
-        assert np.array_equal(one.score(QUERY, TEXTS), one.score(QUERY, TEXTS))
+    for model in (cross, ranker):
+        assert np.array_equal(model.score(QUERY, TEXTS), model.score(QUERY, TEXTS))
 
 
 def test_a_text_may_stand_alone(cross, ranker):
-    for one in (cross, ranker):
-        assert_close(one.score(QUERY, TEXTS[0]), one.score(QUERY, TEXTS[:1]))
+    for model in (cross, ranker):
+        assert_close(model.score(QUERY, TEXTS[0]), model.score(QUERY, TEXTS[:1]))
 
 
 def test_the_side_that_a_tokenizer_pads_does_not_matter(tmp_path):
@@ -356,9 +356,9 @@ def test_positions_that_padding_takes_are_not_offered(ranker):
 
 
 def test_no_texts_are_refused(ranker, cross):
-    for one in (ranker, cross):
+    for model in (ranker, cross):
         with pytest.raises(ValueError, match="at least one text"):
-            one.score(QUERY, [])
+            model.score(QUERY, [])
 
 
 def test_a_query_that_leaves_no_room_is_refused(cross):

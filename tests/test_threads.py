@@ -17,7 +17,7 @@ ROUNDING = 2e-7  # unpatched scores still come from products that are spread ove
 
 @pytest.fixture(scope="module")
 def pairs(collection):
-    return make_pairs(collection, "TFC1", n=12, seed=3)
+    return make_pairs(collection, "TFC1", n=5, seed=3)  # enough for three threads
 
 
 @pytest.fixture
@@ -73,18 +73,6 @@ def test_a_stopped_patch_gives_the_cores_back(planted, pairs, cores):
     assert not [thread for thread in threading.enumerate() if "ThreadPool" in thread.name]
 
 
-def test_hooks_of_the_caller_fire_in_the_callers_thread(planted, pairs, cores):
-    cores(3)
-    seen = set()
-
-    def note(activation, hook):
-        seen.add(threading.current_thread())
-
-    with planted.bridge.hooks(fwd_hooks=[("blocks.0.hook_resid_pre", note)]):
-        patch(planted, pairs, progress=False)
-    assert seen == {threading.current_thread()}
-
-
 def test_a_small_budget_of_memory_lets_fewer_passes_run_at_once(planted, cores):
     cores(3)
     of_a_pass = MAX_TOKENS["cpu"] * bytes_per_token(planted)
@@ -113,15 +101,15 @@ def test_endless_work_gives_its_results_as_they_come(cores):
 @pytest.mark.parametrize("has_grad", [True, False])
 def test_gradients_are_on_or_off_as_where_they_are_asked_for(cores, has_grad):
     with torch.set_grad_enabled(has_grad):
-        found = list(side_by_side(lambda _: torch.is_grad_enabled(), range(3), 2))
-    assert found == [has_grad] * 3
+        seen = list(side_by_side(lambda _: torch.is_grad_enabled(), range(3), 2))
+    assert seen == [has_grad] * 3
 
 
 @pytest.mark.parametrize(("n_cores", "n_threads", "share"), [(4, 2, 2), (3, 2, 1), (2, 3, 1)])
 def test_each_thread_has_its_share_of_the_cores(cores, n_cores, n_threads, share):
     cores(n_cores)
-    found = list(side_by_side(lambda _: torch.get_num_threads(), range(6), n_threads))
-    assert found == [share] * 6
+    shares = list(side_by_side(lambda _: torch.get_num_threads(), range(6), n_threads))
+    assert shares == [share] * 6
     assert torch.get_num_threads() == n_cores
 
 

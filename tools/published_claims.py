@@ -16,6 +16,6 @@ class Claim:
     holds: bool
 
 
-def by_grade(one: Published) -> pd.api.typing.DataFrameGroupBy:
+def by_grade(entry: Published) -> pd.api.typing.DataFrameGroupBy:
     """Group the pairs by relevance grade."""
-    return one.pairs.groupby("relevance")
+    return entry.pairs.groupby("relevance")

@@ -36,13 +36,13 @@ def compare_grid(published: Published, grade: int, n: int, model: str | None = N
     """
     kind, hub_id = MODELS[published.ranker]
     pairs = read_pairs(published, grade)[:n]
-    found = patch_as_published(kind(model or hub_id), pairs)
+    reproduced = patch_as_published(kind(model or hub_id), pairs)
     grid = published.by_grade[grade]
-    correlation = np.corrcoef(found.ravel(), grid.ravel())[0, 1]
+    correlation = np.corrcoef(reproduced.ravel(), grid.ravel())[0, 1]
     return (
         f"{published.ranker}, {published.axiom}, grade {grade}, {len(pairs)} pairs: correlation "
         f"with the published grid {correlation:.3f}, largest difference "
-        f"{np.abs(found - grid).max():.3f} (largest cell {np.abs(grid).max():.3f})"
+        f"{np.abs(reproduced - grid).max():.3f} (largest cell {np.abs(grid).max():.3f})"
     )
 
 

@@ -15,11 +15,11 @@ QUOTED = {(1, 6): -0.214, (2, 3): -0.184, (0, 9): -0.132, (5, 8): 0.078}
 def grids_are_means_of_ratios(published: Sequence[Published]) -> Claim:
     """The grid over all pairs weights every pair alike, whatever its score change."""
     plain, weighted = [], []
-    for one in published:
-        weights = by_grade(one)["score_delta"].mean().to_numpy()
-        mean = np.tensordot(weights / weights.sum(), one.by_grade, 1)
-        plain.append(np.abs(one.whole - one.by_grade.mean(axis=0)).max())
-        weighted.append(np.abs(one.whole - mean).max())
+    for entry in published:
+        weights = by_grade(entry)["score_delta"].mean().to_numpy()
+        mean = np.tensordot(weights / weights.sum(), entry.by_grade, 1)
+        plain.append(np.abs(entry.whole - entry.by_grade.mean(axis=0)).max())
+        weighted.append(np.abs(entry.whole - mean).max())
     return Claim(
         "A grid is a mean of ratios, and no ratio of means",
         "grades have 1,000 pairs each, so a mean of ratios over all pairs is the plain mean of the "
@@ -32,26 +32,26 @@ def grids_are_means_of_ratios(published: Sequence[Published]) -> Claim:
 
 def cross_encoder_grids_disagree(published: Sequence[Published]) -> Claim:
     """The cross-encoder's grids look like noise."""
-    found, cells = agreement(published, "monoELECTRA")
+    correlations, cells = agreement(published, "monoELECTRA")
     return Claim(
         "The monoELECTRA grids do not repeat from grade to grade",
         "Pearson's correlation of the grids of two grades, all six pairs of grades, both axioms; "
         "largest cell of a grade",
-        f"r {min(found):.2f} to {max(found):.2f}, mean {np.mean(found):.2f}; cells up to "
-        f"±{cells:.1f}",
-        abs(float(np.mean(found))) < 0.2 and cells > 1,
+        f"r {min(correlations):.2f} to {max(correlations):.2f}, mean {np.mean(correlations):.2f}; "
+        f"cells up to ±{cells:.1f}",
+        abs(float(np.mean(correlations))) < 0.2 and cells > 1,
     )
 
 
 def tasb_grids_agree(published: Sequence[Published]) -> Claim:
     """The bi-encoder's grids repeat."""
-    found, cells = agreement(published, "TAS-B")
+    correlations, cells = agreement(published, "TAS-B")
     return Claim(
         "The TAS-B grids do",
         "the same",
-        f"r {min(found):.2f} to {max(found):.2f}, mean {np.mean(found):.2f}; cells up to "
-        f"±{cells:.2f}",
-        min(found) > 0.3,
+        f"r {min(correlations):.2f} to {max(correlations):.2f}, mean {np.mean(correlations):.2f}; "
+        f"cells up to ±{cells:.2f}",
+        min(correlations) > 0.3,
     )
 
 
@@ -70,7 +70,7 @@ def tasb_cells(published: Sequence[Published]) -> Claim:
 
 def agreement(published: Sequence[Published], ranker: str) -> tuple[list[float], float]:
     """Correlations of a ranker's grids between grades, and its largest cell."""
-    grids = [one.by_grade for one in published if one.ranker == ranker]
+    grids = [entry.by_grade for entry in published if entry.ranker == ranker]
     upper = np.triu_indices(len(GRADES), 1)
-    found = [np.corrcoef(grid.reshape(len(GRADES), -1))[upper] for grid in grids]
-    return np.concatenate(found).tolist(), float(max(np.abs(grid).max() for grid in grids))
+    correlations = [np.corrcoef(grid.reshape(len(GRADES), -1))[upper] for grid in grids]
+    return np.concatenate(correlations).tolist(), float(max(np.abs(grid).max() for grid in grids))

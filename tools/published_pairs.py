@@ -22,10 +22,12 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 def one_word_appended(published: Sequence[Published]) -> Claim:
     """Every edit appends one word."""
-    expected = [one.pairs["text"] + " " + one.terms for one in published]
+    expected = [entry.pairs["text"] + " " + entry.terms for entry in published]
     alike = [
-        (one.pairs["perturbed_text"] == text) & ~one.terms.str.contains(" ") & (one.terms != "")
-        for one, text in zip(published, expected, strict=True)
+        (entry.pairs["perturbed_text"] == text)
+        & ~entry.terms.str.contains(" ")
+        & (entry.terms != "")
+        for entry, text in zip(published, expected, strict=True)
     ]
     n_pairs, n_alike = sum(map(len, alike)), sum(map(sum, alike))
     return Claim(
@@ -38,7 +40,7 @@ def one_word_appended(published: Sequence[Published]) -> Claim:
 
 def largest_changes_kept(published: Sequence[Published]) -> Claim:
     """Pairs were chosen by their score change."""
-    groups = [group["score_delta"] for one in published for _, group in by_grade(one)]
+    groups = [group["score_delta"] for entry in published for _, group in by_grade(entry)]
     n_sorted = sum(bool(group.is_monotonic_decreasing) for group in groups)
     rising = sum((group > 0).sum() for group in groups) / sum(map(len, groups))
     return Claim(
@@ -54,9 +56,9 @@ def selection_is_uneven(published: Sequence[Published]) -> Claim:
     """The choice is far sharper for low grades, so grades cannot be compared."""
     kept = {grade: 1000 / n for grade, n in N_JUDGED.items()}
     smallest = {
-        one.ranker: [group["score_delta"].min() for _, group in by_grade(one)]
-        for one in published
-        if one.axiom == "TFC1"
+        entry.ranker: [group["score_delta"].min() for _, group in by_grade(entry)]
+        for entry in published
+        if entry.axiom == "TFC1"
     }
     figure = "; ".join(
         f"{ranker}: {', '.join(f'{value:.2f}' for value in values)}"
@@ -74,11 +76,11 @@ def selection_is_uneven(published: Sequence[Published]) -> Claim:
 
 def few_queries_weigh_much(published: Sequence[Published]) -> Claim:
     """Some queries supply many of a grade's pairs."""
-    n_queries = [one.pairs["qid"].nunique() for one in published]
+    n_queries = [entry.pairs["qid"].nunique() for entry in published]
     shares = [
         group["qid"].value_counts(normalize=True).iloc[0]
-        for one in published
-        for _, group in by_grade(one)
+        for entry in published
+        for _, group in by_grade(entry)
     ]
     return Claim(
         "Pairs are clustered in queries, unevenly",
@@ -93,9 +95,9 @@ def stemming_decides_tdc(published: Sequence[Published]) -> Claim:
     """TDC's words are those that a stemmer changes."""
     shares = {axiom: [] for axiom in ("TDC", "TFC1")}
     chance = []
-    for one in published:
-        chosen = choices(one)
-        shares[one.axiom].append(chosen["term"].map(is_changed).mean())
+    for entry in published:
+        chosen = choices(entry)
+        shares[entry.axiom].append(chosen["term"].map(is_changed).mean())
         chance.append(chosen["query"].map(lambda query: np.mean(tokens_changed(query))).mean())
     low, high = min(shares["TDC"]), max(shares["TDC"])
     return Claim(
@@ -111,15 +113,19 @@ def stemming_decides_tdc(published: Sequence[Published]) -> Claim:
 
 def tdc_is_seldom_rarest(published: Sequence[Published]) -> Claim:
     """TDC's words are seldom the most discriminative ones."""
-    texts = pd.concat([one.pairs[["docno", "text"]] for one in published])
+    texts = pd.concat([entry.pairs[["docno", "text"]] for entry in published])
     texts = texts.drop_duplicates("docno")["text"]
     frequency = Counter(term for text in texts for term in set(terms(text)))
     shares: dict[str, list[float]] = {}
-    for one in published:
-        rare = [is_rarest(*pair, frequency) for pair in choices(one)[["query", "term"]].to_numpy()]
+    for entry in published:
+        rare = [
+            is_rarest(*pair, frequency) for pair in choices(entry)[["query", "term"]].to_numpy()
+        ]
         known = [value for value in rare if value is not None]
-        shares.setdefault(one.axiom, []).append(float(np.mean(known)))
-    words = sorted({word for one in published if one.axiom == "TDC" for word in stop_words(one)})
+        shares.setdefault(entry.axiom, []).append(float(np.mean(known)))
+    words = sorted(
+        {word for entry in published if entry.axiom == "TDC" for word in stop_words(entry)}
+    )
     tdc, tfc1 = (f"{min(shares[a]):.0%}-{max(shares[a]):.0%}" for a in ("TDC", "TFC1"))
     return Claim(
         "TDC's terms are mostly not the most discriminative of their query",
@@ -130,9 +136,9 @@ def tdc_is_seldom_rarest(published: Sequence[Published]) -> Claim:
     )
 
 
-def choices(one: Published) -> pd.DataFrame:
+def choices(entry: Published) -> pd.DataFrame:
     """Each query with each word that was added for it, once."""
-    return one.pairs.assign(term=one.terms).drop_duplicates(["qid", "term"])
+    return entry.pairs.assign(term=entry.terms).drop_duplicates(["qid", "term"])
 
 
 def is_changed(word: str) -> bool:
@@ -154,6 +160,6 @@ def is_rarest(query: str, word: str, frequency: Counter) -> bool | None:
     return any(frequency[term] <= rarest for term in terms(word))
 
 
-def stop_words(one: Published) -> set[str]:
+def stop_words(entry: Published) -> set[str]:
     """Added words that are function words or marks."""
-    return {word for word in one.terms if not terms(word)}
+    return {word for word in entry.terms if not terms(word)}

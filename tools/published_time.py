@@ -54,7 +54,7 @@ def token_lengths(published: Published) -> list[int]:
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder(), model_max_length=512)
     documents = published.pairs["perturbed_text"].tolist()
     if published.ranker == "TAS-B":
-        found = tokenizer(documents, truncation=True)
+        encoded = tokenizer(documents, truncation=True)
     else:
-        found = tokenizer(published.pairs["query"].tolist(), documents, truncation="only_second")
-    return [len(ids) for ids in found["input_ids"]]
+        encoded = tokenizer(published.pairs["query"].tolist(), documents, truncation="only_second")
+    return [len(ids) for ids in encoded["input_ids"]]

@@ -62,8 +62,8 @@ def read_ir_dataset(name: str) -> Data:
     for qrel in dataset.qrels_iter():
         qrels.setdefault(qrel.query_id, {})[qrel.doc_id] = qrel.relevance
     wanted = sorted({doc_id for row in qrels.values() for doc_id in row})
-    found = dataset.docs_store().get_many(wanted)
-    passages = {d: found[d].default_text() for d in wanted if d in found}
+    stored = dataset.docs_store().get_many(wanted)
+    passages = {d: stored[d].default_text() for d in wanted if d in stored}
     return Data({q: queries[q] for q in qrels if q in queries}, passages, qrels)
 
 

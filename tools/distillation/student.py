@@ -91,7 +91,7 @@ def load_student(path: Path, device: str) -> BertForSequenceClassification:
 
 
 def adapter_tensors(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Collect what was trained, under the names that `crossencoder.merge` expects."""
+    """Collect what was trained, under the names that `embedded.merge` expects."""
     return {
         name: parameter.detach().to(dtype).cpu().contiguous()
         for name, parameter in model.named_parameters()

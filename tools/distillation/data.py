@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mechir_edu.collection import mini
 from mechir_edu.collection.formats import read_texts
 
 
@@ -54,6 +55,7 @@ def read_ir_dataset(name: str) -> Data:
     """Read an ir_datasets id; the pool is its judged documents."""
     import ir_datasets
 
+    mini.register()  # ours is an id like any other
     dataset = ir_datasets.load(name)
     if not dataset.has_qrels():
         raise ValueError(f"training needs qrels, {name!r} has none; try an id such as {name}/train")

@@ -96,16 +96,16 @@ def row(ranker: Dot | Cat, axiom: str, pairs: list) -> list[str]:
     """One row of the table."""
     options = {"direction": "perturbed_to_baseline", "progress": False}
     exact, estimated = (patch(ranker, pairs, method=m, **options) for m in ("exact", "gradient"))
-    found = approximation_error(estimated, exact)
+    error = approximation_error(estimated, exact)
     largest = abs(exact.effect().mean(axis=-1)).max()
-    layer, head = found.worst
+    layer, head = error.worst
     return [
         ranker.kind_name,
         axiom,
-        f"{found.pearson:.3f}",
-        f"{found.spearman:.3f}",
-        f"{found.overlap:.0%}",
-        f"{found.largest / largest:.0%}",
+        f"{error.pearson:.3f}",
+        f"{error.spearman:.3f}",
+        f"{error.overlap:.0%}",
+        f"{error.largest / largest:.0%}",
         f"{layer}.{head}",
     ]
 

@@ -85,10 +85,12 @@ def compare_knockouts(
     return {name: Comparison(plain, without(heads)) for name, heads in sets.items()}
 
 
-def rows_of(who: str, dataset: str, name: str, heads: list[Head], found: Comparison) -> list[str]:
+def rows_of(
+    who: str, dataset: str, name: str, heads: list[Head], comparison: Comparison
+) -> list[str]:
     """Lay out one comparison: a row of the table."""
-    ndcg, rr = (found.difference(measure) for measure in found.before.values)
-    before = found.before.values["nDCG@10"].mean()
+    ndcg, rr = (comparison.difference(measure) for measure in comparison.before.values)
+    before = comparison.before.values["nDCG@10"].mean()
     return [
         who,
         dataset,
@@ -110,8 +112,8 @@ def measure(options: argparse.Namespace) -> list[list[str]]:
         sets = {"leading": heads, "others": others}
         for dataset, path in zip(options.dataset, options.run, strict=True):
             collection = load_collection(dataset)
-            found = compare_knockouts(ranker, sets, collection, read_run(path), options.seed)
-            for name, comparison in found.items():
+            comparisons = compare_knockouts(ranker, sets, collection, read_run(path), options.seed)
+            for name, comparison in comparisons.items():
                 rows.append(rows_of(ranker.kind_name, dataset, name, sets[name], comparison))
                 print(*rows[-1], sep=" | ", flush=True)
     return rows

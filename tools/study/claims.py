@@ -58,17 +58,17 @@ def _one_head_leads(results: Results) -> bool:
 
 def _no_head_turns(results: Results) -> bool:
     where = [(*edit, "other way") for edit in EDITS]
-    return all(found.value == 0 for found in values(results, "significant heads", where))
+    return all(count.value == 0 for count in values(results, "significant heads", where))
 
 
 def _is_open_for_the_cross_encoder(results: Results) -> bool:
-    (found,) = values(results, "control change", APPENDED, ["cat"])
-    return not (found.is_above or found.is_below)
+    (change,) = values(results, "control change", APPENDED, ["cat"])
+    return not (change.is_above or change.is_below)
 
 
 def _rest_is_answered(results: Results) -> bool:
     every = [v for quantity, where in ANSWERED.items() for v in values(results, quantity, where)]
-    return all(found.is_above or found.is_below for found in every)
+    return all(estimate.is_above or estimate.is_below for estimate in every)
 
 
 def _one_is_unfinished(results: Results) -> bool:
@@ -77,7 +77,7 @@ def _one_is_unfinished(results: Results) -> bool:
 
 
 def _same_sources(results: Results) -> bool:
-    queries = {found.value for found in values(results, "queries", [()])}
+    queries = {count.value for count in values(results, "queries", [()])}
     skipped = {tell_skipped(results, kind) for kind in BOTH}
     same = len(queries) == len(skipped) == 1
     return same and all(results.made_of[kind]["collections"] == DL for kind in BOTH)
@@ -121,20 +121,20 @@ def _share(results: Results, *cell: str) -> str:
 
 
 def _correlations(results: Results) -> str:
-    found = [v.value for v in values(results, "correlation of collections", EDITS)]
-    return f"{min(found):.2f} to {max(found):.2f}"
+    correlations = [v.value for v in values(results, "correlation of collections", EDITS)]
+    return f"{min(correlations):.2f} to {max(correlations):.2f}"
 
 
 def _lowest_check(results: Results) -> str:
-    found = {
+    correlations = {
         name_edit(kind, axiom, detail): results.get(
             kind, "correlation of check", axiom, end, detail
         )
         for kind in BOTH
         for axiom, end, detail in CHECKED
     }
-    lowest = min(found, key=lambda name: found[name].value)
-    return f"{show(found[lowest], 2)} ({lowest})"
+    lowest = min(correlations, key=lambda name: correlations[name].value)
+    return f"{show(correlations[lowest], 2)} ({lowest})"
 
 
 NUMBERS: dict[str, Callable[..., str]] = {

@@ -68,9 +68,13 @@ def estimates_table(part: Part) -> pd.DataFrame:
 
 
 def _row(
-    quantity: str, axiom: str, place: str, found: Estimate | Correlation | Gap, detail: object = ""
+    quantity: str,
+    axiom: str,
+    place: str,
+    estimate: Estimate | Correlation | Gap,
+    detail: object = "",
 ) -> Row:
-    return Row(quantity, axiom, place, str(detail), found.value, found.low, found.high)
+    return Row(quantity, axiom, place, str(detail), estimate.value, estimate.low, estimate.high)
 
 
 def _sizes(part: Part) -> Iterator[Row]:
@@ -112,8 +116,8 @@ def _by_grade(part: Part) -> Iterator[Row]:
     for axiom, place in ((axiom, place) for axiom in STUDIED for place in PLACES):
         values = part.over_control(axiom, place)
         for grade in grades:
-            found = _mean_of(part, values, n, np.flatnonzero(part.grades == grade))
-            yield _row("over control in grade", axiom, place, found, grade)
+            estimate = _mean_of(part, values, n, np.flatnonzero(part.grades == grade))
+            yield _row("over control in grade", axiom, place, estimate, grade)
 
 
 def _penalty(part: Part) -> Iterator[Row]:
@@ -132,15 +136,15 @@ def _penalty(part: Part) -> Iterator[Row]:
     for name, (at_end, at_start) in by_place.items():
         yield _row(name, "TFC1", END, _mean_of(part, at_end - at_start, n))
     for grade in grades:
-        found = _mean_of(part, change, n, np.flatnonzero(part.grades == grade))
-        yield _row("change in grade", "TFC1", END, found, grade)
+        estimate = _mean_of(part, change, n, np.flatnonzero(part.grades == grade))
+        yield _row("change in grade", "TFC1", END, estimate, grade)
 
 
 def _uncorrected_changes(part: Part) -> Iterator[Row]:
     """Means with intervals of 95 % each, as the figure of score changes has them."""
     for condition in MAIN:
-        found = mean_change(part.change(condition), query_ids=part.query_ids)
-        yield _row("change, 95 %", condition.axiom, condition.place, found)
+        estimate = mean_change(part.change(condition), query_ids=part.query_ids)
+        yield _row("change, 95 %", condition.axiom, condition.place, estimate)
 
 
 def _axioms_compared(part: Part) -> Iterator[Row]:
@@ -163,15 +167,15 @@ def _axioms_compared(part: Part) -> Iterator[Row]:
 
 
 def _heads_that_differ(first, second, query_ids: np.ndarray, place: str) -> Iterator[Row]:
-    """Heads whose recovery is significantly (q < 0.05) another under TDC; the largest first."""
+    """Heads whose recovery differs significantly (q < 0.05) under TDC; the largest first."""
     options = {"query_ids": query_ids, "n_boot": N_BOOT}
     differs = corrected(recovery_difference(second, first, **options).p) < LEVEL
     interval = selective_coverage(differs, LEVEL)
-    found = recovery_difference(second, first, interval=interval, **options)
+    estimate = recovery_difference(second, first, interval=interval, **options)
     yield Row("heads that differ", "", place, "", int(differs.sum()))
-    cells = np.argwhere(differs)
-    for at in map(tuple, cells[np.argsort(-np.abs(found.value[differs]), kind="stable")].tolist()):
-        ends = (found.value[at], found.low[at], found.high[at])
+    order = np.argsort(-np.abs(estimate.value[differs]), kind="stable")
+    for at in map(tuple, np.argwhere(differs)[order].tolist()):
+        ends = (estimate.value[at], estimate.low[at], estimate.high[at])
         yield Row("recovery, TDC minus TFC1", "", place, "{}.{}".format(*at), *ends)
 
 
@@ -220,7 +224,7 @@ def _checks_compared(part: Part) -> Iterator[Row]:
             continue
         # The other direction takes away what the study's brings in.
         sign = 1 if condition.direction == usual.direction else -1
-        found = profile_correlation(
+        estimate = profile_correlation(
             sign * np.asarray(result.effect()[..., here], dtype=np.float64),
             part.effect(usual)[..., there],
             first_queries=query_ids,
@@ -228,7 +232,7 @@ def _checks_compared(part: Part) -> Iterator[Row]:
             interval=1 - LEVEL / len(CHECKS),
         )
         where = (condition.axiom, condition.place)
-        yield _row("correlation of check", *where, found, condition.difference)
+        yield _row("correlation of check", *where, estimate, condition.difference)
 
 
 def _detectable(part: Part) -> Iterator[Row]:

@@ -32,21 +32,21 @@ def heads_table(part: Part) -> pd.DataFrame:
 
 def _table(part: Part, condition: Condition) -> pd.DataFrame:
     effect = part.effect(condition)
-    found = _mean_of_heads(effect, part.query_ids)
+    estimate = _mean_of_heads(effect, part.query_ids)
     shares = contrast = None
     if condition.axiom in STUDIED:
-        shares = _recovery(part, condition, found.interval)
+        shares = _recovery(part, condition, estimate.interval)
         control = Condition(CONTROL_OF[condition.axiom], condition.place)
         contrast = _mean_of_heads(effect - part.effect(control), part.query_ids)
-    layer, head = np.indices(found.value.shape).reshape(2, -1)
+    layer, head = np.indices(estimate.value.shape).reshape(2, -1)
     columns = {"ranker": part.folder.made_of["ranker"], "kind": part.kind}
     columns |= {"axiom": condition.axiom, "place": condition.place, "layer": layer, "head": head}
     columns |= _columns(("recovery", "low", "high"), shares)
-    columns |= {"p": found.p.ravel(), "q": corrected(found.p).ravel()}
-    columns |= _columns(("effect", "effect_low", "effect_high"), found)
+    columns |= {"p": estimate.p.ravel(), "q": corrected(estimate.p).ravel()}
+    columns |= _columns(("effect", "effect_low", "effect_high"), estimate)
     columns |= _columns(("contrast", "contrast_low", "contrast_high"), contrast)
     columns["contrast_q"] = np.nan if contrast is None else corrected(contrast.p).ravel()
-    return pd.DataFrame(columns).assign(n_pairs=found.n_pairs, n_queries=found.n_queries)
+    return pd.DataFrame(columns).assign(n_pairs=estimate.n_pairs, n_queries=estimate.n_queries)
 
 
 def _recovery(part: Part, condition: Condition, interval: float) -> Recovery:
@@ -63,9 +63,9 @@ def _mean_of_heads(effect: Float[np.ndarray, "layer head pair"], query_ids: np.n
 
 
 def _columns(
-    names: tuple[str, str, str], found: Estimate | Recovery | None
+    names: tuple[str, str, str], estimate: Estimate | Recovery | None
 ) -> dict[str, Float[np.ndarray, " head"] | float]:
-    if found is None:
+    if estimate is None:
         return dict.fromkeys(names, np.nan)
-    values = (found.value, found.low, found.high)
+    values = (estimate.value, estimate.low, estimate.high)
     return {name: value.ravel() for name, value in zip(names, values, strict=True)}

@@ -91,8 +91,8 @@ def read_parts(folder: Path) -> list[Part]:
     FileNotFoundError
         If there is none.
     """
-    folders = [found for kind in KINDS if (found := open_folder(folder / kind)) is not None]
-    parts = [part for found in folders if (part := read_part(found)) is not None]
+    folders = [opened for kind in KINDS if (opened := open_folder(folder / kind)) is not None]
+    parts = [part for opened in folders if (part := read_part(opened)) is not None]
     if not parts:
         raise FileNotFoundError(
             f"needed a study with at least one complete block, got {folder}; run the study without "

@@ -86,11 +86,11 @@ class Results:
 
     @cached_property
     def _estimates(self) -> dict[tuple[str, ...], dict[str, Value]]:
-        found: dict[tuple[str, ...], dict[str, Value]] = {}
+        by_key: dict[tuple[str, ...], dict[str, Value]] = {}
         for row in self.estimates.itertuples():
             key = (row.kind, row.quantity, row.axiom, row.place)
-            found.setdefault(key, {})[row.detail] = Value(row.value, row.low, row.high)
-        return found
+            by_key.setdefault(key, {})[row.detail] = Value(row.value, row.low, row.high)
+        return by_key
 
     @cached_property
     def _heads(self) -> dict[tuple[str, ...], pd.DataFrame]:
@@ -113,11 +113,11 @@ class Results:
         MissingEstimate
             If there is none.
         """
-        found = self.find(kind, quantity, axiom, place, detail)
-        if found is None:
+        estimate = self.find(kind, quantity, axiom, place, detail)
+        if estimate is None:
             asked = ", ".join(filter(None, (kind, axiom, place, detail)))
             raise MissingEstimate(f"there is no estimate of {quantity!r} ({asked})")
-        return found
+        return estimate
 
     def column(
         self, kind: str, axiom: str, place: str, column: str

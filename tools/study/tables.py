@@ -24,7 +24,7 @@ Columns = Mapping[str, tuple[str, str, Write]]  # header: quantity, detail, how 
 Where = tuple[str, str]  # axiom and place
 
 
-def show(found: Value, digits: int = 3) -> str:
+def show(estimate: Value, digits: int = 3) -> str:
     """Write an estimate with its interval, where that has bounds.
 
     Examples
@@ -32,9 +32,9 @@ def show(found: Value, digits: int = 3) -> str:
     >>> show(Value(0.1234, 0.1, 0.15))
     '+0.123 [+0.100, +0.150]'
     """
-    if not np.isfinite([found.low, found.high]).all():
-        return f"{found.value:+.{digits}f} (no bounded interval)"
-    return with_interval(found.value, found.low, found.high, digits)
+    if not np.isfinite([estimate.low, estimate.high]).all():
+        return f"{estimate.value:+.{digits}f} (no bounded interval)"
+    return with_interval(estimate.value, estimate.low, estimate.high, digits)
 
 
 def name_heads(heads: Iterable[Iterable[int]]) -> str:
@@ -52,24 +52,28 @@ def strongest(results: Results, kind: str, axiom: str, place: str, k: int = 3) -
     return top_heads(results.recovery(kind, axiom, place), k).to_dict("records")
 
 
-def _count(found: Value) -> str:
-    return f"{found.value:.0f}"
+def _count(estimate: Value) -> str:
+    return f"{estimate.value:.0f}"
 
 
-def _plain(found: Value) -> str:
-    return f"{found.value:.2f}"
+def _plain(estimate: Value) -> str:
+    return f"{estimate.value:.2f}"
 
 
-def _below(found: Value) -> str:
-    return f"below {found.value:.2g}"
+def _below(estimate: Value) -> str:
+    return f"below {estimate.value:.2g}"
 
 
-def _two_digits(found: Value) -> str:
-    return show(found, 2)
+def _two_digits(estimate: Value) -> str:
+    return show(estimate, 2)
 
 
-def _share(found: Value) -> str:
-    return f"{found.value:.0%} [{found.low:.0%}, {found.high:.0%}]"
+def _share(estimate: Value) -> str:
+    return f"{estimate.value:.0%} [{estimate.low:.0%}, {estimate.high:.0%}]"
+
+
+def _or_dash(estimate: Value | None, write: Write) -> str:
+    return "-" if estimate is None else write(estimate)
 
 
 def _edits(full: bool) -> list[Where]:
@@ -104,9 +108,10 @@ class Grid:
             columns |= {f"{header}, grade {g}": (quantity, g, show) for g in grades}
         rows = []
         for kind, at in ((k, at) for k in results.kinds for at in self.where or _edits(full)):
-            found = [(results.find(kind, quantity, *at, detail), write)
-                     for quantity, detail, write in columns.values()]  # fmt: skip
-            row = ["-" if value is None else write(value) for value, write in found]
+            row = [
+                _or_dash(results.find(kind, quantity, *at, detail), write)
+                for quantity, detail, write in columns.values()
+            ]
             rows.append([name_edit(kind, *at), *row])
         return markdown_table([self.title, *columns], rows)
 
@@ -170,11 +175,7 @@ def axioms(results: Results, full: bool = True) -> str:
     for kind in results.kinds:
         n_pairs, n_heads = results.get(kind, "pairs").value, results.n_heads(kind)
         for place in PLACES if full else [END]:
-            found = [results.find(kind, quantity, "", place) for quantity, _ in columns.values()]
-            if None in found:
-                rows.append([name_edit(kind, place), *"------"])
-                continue
-            row = [write(f) for f, (_, write) in zip(found, columns.values(), strict=True)]
+            row = [_or_dash(results.find(kind, q, "", place), w) for q, w in columns.values()]
             row[-2:] = [f"{row[-2]} of {n_pairs:.0f}", f"{row[-1]} of {n_heads}"]
             differing = results.rows(kind, "recovery, TDC minus TFC1", "", place).items()
             named = [f"{head}: {show(f, 2)}" for head, f in differing][: 3 if full else 1]
@@ -295,7 +296,9 @@ def draw_changes(parts: Sequence[Part]) -> Figure:
     size = (8.5, (1.2 + 0.42 * len(MAIN)) * len(parts))
     figure, axes = plt.subplots(len(parts), 1, figsize=size, squeeze=False, layout="constrained")
     for ax, part in zip(axes[:, 0], parts, strict=True):
-        changes = [(_label(each), part.change(each), part.query_ids) for each in MAIN]
+        changes = [
+            (_label(condition), part.change(condition), part.query_ids) for condition in MAIN
+        ]
         plots.plot_score_change(changes, ax=ax)
         name = f"{find_kind(part.kind).kind_name} {part.folder.made_of['ranker']}"
         ax.set_title(name, fontsize=11)

@@ -1,7 +1,7 @@
 """Long runs in processes of their own, to be killed or measured; prints JSON.
 
-python long_runs.py kill FOLDER N_KILLS SEED      runs killed (-9) at random moments, then resumed
-python long_runs.py memory FOLDER MODEL N_PAIRS   peak memory of runs over N_PAIRS (e.g. 10,200)
+python long_runs.py kill FOLDER MODEL N_KILLS SEED   runs killed (-9) at random moments and resumed
+python long_runs.py memory FOLDER MODEL N_PAIRS      peak memory of runs over N_PAIRS (e.g. 10,200)
 """
 
 import json
@@ -22,7 +22,7 @@ from mechir_edu.patching.storage import MANIFEST
 
 
 class ManyPairs:
-    """A sequence of short pairs that are made when they are asked for."""
+    """A sequence of pairs that are made when they are asked for: short texts, long ids (20 kB)."""
 
     skipped = ()
 
@@ -34,7 +34,9 @@ class ManyPairs:
 
     def __getitem__(self, i):
         words = " ".join(f"word{(i * k) % 97}" for k in range(1, 2 + i % 4))
-        return Pair(f"q{i % 50}", f"d{i}", "coral", words, f"{words} coral", "mine", 1)
+        return Pair(
+            f"q{i % 50}", f"d{i}".ljust(20_000, "-"), "coral", words, f"{words} coral", "mine", 1
+        )
 
 
 def fork(function, *args, **options):
@@ -50,9 +52,9 @@ def fork(function, *args, **options):
     return child
 
 
-def kill_at_random(folder, n_kills, seed):
+def kill_at_random(folder, model, n_kills, seed):
     """Run once whole, then N runs that are killed and resumed; says how many shards were kept."""
-    rng, ranker = random.Random(int(seed)), Cat("planted")
+    rng, ranker = random.Random(int(seed)), Cat(model)
     pairs = make_pairs(load_collection("embedded"), "TFC1", n=20, seed=5)
     start = time.monotonic()
     patch_into_folder(ranker, pairs, folder / "whole", shard_size=2)

@@ -79,7 +79,7 @@ def ablate(
     require_known("method", method, ("exact", "naive"))
     options = PatchOptions(
         by=by,
-        heads=None if heads is None else tuple(heads),
+        heads=heads,
         together=together,
         filler=filler,
         method=method,

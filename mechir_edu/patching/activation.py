@@ -118,7 +118,7 @@ def patch(
     options = PatchOptions(
         site=site,
         by=by,
-        heads=None if heads is None else tuple(heads),
+        heads=heads,
         together=together,
         direction=direction,
         filler=filler,

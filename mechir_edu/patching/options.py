@@ -1,7 +1,7 @@
 """What patching can be asked for, as one value that commands, folders and workers hand on."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ class PatchOptions:
 
     site: str = "head"
     by: By = None
-    heads: tuple[Head, ...] | None = None
+    heads: Sequence[Head] | None = None
     together: bool = False
     direction: Direction = "auto"
     filler: str = "a"
@@ -64,7 +64,8 @@ class PatchOptions:
         ValueError
             For a head that the ranker does not have.
         """
-        return Sweep(self.site, self.by, ranker.n_layers, ranker.n_heads, self.heads, self.together)
+        heads = None if self.heads is None else tuple(self.heads)
+        return Sweep(self.site, self.by, ranker.n_layers, ranker.n_heads, heads, self.together)
 
     def as_json(self) -> dict[str, Any]:
         """The options as JSON can hold them."""

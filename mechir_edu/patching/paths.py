@@ -346,9 +346,8 @@ def _make_edges(
 
 
 def _choose_heads(ranker: Ranker, heads: Sequence[Head] | None) -> tuple[Head, ...]:
-    if heads is None:
-        return tuple(product(range(ranker.n_layers), range(ranker.n_heads)))
-    return PatchOptions(heads=tuple(heads)).sweep(ranker).heads
+    all_heads = tuple(product(range(ranker.n_layers), range(ranker.n_heads)))
+    return PatchOptions(heads=heads).sweep(ranker).heads or all_heads
 
 
 def _patch_edges(

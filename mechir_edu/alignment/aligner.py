@@ -153,10 +153,11 @@ def _spellings(pair: Pair) -> list[str]:
 
 def _align_pair(pair: Pair, context: _AlignContext) -> AlignedPair:
     fixed_is_query = pair.perturbed_query is None
-    texts = (pair.query, pair.perturbed_query, pair.baseline)
-    if fixed_is_query:
+    if pair.perturbed_query is None:
         texts = (pair.baseline, pair.perturbed, pair.query)
-    elif pair.baseline != pair.perturbed:
+    else:
+        texts = (pair.query, pair.perturbed_query, pair.baseline)
+    if not fixed_is_query and pair.baseline != pair.perturbed:
         raise ValueError(
             f"pair ({pair.query_id}, {pair.doc_id}) needs one edit, got one of the query and one "
             "of the document; make two pairs of it"
@@ -287,8 +288,11 @@ def _surround(
         texts = [fixed, edited] if fixed_is_query else [edited, fixed]
     rows = template.surround(texts, special)
     return AlignedPair(
-        pair,
-        *rows[:4],
+        pair=pair,
+        baseline_ids=rows[0],
+        perturbed_ids=rows[1],
+        baseline_mask=rows[2],
+        perturbed_mask=rows[3],
         token_type_ids=template.token_types(texts),
         roles=rows[4].astype(np.int8),
         fixed_ids=None if context.reads_together else template.surround([fixed], special)[0],

@@ -64,7 +64,8 @@ class Collection:
         ValueError
             If two of the loaded passage collections have different texts under one id.
         """
-        wanted, texts = list(doc_ids), {}
+        wanted = list(doc_ids)
+        texts: dict[str, str] = {}
         for passages in self.passages:
             for doc_id, text in passages.lookup(wanted).items():
                 if texts.setdefault(doc_id, text) != text:
@@ -122,7 +123,8 @@ class Collection:
         skipped : list of Skipped.
         """
         streams = deque(self._stream(grade, seed) for grade in self._wanted(n, grades))
-        made, skipped = [], self._unusable_queries()
+        made: list[T] = []
+        skipped = self._unusable_queries()
         while streams and len(made) < n:
             stream = streams.popleft()
             for item in stream:
@@ -154,9 +156,11 @@ class Collection:
         path = cache_folder() / f"df-{key}.json.gz"
         if kept := read_statistics(path):
             return kept
-        texts = itertools.chain.from_iterable(self.passages)
+        every = itertools.chain.from_iterable(self.passages)
         # iter: a bar has a length, so a type checker would peek into it and lose a text.
-        texts = iter(tqdm(texts, "Counting terms", n_docs, unit="passage", disable=None))
+        texts: Iterator[str] = iter(
+            tqdm(every, "Counting terms", n_docs, unit="passage", disable=None)
+        )
         if n_docs > at_most:
             rng, share = random.Random(seed), at_most / n_docs
             texts = (text for text in texts if rng.random() < share)
@@ -243,8 +247,8 @@ def load_collection(
     parts = [read_source(source) for source in sources]
     files = {"queries": queries, "docs": docs, "qrels": qrels}
     missing = [what for what, path in files.items() if path is None]
-    if not missing:
-        parts.append(read_files(**files))
+    if queries is not None and docs is not None and qrels is not None:
+        parts.append(read_files(queries, docs, qrels))
     elif len(missing) < 3:
         raise ValueError(
             f"needed queries, docs and qrels together, got no {' and no '.join(missing)}"

@@ -83,7 +83,7 @@ class PassagesOfIrDatasets:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PassagesOfIrDatasets) and self.handler == other.handler
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # Python's own way to say unhashable
 
     @cached_property
     def store(self) -> Any:

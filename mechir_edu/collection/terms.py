@@ -153,7 +153,7 @@ def count_terms(texts: Iterable[str]) -> TermStatistics:
     >>> count_terms(["corals bleach", "a coral reef"]).df["coral"]
     2
     """
-    n_docs, df, words = 0, Counter(), Counter()
+    n_docs, df, words = 0, Counter[str](), Counter[tuple[str, str]]()
     for text in texts:
         in_text = surface_terms(text)
         n_docs += 1

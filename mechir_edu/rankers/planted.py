@@ -168,7 +168,7 @@ def _embedded() -> list[str]:
 
 def _document_frequencies(documents: Iterable[str]) -> tuple[dict[str, int], int]:
     """Count the documents that hold each word, and the documents."""
-    df, n_documents = Counter(), 0
+    df, n_documents = Counter[str](), 0
     for text in documents:
         lower = normalizers.BertNormalizer(lowercase=True).normalize_str(text)
         df.update({word for word, _ in pre_tokenizers.BertPreTokenizer().pre_tokenize_str(lower)})
@@ -301,7 +301,7 @@ def _place_heads(generator: torch.Generator) -> dict[tuple[int, int], str]:
     scoring = ("match", "idf", "aggregate")
     layers = sorted(torch.randperm(N_LAYERS, generator=generator)[: len(scoring)].tolist())
     part_of = dict(zip(layers, scoring, strict=True))
-    heads = {}
+    heads: dict[tuple[int, int], str] = {}
     for layer in range(N_LAYERS):
         parts = [part_of.get(layer, "inert"), "distractor", "inert", "inert"]
         order = torch.randperm(N_HEADS, generator=generator).tolist()

@@ -26,7 +26,7 @@ from notebooks.table import outdated
 
 NO_NETWORK = Path(__file__).parent / "no_network"
 TOOLS = Path(__file__).parents[1] / "tools"
-LONGEST_CELL_S = 600  # ends a run that hangs; no cell takes nearly as long
+LONGEST_CELL_S = 1200  # ends a run that hangs; no cell takes nearly as long
 BINDER_BYTES = 1.5e9  # of the 2 GB that a session on Binder has
 # A process's peak begins at what the one held that started it, so a small one stands in between.
 MEASURE = """\

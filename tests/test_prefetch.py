@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 import zipfile
 
@@ -307,3 +308,12 @@ def test_a_file_that_cannot_be_moved_leaves_everything_as_it_was(tmp_path, monke
     with pytest.raises(OSError, match="the disk is gone"):
         bundle._put_in_place([(tmp_path / f"new-{n}", tmp_path / n) for n in ("a", "b")])
     assert [(tmp_path / name).read_text() for name in ("a", "b")] == ["old", "old"]
+
+
+def test_a_disk_without_room_is_told_so_before_anything_is_written(stick, tmp_path, monkeypatch):
+    full = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    target = {part: tmp_path / "other" / part for part in ("hub", "ir_datasets", "statistics")}
+    with pytest.raises(OSError, match="10 are free"):
+        bundle.install(stick, target)
+    assert files_below(tmp_path / "other") == []

@@ -117,6 +117,7 @@ def install(path: Path, folders: Mapping[str, Path]) -> dict[str, Any]:
                     # On the disk of the part's folder, so that files are moved and not copied.
                     root = folders[part].resolve()
                     root.mkdir(parents=True, exist_ok=True)
+                    _require_room(root, part, manifest["files"])
                     beside = tempfile.TemporaryDirectory(dir=root, prefix=".unfinished-")
                     aside[part] = Path(stack.enter_context(beside))
                 moves.append((aside[part] / str(number), targets[name]))
@@ -188,6 +189,12 @@ def _target(name: str, folders: Mapping[str, Path]) -> Path:
             "remove the link or folder that is there"
         )
     return target
+
+
+def _require_room(root: Path, part: str, files: Mapping[str, Mapping[str, Any]]) -> None:
+    needed = sum(entry["size"] for name, entry in files.items() if name.startswith(f"{part}/"))
+    if (free := shutil.disk_usage(root).free) < needed:
+        raise OSError(f"needed {needed:,} bytes in {root}, {free:,} are free")
 
 
 def _extract(archive: zipfile.ZipFile, name: str, entry: Mapping[str, Any], to: Path) -> None:

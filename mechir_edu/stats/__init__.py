@@ -21,6 +21,7 @@ way. Intervals and p values treat queries, not pairs, as the independent units.
 
 from mechir_edu.stats.comparisons import HasIds, match_pairs, mean_difference, recovery_difference
 from mechir_edu.stats.estimates import Estimate, grade_trend, mean_change, sign_agreement
+from mechir_edu.stats.intervals import IntervalOptions
 from mechir_edu.stats.maps import (
     Agreement,
     Correlation,
@@ -32,7 +33,6 @@ from mechir_edu.stats.maps import (
 from mechir_edu.stats.power import minimum_detectable_effect
 from mechir_edu.stats.recovered import (
     How,
-    IntervalOptions,
     Recovery,
     corrected,
     recovery,

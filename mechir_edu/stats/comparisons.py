@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from mechir_edu.stats.clusters import QueryIds, query_sums
 from mechir_edu.stats.estimates import Estimate, as_estimate, mean_change
-from mechir_edu.stats.intervals import estimate_difference
+from mechir_edu.stats.intervals import IntervalOptions, estimate_difference
 
 Patched = tuple[Float[np.ndarray, "*cell pair"], Float[np.ndarray, " pair"]]
 
@@ -23,8 +23,13 @@ Patched = tuple[Float[np.ndarray, "*cell pair"], Float[np.ndarray, " pair"]]
 class HasIds(Protocol):
     """Anything that belongs to one query and one document, such as a Pair."""
 
-    query_id: str
-    doc_id: str
+    @property
+    def query_id(self) -> str:
+        """The query that it belongs to."""
+
+    @property
+    def doc_id(self) -> str:
+        """The document that it belongs to."""
 
 
 def mean_difference(
@@ -82,10 +87,13 @@ def recovery_difference(
         Unitless, [*cell]. The interval is ``(-inf, inf)`` and p is 1 where either score change
         cannot be told from zero: there is no share of it then.
     """
-    options = {"interval": interval, "n_boot": n_boot, "seed": seed}
+    options: IntervalOptions = {"interval": interval, "n_boot": n_boot, "seed": seed}
     changes = [mean_change(change, query_ids=query_ids, **options) for _, change in (first, second)]
-    sums = [tuple(query_sums(part, query_ids) for part in side) for side in (first, second)]
-    difference = estimate_difference(*sums, **options)
+    first_sums, second_sums = (
+        (query_sums(effect, query_ids), query_sums(change, query_ids))
+        for effect, change in (first, second)
+    )
+    difference = estimate_difference(first_sums, second_sums, **options)
     if any(change.low <= 0 <= change.high for change in changes):
         low, high, p = (np.full_like(difference.value, end) for end in (-np.inf, np.inf, 1.0))
         difference = replace(difference, low=low, high=high, p=p)
@@ -94,14 +102,14 @@ def recovery_difference(
 
 def match_pairs(first: Sequence[HasIds], second: Sequence[HasIds]) -> tuple[np.ndarray, np.ndarray]:
     """Indices into both sequences of the query-document pairs that they share, in equal order."""
-    places = [_places(pairs) for pairs in (first, second)]
-    shared = [key for key in places[0] if key in places[1]]
+    here, there = _places(first), _places(second)
+    shared = [key for key in here if key in there]
     if not shared:
         raise ValueError(
             f"needed pairs of the same queries and documents on both sides, got {len(first)} and "
             f"{len(second)} pairs with none in common; make both from one sample (same seed and n)"
         )
-    return tuple(np.array([place[key] for key in shared]) for place in places)
+    return np.array([here[key] for key in shared]), np.array([there[key] for key in shared])
 
 
 def _places(pairs: Sequence[HasIds]) -> dict[tuple[str, str], int]:

@@ -107,8 +107,8 @@ def sign_agreement(
     if n_queries < FEWEST_QUERIES:
         low, high = 0.0, 1.0
     p = 2 * student_t.sf(abs(share - 0.5) * 2 * np.sqrt(n_alone), degrees)
-    fields = map(float, (share, low, high, p))
-    return Estimate(*fields, n_pairs, n_queries, interval, float(share))
+    value = float(share)
+    return Estimate(value, float(low), float(high), float(p), n_pairs, n_queries, interval, value)
 
 
 def grade_trend(
@@ -162,9 +162,20 @@ def as_estimate(
     ratio: Ratio, n_pairs: int, n_queries: int, interval: float, agreement: float | None = None
 ) -> Estimate:
     """Say what an interval rests on; a single cell becomes plain numbers."""
-    fields = (ratio.value, ratio.low, ratio.high, ratio.p)
-    plain = (float(field) if field.ndim == 0 else field for field in fields)
-    return Estimate(*plain, n_pairs, n_queries, interval, agreement)
+
+    def plain(field: np.ndarray) -> float | np.ndarray:
+        return float(field) if field.ndim == 0 else field
+
+    return Estimate(
+        value=plain(ratio.value),
+        low=plain(ratio.low),
+        high=plain(ratio.high),
+        p=plain(ratio.p),
+        n_pairs=n_pairs,
+        n_queries=n_queries,
+        interval=interval,
+        sign_agreement=agreement,
+    )
 
 
 def _slope(

@@ -19,6 +19,7 @@ all intervals are ``(-inf, inf)``.
 """
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -56,6 +57,14 @@ def selective_coverage(selected: Bool[np.ndarray, "*cell"], level: float = 0.05)
     """
     n_selected, n_cells = max(1, int(selected.sum())), selected.size
     return 1 - n_selected * level / (n_cells * float((1 / np.arange(1, n_cells + 1)).sum()))
+
+
+class IntervalOptions(TypedDict, total=False):
+    """How intervals of recovery are made; the names and defaults are those of `recovery`."""
+
+    interval: float
+    n_boot: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -143,14 +152,15 @@ def estimate_ratio(
     total = divisor.sum(axis=-1)
     draws = resample_queries(n_queries, n_boot, seed)
     statistic = _divide(draws @ residual.T, np.sqrt(draws @ (residual**2).T))
-    low, high = _tails(np.sign(total) * statistic, interval)
-    reach = [_invert(residual, divisor, critical) for critical in (high, -low)]
+    left_tail, right_tail = _tails(np.sign(total) * statistic, interval)
+    reach = [_invert(residual, divisor, critical) for critical in (right_tail, -left_tail)]
     # The jackknife's error over the plain one widens both sides alike.
     plain = (residual**2).sum(axis=-1)
     jackknife = (_left_out(residual, divisor) ** 2).sum(axis=-1)
     widening = np.where(plain > 0, np.sqrt(_divide(jackknife, plain)), 1.0)
-    ends = (value - reach[0][0] * widening, value + reach[1][1] * widening)
-    ends = _bounded(*(np.where(plain > 0, end, value) for end in ends), n_queries)
+    low = np.where(plain > 0, value - reach[0][0] * widening, value)
+    high = np.where(plain > 0, value + reach[1][1] * widening, value)
+    ends = _bounded(low, high, n_queries)
     return _shaped(numerator.shape[:-1], value, *ends, p_values(numerator))
 
 

@@ -10,7 +10,7 @@ simulated studies without any effect that still show a head below 0.05.
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypedDict
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -18,17 +18,9 @@ from scipy.stats import false_discovery_control
 
 from mechir_edu.stats.clusters import QueryIds, pairs_per_query, query_sums
 from mechir_edu.stats.estimates import Estimate, mean_change
-from mechir_edu.stats.intervals import estimate_mean, estimate_ratio
+from mechir_edu.stats.intervals import IntervalOptions, estimate_mean, estimate_ratio
 
 How = Literal["ratio_of_means", "mean_of_ratios"]
-
-
-class IntervalOptions(TypedDict, total=False):
-    """How intervals of recovery are made; the names and defaults are those of `recovery`."""
-
-    interval: float
-    n_boot: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -126,7 +118,7 @@ def recovery(
     """
     change = np.subtract(donor, recipient, dtype=np.float64)
     effect = np.subtract(patched, recipient, dtype=np.float64)
-    options = {"interval": interval, "n_boot": n_boot, "seed": seed}
+    options: IntervalOptions = {"interval": interval, "n_boot": n_boot, "seed": seed}
     numerator, denominator = _as_sums(effect, change, query_ids, how)
     estimate = estimate_ratio if how == "ratio_of_means" else estimate_mean
     ratio = estimate(numerator, denominator, **options)

@@ -12,6 +12,7 @@ def main() -> None:
     """Time one core, several within each product, and several with pairs side by side."""
     parser = arguments(__doc__.splitlines()[0], pairs=24, repeats=3)
     parser.add_argument("--kind", choices=("dot", "cat"), default="cat", help="which ranker")
+    parser.add_argument("--model", default="embedded", help="its checkpoint")
     parser.set_defaults(threads=2)
     options = parse(parser)
     import numpy as np
@@ -22,7 +23,7 @@ def main() -> None:
     from mechir_edu.patching.scoring import MAX_TOKENS
 
     title, pairs = load_pairs(options)
-    ranker = (me.Cat if options.kind == "cat" else me.Dot)("embedded")
+    ranker = {"dot": me.Dot, "cat": me.Cat}[options.kind](options.model)
     torch.set_num_threads(options.threads)
     me.patch(ranker, pairs[:2], progress=False)  # what is made once for a model
 

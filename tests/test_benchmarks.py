@@ -26,7 +26,7 @@ def test_heads_are_patched_without_mechir_which_is_said_loudly(tmp_path):
 
 
 def test_pairs_side_by_side_score_as_on_one_core(tmp_path):
-    small = ("--pairs", "3", "--trec-dl", "none", "--kind", "dot")
+    small = ("--pairs", "3", "--trec-dl", "none", "--model", "planted")
     _, rows = run("cores.py", tmp_path / "cores.json", *small)
     assert len(rows) == 3
     assert all(row["largest score difference"] < 1e-5 for row in rows)

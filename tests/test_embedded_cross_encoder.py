@@ -107,7 +107,7 @@ def test_an_answer_ranks_above_a_near_miss(loaded, query, answer, near_miss):
 
 @pytest.mark.parametrize("axiom", ["TFC1", "TDC"])
 def test_a_query_term_raises_the_score_more_than_a_neutral_one(loaded, collection, axiom):
-    own, control = (make_pairs(collection, name, 80) for name in (axiom, f"{axiom}-control"))
+    own, control = (make_pairs(collection, name, 40) for name in (axiom, f"{axiom}-control"))
     changes = [score_changes(loaded, pairs) for pairs in (own, control)]
     assert mean_change(changes[0], query_ids=[p.query_id for p in own]).low > 0
     assert mean_difference(*changes, first_pairs=own, second_pairs=control).low > 0

@@ -132,8 +132,8 @@ def test_equal_seeds_build_equal_weights(ranker):
 
 
 def test_the_seed_decides_which_heads_are_planted():
-    places = {tuple(planted.build(seed, documents=DOCUMENTS).planted_heads) for seed in range(6)}
-    assert len(places) > 3
+    places = {tuple(planted.build(seed, documents=DOCUMENTS).planted_heads) for seed in range(4)}
+    assert len(places) > 2
 
 
 def test_planted_heads_act_in_the_order_match_idf_aggregate(ranker):

@@ -233,10 +233,10 @@ def test_an_electra_with_two_labels_scores_by_the_last_as_monoelectra_does(monoe
 
 
 def test_the_demo_runs_with_models_of_the_published_architectures(tasb, monoelectra, tmp_path):
-    models = ["--bi", str(tasb), "--cross", str(monoelectra)]
-    assert main(["demo", "--out", str(tmp_path), "--pairs", "8", *models]) == 0
+    options = ["--bi", str(tasb), "--cross", str(monoelectra), "--axiom", "TFC1"]
+    assert main(["demo", "--out", str(tmp_path), "--pairs", "8", *options]) == 0
     table = pd.read_csv(tmp_path / "heads.csv").query("grade == 'all'")
-    assert table.groupby(["ranker", "axiom"]).size().tolist() == [144, 144, 72, 72]
+    assert table.groupby(["ranker", "axiom"]).size().tolist() == [144, 72]
     rankers = json.loads((tmp_path / "run.json").read_text())["rankers"]
     names = ["DistilBertModel", "ElectraForSequenceClassification"]
     assert [ranker["architecture"] for ranker in rankers] == names

@@ -30,6 +30,7 @@ from torch import Tensor
 from mechir_edu.collection.judged import Judged
 from mechir_edu.interventions.directions import head_mean
 from mechir_edu.patching.options import require_known
+from mechir_edu.patching.sweep import require_different
 from mechir_edu.rankers.base import Hook, Ranker
 from mechir_edu.rankers.hook_names import Head, hook_name
 
@@ -139,8 +140,15 @@ def _hook(heads: list[int], places: list[int], edit: HeadEdit) -> Hook:
 
 
 def tidy(intervention: Any) -> None:
-    """Make heads plain and immutable, in place, and refuse a side that is none of `SIDES`."""
+    """Make heads plain and immutable, in place, and check heads and side.
+
+    Raises
+    ------
+    ValueError
+        For no head, a head twice, or a side that is none of `SIDES`.
+    """
     heads = tuple((int(layer), int(head)) for layer, head in intervention.heads)
+    require_different(heads)
     object.__setattr__(intervention, "heads", heads)
     require_known("side", intervention.side, SIDES)
 

@@ -94,7 +94,7 @@ class Runs:
     given_z: tuple[Tensor, ...] | None = None
 
 
-def repeat(inputs: Inputs, n: int) -> Inputs:
+def repeat(inputs: Inputs, n: int) -> dict[str, Tensor]:
     """Stack n copies of a batch's inputs, copy by copy."""
     return {name: tensor.repeat(n, 1) for name, tensor in inputs.items()}
 

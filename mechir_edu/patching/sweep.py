@@ -4,7 +4,7 @@ A *cell* is one patch: a site in a layer, of one head or of the whole block, at 
 axes of a result follow from it: layer, head (for head sites), role or pos, pair.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,8 +52,7 @@ class Sweep:
         if not self.is_head_site:
             raise ValueError(f"heads= goes with a head site ({', '.join(HEAD_SITES)})")
         require_heads(self.heads, self.n_layers, self.n_heads)
-        if not self.heads or len(set(self.heads)) < len(self.heads):
-            raise ValueError(f"heads= needs different (layer, head), got {list(self.heads)}")
+        require_different(self.heads)
 
     @property
     def is_head_site(self) -> bool:
@@ -99,6 +98,18 @@ class Sweep:
     def masks(self, roles: Roles) -> Masks:
         """Positions that each patch touches; one mask for all, for each role, or for each pos."""
         return self.rows.masks(roles)
+
+
+def require_different(heads: Sequence[Head]) -> None:
+    """Refuse a choice of no head, or of one head twice.
+
+    Raises
+    ------
+    ValueError
+        With the heads.
+    """
+    if not heads or len(set(heads)) < len(heads):
+        raise ValueError(f"heads= needs different (layer, head), got {list(heads)}")
 
 
 class Scores:

@@ -135,7 +135,9 @@ def activations(ranker: Ranker, inputs: Inputs, names: list[str]) -> dict[str, T
 
 
 @torch.no_grad()
-def mean_activations(ranker: Ranker, runs: Iterable[Inputs], names: list[str]) -> dict[str, Tensor]:
+def mean_activations(
+    ranker: Ranker, runs: Iterable[dict[str, Tensor]], names: list[str]
+) -> dict[str, Tensor]:
     """Mean over the tokens of all runs of the activations at some hook points, each [*rest].
 
     Parameters

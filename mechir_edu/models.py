@@ -50,11 +50,11 @@ class _WithPatching(Ranker):
         return Reranker(self if intervention is None else self.under(intervention))
 
 
-class Dot(_WithPatching, BiEncoder):
+class Dot(_WithPatching, BiEncoder):  # noqa: D101
     __doc__ = BiEncoder.__doc__
 
 
-class Cat(_WithPatching, CrossEncoder):
+class Cat(_WithPatching, CrossEncoder):  # noqa: D101
     __doc__ = CrossEncoder.__doc__
 
 

@@ -120,10 +120,10 @@ def write_files(folder: Path, demonstration: "Demonstration", summary: str, reco
     from mechir_edu.files import write_whole
 
     figure = demonstration.figure()
-    for kind in ("png", "svg"):
+    for form in ("png", "svg"):
         image = io.BytesIO()
-        figure.savefig(image, format=kind, dpi=150)
-        write_whole(folder / f"figure2.{kind}", image.getvalue())
+        figure.savefig(image, format=form, dpi=150)
+        write_whole(folder / f"figure2.{form}", image.getvalue())
     table = demonstration.heads_table().to_csv(index=False, float_format="%.6g")
     write_whole(folder / "heads.csv", table.encode())
     write_whole(folder / "summary.md", summary.encode())

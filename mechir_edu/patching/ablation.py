@@ -25,7 +25,7 @@ from mechir_edu.alignment.aligned import AlignedPair, AlignedPairs
 from mechir_edu.patching.activation import as_result, make_job, measure
 from mechir_edu.patching.batches import SIDES, Batch, Runs, make_batches
 from mechir_edu.patching.engines.hooks import activations, mean_activations
-from mechir_edu.patching.options import PatchOptions, require_known
+from mechir_edu.patching.options import ChosenDirection, PatchOptions, require_known
 from mechir_edu.patching.progress import Progress
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.rows import By
@@ -96,7 +96,7 @@ def ablate(
         others = draw_others(len(job.aligned.aligned), seed)
         job = replace(job, prepare=_resampling(ranker, job.aligned.aligned, others, on))
     # What is ablated is the recipient; the donor's activations are not used.
-    into = "perturbed_to_baseline" if on == "baseline" else "baseline_to_perturbed"
+    into: ChosenDirection = "perturbed_to_baseline" if on == "baseline" else "baseline_to_perturbed"
     return as_result(job, measure(job, into), ablation=how, seed=seed)
 
 

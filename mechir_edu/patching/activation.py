@@ -47,7 +47,13 @@ from mechir_edu.patching.engines.hooks import patch_naive, patch_stacked, patch_
 from mechir_edu.patching.engines.screening import screen
 from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
 from mechir_edu.patching.engines.threads import side_by_side
-from mechir_edu.patching.options import DIRECTIONS, ESTIMATING, Direction, PatchOptions
+from mechir_edu.patching.options import (
+    DIRECTIONS,
+    ESTIMATING,
+    ChosenDirection,
+    Direction,
+    PatchOptions,
+)
 from mechir_edu.patching.progress import Progress, counted
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.rows import By
@@ -277,7 +283,7 @@ class Measured:
     scores: Float[np.ndarray, "..."]
     recipient: Float[np.ndarray, " pair"]
     donor: Float[np.ndarray, " pair"]
-    direction: str
+    direction: ChosenDirection
     exact: Bool[np.ndarray, "..."] | None = None
     notes: dict = field(default_factory=dict)
 
@@ -321,11 +327,12 @@ def estimate(job: Job, direction: Direction) -> Measured:
     # The pass for the gradient scores both sides, so "auto" starts with a guess; where the scores
     # say otherwise, the gradient is taken again at the other side.
     guess = DIRECTIONS[0] if direction == "auto" else direction
-    scores, sides = job.linearise(guess, job.progress)
-    chosen = choose_direction(*in_direction(*sides, guess), direction)
+    scores, (recipient, donor) = job.linearise(guess, job.progress)
+    baseline, perturbed = in_direction(recipient, donor, guess)  # undoes itself
+    chosen = choose_direction(baseline, perturbed, direction)
     if chosen != guess:
-        scores, sides = job.linearise(chosen, _again(job))
-    return Measured(scores, *sides, chosen)
+        scores, (recipient, donor) = job.linearise(chosen, _again(job))
+    return Measured(scores, recipient, donor, chosen)
 
 
 def _again(job: Job) -> bool:

@@ -63,8 +63,13 @@ class Batch:
         return self.baseline if name == "baseline" else self.perturbed
 
     def runs(self, direction: str, unpatched: Float[Tensor, " pair"] | None = None) -> "Runs":
-        """Recipient and donor for a direction of patching."""
+        """Recipient and donor for a direction of patching.
+
+        ``unpatched`` are the recipient's scores, where they are known already.
+        """
         donor, recipient = direction.split("_to_")
+        if unpatched is None:
+            unpatched = torch.full((self.n_pairs,), torch.nan, device=self.roles.device)
         return Runs(self, self.side(recipient), self.side(donor), unpatched)
 
     def score(self, model: Encoder, inputs: Inputs) -> Float[Tensor, " pair"]:
@@ -82,7 +87,8 @@ class Runs:
     ----------
     recipient : inputs of the run that is patched.
     donor : inputs of the run that activations are taken from.
-    unpatched : the recipient's scores, [pair]; what a patch that changes nothing must give.
+    unpatched : the recipient's scores, [pair]; what a patch that changes nothing must give. NaN
+        where they were not measured.
     given_z : z of each layer to put in instead of the donor's (ablation), each of a shape that
         expands to [pair, pos, head, d_head]; None patches from the donor.
     """
@@ -90,7 +96,7 @@ class Runs:
     batch: Batch
     recipient: Inputs
     donor: Inputs
-    unpatched: Float[Tensor, " pair"] | None = None
+    unpatched: Float[Tensor, " pair"]
     given_z: tuple[Tensor, ...] | None = None
 
 

@@ -10,8 +10,9 @@ from mechir_edu.patching.sweep import Sweep
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import HEAD_SITES, HOOK_POINTS, Head
 
-Direction = Literal["auto", "perturbed_to_baseline", "baseline_to_perturbed"]
-DIRECTIONS = ("perturbed_to_baseline", "baseline_to_perturbed")
+ChosenDirection = Literal["perturbed_to_baseline", "baseline_to_perturbed"]
+Direction = Literal["auto"] | ChosenDirection
+DIRECTIONS: tuple[ChosenDirection, ...] = ("perturbed_to_baseline", "baseline_to_perturbed")
 ESTIMATING = ("gradient", "screened")
 METHODS = ("exact", "naive", *ESTIMATING)
 

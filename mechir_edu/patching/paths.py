@@ -52,7 +52,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Literal, Unpack, cast
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ from mechir_edu.patching.scoring import (
     score_both,
     token_limit,
 )
-from mechir_edu.patching.sweep import Sweep
+from mechir_edu.patching.sweep import Cell, Sweep
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.adapters import FAMILIES
 from mechir_edu.rankers.base import Ranker
@@ -267,13 +267,14 @@ class Edges:
     mlps: Mlps
     sweep: Sweep
 
-    def cells(self, layer: int) -> list[tuple[int, int, int]]:
+    def cells(self, layer: int) -> list[Cell]:
         """Receivers in a layer as the engine's cells: layer, mask, head."""
         return [(layer, 0, head) for at, head in self.receivers if at == layer]
 
-    def places(self, cells: list[tuple[int, int, int]]) -> list[int]:
+    def places(self, cells: list[Cell]) -> list[int]:
         """Where the scores of cells stand along the receivers."""
-        return [self.receivers.index((layer, head)) for layer, _, head in cells]
+        at = {head: place for place, head in enumerate(self.receivers)}
+        return [at[layer, head] for layer, _, head in cells if head is not None]
 
     def start(
         self, index: int, layer: Layer, run_r: LayerRun, run_d: LayerRun
@@ -305,7 +306,8 @@ class Edges:
             case "v":
                 v = layer.project(x, slice(2, 3))
             case "qkv":
-                return replace(run_r, z=attend(*layer.project(x), bias))
+                q_all, k_all, v_all = layer.project(x)
+                return replace(run_r, z=attend(q_all, k_all, v_all, bias))
         return replace(run_r, q=q[0], k=k[0], v=v[0])
 
     def as_json(self) -> dict:
@@ -328,8 +330,8 @@ def _make_edges(
     if not ranker.is_post_ln:
         families = ", ".join(name for name, family in FAMILIES.items() if family.is_post_ln)
         raise ValueError(
-            f"path patching needs a post-LN ranker, one of {families}; got "
-            f"{ranker.hf_model.config.model_type}, which normalises before each sublayer"
+            f"path patching needs a post-LN ranker, one of {families}; got {ranker}, which "
+            "normalises before each sublayer"
         )
     require_known("via", via, VIAS)
     require_known("mlps", mlps, MLPS)
@@ -339,8 +341,8 @@ def _make_edges(
     return Edges(
         senders=_choose_heads(ranker, senders),
         receivers=() if wants_none else _choose_heads(ranker, receivers),
-        via=via,
-        mlps=mlps,
+        via=cast(Via, via),
+        mlps=cast(Mlps, mlps),
         sweep=sweep,
     )
 

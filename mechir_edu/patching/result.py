@@ -157,7 +157,7 @@ class PatchingResult:
         first, second = self._at(here), control._at(there)
         effect = np.subtract(first.effect(), second.effect(), dtype=np.float64)
         change = np.subtract(first.score_change(), second.score_change(), dtype=np.float64)
-        options = {"query_ids": first.query_ids, "interval": interval, "seed": seed}
+        options: Any = {"query_ids": first.query_ids, "interval": interval, "seed": seed}
         # Effects are towards the donor; a score change is always perturbed minus baseline.
         sign = 1 if self.direction == "perturbed_to_baseline" else -1
         zero, axes = np.zeros(len(change)), self.axes[:-1]
@@ -217,7 +217,7 @@ class PatchingResult:
         if grade is not None:
             keep = keep & np.array([pair.relevance == grade for pair in self.pairs])
         if not keep.any():
-            grades = sorted({pair.relevance for pair in self.pairs} - {None})
+            grades = sorted({p.relevance for p in self.pairs if p.relevance is not None})
             raise ValueError(
                 f"needed at least one pair, but none is left with grade={grade}; this result has "
                 f"{len(self.pairs)} pairs of the grades {grades}"
@@ -234,7 +234,7 @@ class PatchingResult:
         IndexError
             If there is no such pair.
         """
-        if self.row_pair is None:
+        if self.row_pair is None or self.row_pos is None:
             raise ValueError(
                 f"rows belong to results by position, this one has the axes {self.axes}; "
                 'patch with by="pos"'
@@ -252,7 +252,7 @@ class PatchingResult:
         """
         *cell, last = np.indices(self.scores.shape).reshape(self.scores.ndim, -1)
         columns = cell_columns(self.axes[:-1], cell, self.provenance.get("heads"))
-        if self.row_pair is not None:
+        if self.row_pair is not None and self.row_pos is not None and self.row_role is not None:
             columns["pos"] = self.row_pos[last]
             columns["role"] = np.array(ROLE_NAMES)[self.row_role[last]]
             last = self.row_pair[last]
@@ -329,7 +329,7 @@ class PatchingResult:
             "donor": self.donor[index],
             "pairs": tuple(self.pairs[i] for i in index),
         }
-        if self.row_pair is None:
+        if self.row_pair is None or self.row_pos is None or self.row_role is None:
             return replace(self, scores=self.scores[..., index], **kept)
         rows = np.concatenate([np.flatnonzero(self.row_pair == i) for i in index])
         sizes = [np.count_nonzero(self.row_pair == i) for i in index]

@@ -42,7 +42,7 @@ class Rows(Protocol):
 class AllPositions:
     """``by=None``: one patch touches all positions; one score a pair."""
 
-    axes = ("pair",)
+    axes: ClassVar[tuple[str, ...]] = ("pair",)
 
     def masks(self, roles: Roles) -> Masks:  # noqa: D102
         return torch.ones_like(roles, dtype=torch.bool).unsqueeze(0)
@@ -60,7 +60,7 @@ class AllPositions:
 class EachRole:
     """``by="role"``: one patch touches all positions of one role."""
 
-    axes = ("role", "pair")
+    axes: ClassVar[tuple[str, ...]] = ("role", "pair")
 
     def masks(self, roles: Roles) -> Masks:  # noqa: D102
         each_role = torch.arange(len(ROLE_NAMES), device=roles.device)
@@ -82,7 +82,7 @@ class EachPosition:
     Pairs of different length leave no rectangle, so the last axis is *row*: (pair, position).
     """
 
-    axes = ("row",)
+    axes: ClassVar[tuple[str, ...]] = ("row",)
 
     def masks(self, roles: Roles) -> Masks:  # noqa: D102
         n_pairs, n_pos = roles.shape

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from mechir_edu.alignment.aligner import align
 from mechir_edu.collection.judged import Skipped
 from mechir_edu.patching.batches import Batch, Encoder, make_batches
 from mechir_edu.patching.budget import tokens_for
-from mechir_edu.patching.options import DIRECTIONS, Direction, require_known
+from mechir_edu.patching.options import DIRECTIONS, ChosenDirection, Direction, require_known
 from mechir_edu.patching.sweep import Sweep
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
@@ -108,12 +109,12 @@ def align_as_read(ranker: Ranker, pairs: Sequence[Pair], filler: str) -> Aligned
 
 def choose_direction(
     baseline: Float[np.ndarray, " pair"], perturbed: Float[np.ndarray, " pair"], wanted: Direction
-) -> str:
+) -> ChosenDirection:
     """Name the direction; "auto" makes the side with the lower mean score the recipient."""
     if wanted == "auto":
         return DIRECTIONS[int(perturbed.mean() < baseline.mean())]
     require_known("direction", wanted, DIRECTIONS)
-    return wanted
+    return cast(ChosenDirection, wanted)
 
 
 def in_direction(

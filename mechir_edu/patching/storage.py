@@ -231,7 +231,8 @@ def join(shards: Sequence[Mapping[str, Any]], index: np.ndarray) -> Fields:
     """Put results one after another, then their pairs in the order of ``index``."""
     order = np.argsort(index)
     pairs = [pair for shard in shards for pair in shard["pairs"]]
-    rows, last = {}, order
+    rows: dict[str, np.ndarray] = {}
+    last = order
     if shards[0].get("row_pair") is not None:
         rows, last = _join_rows(shards, order)
 

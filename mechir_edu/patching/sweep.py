@@ -91,9 +91,9 @@ class Sweep:
         """Where a cell's scores stand along `cell_shape`."""
         if self.together:
             return (0,)
-        if self.heads is not None:
-            return (self.heads.index((layer, head)),)
-        return (layer, head) if self.is_head_site else (layer,)
+        if head is None:
+            return (layer,)
+        return (layer, head) if self.heads is None else (self.heads.index((layer, head)),)
 
     def masks(self, roles: Roles) -> Masks:
         """Positions that each patch touches; one mask for all, for each role, or for each pos."""

@@ -92,7 +92,7 @@ class EncoderAdapter(ArchitectureAdapter):
         self.cfg.attention_dir = "bidirectional"
         self.cfg.final_rms = self.cfg.gated_mlp = self.cfg.attn_only = False
         self.supports_fold_ln = False
-        self.weight_processing_conversions = {}
+        self.weight_processing_conversions: dict[str, Any] = {}
         self.component_mapping = self._components("")
 
     def _components(self, prefix: str) -> dict[str, GeneralizedComponent]:

@@ -29,8 +29,10 @@ Hook = Callable[[Tensor, HookPoint], Tensor | None]
 During = Callable[[str], AbstractContextManager]
 Names = str | Sequence[str] | Callable[[str], bool] | None
 # TransformerLens declares these for decoders, or for attention of its own; here they never fire.
-NEVER_FIRED = ("hook_result", "hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input")
-NEVER_FIRED += ("hook_hidden_states", "hook_rot_q", "hook_rot_k")
+NEVER_FIRED = {
+    *("hook_result", "hook_attn_in", "hook_q_input", "hook_k_input", "hook_v_input"),
+    *("hook_hidden_states", "hook_rot_q", "hook_rot_k"),
+}
 BATCH_SIZE = 32
 
 
@@ -167,7 +169,9 @@ class Ranker:
     def texts_read(self, pairs: Sequence[tuple[str, str]], side: str) -> list[tuple[str, ...]]:
         """What is read of each (query, document) on one of the `sides`, prompts included."""
         before = self.prompts
-        read = [(before.query + query, before.document + document) for query, document in pairs]
+        read: list[tuple[str, ...]] = [
+            (before.query + query, before.document + document) for query, document in pairs
+        ]
         if self.reads_together:
             return read
         column = self.sides.index(side)

@@ -3,6 +3,8 @@
 A kind is a subclass of `mechir_edu.rankers.base.Ranker` in its own file, and an entry in `KINDS`.
 """
 
+from typing import Any
+
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.bi_encoder import BiEncoder
 from mechir_edu.rankers.cross_encoder import CrossEncoder
@@ -34,4 +36,5 @@ def load_ranker(kind: str, name: str, *, device: str = "auto") -> Ranker:
     FileNotFoundError, ImportError
         As the kind's class does.
     """
-    return find_kind(kind)(name, device=device)
+    load: Any = find_kind(kind)  # a kind's class has more parameters than the base's
+    return load(name, device=device)

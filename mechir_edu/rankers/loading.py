@@ -60,8 +60,8 @@ def model_folder(name: str) -> Path:
 
 
 def _hub_folder(name: str) -> Path:
-    hub_id, _, revision = name.partition("@")
-    revision = revision or None
+    hub_id, _, commit = name.partition("@")
+    revision = commit or None
     get = partial(snapshot_download, hub_id, revision=revision)
     # `snapshot_download` reads the cache by itself where the hub is out of reach; but it asks first
     # without a time limit, and so hangs on a network that is up but dead.

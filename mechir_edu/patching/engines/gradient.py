@@ -70,9 +70,11 @@ def linearise(model: PostLNStack | Ranker, runs: Runs, sweep: Sweep) -> Linearis
     ----------
     model : the fast stack of a post-LN ranker, or any ranker, whose hooks are then used.
     """
-    through = _through_stack if isinstance(model, PostLNStack) else _through_hooks
     with torch.enable_grad():
-        recipient, donor, sites, changes = through(model, runs, sweep)
+        if isinstance(model, PostLNStack):
+            recipient, donor, sites, changes = _through_stack(model, runs, sweep)
+        else:
+            recipient, donor, sites, changes = _through_hooks(model, runs, sweep)
         # Pairs do not see each other, so the sum's gradient holds each pair's own.
         slopes = torch.autograd.grad(recipient.sum(), list(sites.values()))
     effects = {
@@ -88,7 +90,8 @@ def _through_stack(
     recipient, donor = runs.recipient, runs.donor
     x_r, x_d = stack.embed(recipient), stack.embed(donor)
     bias_r, bias_d = stack.bias(recipient, x_r), stack.bias(donor, x_d)
-    sites, changes = {}, {}
+    sites: ByLayer = {}
+    changes: ByLayer = {}
     for index, layer in enumerate(stack.layers):
         if sweep.heads_of(index) and not sites:
             x_r = x_r.detach().requires_grad_()  # no graph of the layers before the first patch
@@ -121,7 +124,7 @@ def _through_hooks(
     layers = [layer for layer in range(sweep.n_layers) if sweep.heads_of(layer)]
 
     def run(inputs: Inputs, *, leaf: bool) -> tuple[Tensor, ByLayer]:
-        kept = {}
+        kept: ByLayer = {}
 
         def keep(layer: int) -> Any:
             def hook(activation: Tensor, hook: Any) -> Tensor:

@@ -83,8 +83,8 @@ def patch_together(
 
     Later heads of the set see the stream that the earlier ones changed.
     """
-    batch, recipient = runs.batch, runs.recipient
-    layers = sorted({layer for layer, _ in sweep.heads})
+    batch, recipient, heads = runs.batch, runs.recipient, sweep.heads or ()
+    layers = sorted({layer for layer, _ in heads})
     first, stream = layers[0], hook_name("resid_pre", layers[0])
     given = _donated(ranker, runs, sweep.site, layers)
     resid = activations(ranker, recipient, [stream])[stream]
@@ -92,7 +92,7 @@ def patch_together(
         hooks = [(stream, _replacement(resid))] if skips else []
         hooks += [
             (hook_name(sweep.site, layer), _injection(sweep.site, given[layer], mask[None], [head]))
-            for layer, head in sweep.heads
+            for layer, head in heads
         ]
         with skipping(ranker, first if skips else 0):
             scores = _run(ranker, batch, recipient, hooks)

@@ -380,7 +380,7 @@ class Branch:
     def _patch_heads(
         self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
     ) -> Patched:
-        index, heads = cells[0][0], [head for *_, head in cells]
+        index, heads = cells[0][0], [head for *_, head in cells if head is not None]
         layer, rows = self.stack.layers[index], self.stack.rows_needed(index)
         change = self._z_change(heads, mask, run_r, run_d)
         # [cell, pair * pos, d_head] @ [cell, d_head, d_model]

@@ -27,7 +27,7 @@ from mechir_edu.collection.judged import Skipped
 from mechir_edu.patching.activation import patch_with
 from mechir_edu.patching.budget import SHARD_SIZE
 from mechir_edu.patching.long_runs.folder import RunFolder, hold, need_same, pack_scores, store
-from mechir_edu.patching.options import PatchOptions
+from mechir_edu.patching.options import ChosenDirection, PatchOptions
 from mechir_edu.patching.progress import bar
 from mechir_edu.patching.scoring import (
     align_as_read,
@@ -163,13 +163,16 @@ def _do_stage(
             tell(len(shards[k]))
 
 
-def _decide(run: RunFolder, pairs: Sequence[Pair], options: PatchOptions, do: Workers) -> str:
+def _decide(
+    run: RunFolder, pairs: Sequence[Pair], options: PatchOptions, do: Workers
+) -> ChosenDirection:
     """Name the direction; "auto" needs the scores of all pairs, which are kept too."""
     if options.direction != "auto":
         return options.direction
     _do_stage("scores", run, pairs, options, do)
-    scores = [run.scores(k) for k in range(len(run.manifest.shards))]
-    return choose_direction(*np.concatenate(scores, axis=1), "auto")
+    every = (run.scores(k) for k in range(len(run.manifest.shards)))
+    baseline, perturbed = np.concatenate([s for s in every if s is not None], axis=1)
+    return choose_direction(baseline, perturbed, "auto")
 
 
 def _require_shardable(options: PatchOptions) -> None:

@@ -22,7 +22,7 @@ from mechir_edu.patching.storage import MANIFEST
 
 
 class ManyPairs:
-    """A sequence of pairs that are made when they are asked for: short texts, long ids (20 kB)."""
+    """A sequence of short pairs that are made when they are asked for."""
 
     skipped = ()
 

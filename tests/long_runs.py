@@ -34,9 +34,7 @@ class ManyPairs:
 
     def __getitem__(self, i):
         words = " ".join(f"word{(i * k) % 97}" for k in range(1, 2 + i % 4))
-        return Pair(
-            f"q{i % 50}", f"d{i}".ljust(20_000, "-"), "coral", words, f"{words} coral", "mine", 1
-        )
+        return Pair(f"q{i % 50}", f"d{i}", "coral", words, f"{words} coral", "mine", 1)
 
 
 def fork(function, *args, **options):

@@ -21,14 +21,16 @@ The core, in reading order: how a query, a passage and one added word become the
 Everything else stands around it.
 
 1. What is changed: collection/judged, collection/collection; perturb/pair, perturb/edits,
-   perturb/axiom, perturb/draw (perturb/shapes and perturb/axioms/frequency show an axiom made).
-2. Who is asked: rankers/hook_names, rankers/components, rankers/adapters, rankers/pooling,
-   rankers/base, rankers/bi_encoder, rankers/cross_encoder, rankers/verification.
+   perturb/axiom, perturb/draw.
+2. Who is asked: rankers/hook_names, rankers/components, rankers/adapters, rankers/base,
+   rankers/bi_encoder, rankers/cross_encoder, rankers/verification.
 3. Position by position: alignment/aligned, alignment/encoding, alignment/tokendiff,
    alignment/fillers, alignment/aligner.
-4. Three runs: patching/rows, patching/sweep, patching/batches, patching/options, patching/scoring,
+4. Three runs: patching/rows, patching/sweep, patching/batches, patching/scoring,
    patching/engines/hooks (the reference), patching/activation, patching/result.
-5. How sure that is: stats/clusters, stats/recovered. And on top: models.
+5. How sure that is: stats/clusters, stats/recovered. On top: models.
+
+To see an axiom made, read perturb/shapes and perturb/axioms/frequency, too.
 
 Names are loaded when they are first used, so that importing the package is quick.
 """
@@ -43,7 +45,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "alignment.aligner": ["align"],
         "checks": ["tutorial"],
         "cli.experiments": ["demonstrate"],
-        "collection.collection": ["Collection", "load_collection"],
+        "collection.collection": ["Collection"],
+        "collection.load": ["load_collection"],
         "collection.terms": ["surface_terms"],
         "interventions.directions": ["head_direction", "residual_direction"],
         "interventions.evaluation": ["Comparison"],

@@ -27,8 +27,9 @@ from torch.utils.data import Dataset
 
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.alignment.aligner import align
-from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.judged import Skipped
+from mechir_edu.collection.load import load_collection
 from mechir_edu.perturb.own import Perturbation, difference
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.kinds import find_kind

@@ -7,8 +7,8 @@ import torch
 import transformers
 from small_models import FAMILIES, build_model
 
-from mechir_edu.rankers.adapters import FAMILIES as ADAPTERS
 from mechir_edu.rankers.adapters import convert, position_ids
+from mechir_edu.rankers.families import FAMILIES as ADAPTERS
 from mechir_edu.rankers.hook_names import BLOCK_SITES, HEAD_SITES, hook_name
 
 KINDS = ("Model", "ForSequenceClassification")

@@ -13,7 +13,8 @@ from small_tokenizers import wordpiece
 
 from mechir_edu.alignment.aligned import Role
 from mechir_edu.alignment.aligner import align
-from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.collection import Collection
+from mechir_edu.collection.load import load_collection
 from mechir_edu.collection.sources import PassagesInMemory
 from mechir_edu.collection.terms import surface_terms, term_spans, terms
 from mechir_edu.perturb.axiom import HAS_NEUTRAL, HAS_TERM, SAME_RARITY, Axiom, query_words

@@ -6,8 +6,9 @@ from collections import Counter
 
 import pytest
 
-from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.judged import Judged
+from mechir_edu.collection.load import load_collection
 from mechir_edu.collection.sources import PassagesInMemory
 
 DL19 = "msmarco-passage/trec-dl-2019/judged"

@@ -198,7 +198,7 @@ def test_bad_input_ends_with_code_2_and_a_clear_line(tmp_path, capsys, options, 
 def test_a_mistyped_argument_is_refused_before_anything_is_loaded(
     tmp_path, capsys, monkeypatch, options, message
 ):
-    monkeypatch.setattr("mechir_edu.collection.collection.load_collection", None)
+    monkeypatch.setattr("mechir_edu.collection.load.load_collection", None)
     monkeypatch.setattr(command, "load_rankers", None)
     assert demo(tmp_path / "out", *options) == 2
     assert message in capsys.readouterr().err

@@ -14,7 +14,7 @@ from distillation.low_rank import LowRankLinear, unit, widen  # noqa: E402
 from distillation.sides import N_APART, PASSAGE  # noqa: E402
 from transformers import BertModel  # noqa: E402
 
-from mechir_edu.collection.collection import load_collection  # noqa: E402
+from mechir_edu.collection.load import load_collection  # noqa: E402
 from mechir_edu.files import embedded_folder  # noqa: E402
 from mechir_edu.rankers.embedded import load_tokenizer  # noqa: E402
 

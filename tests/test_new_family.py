@@ -8,7 +8,7 @@ from small_models import DISTIL, draw_weights, save
 from small_tokenizers import wordpiece
 
 from mechir_edu import Cat, Dot
-from mechir_edu.rankers import adapters
+from mechir_edu.rankers import adapters, families
 
 QUERY, TEXTS = "coral reef", ["The reef is full of fish.", "Trains run late."]
 RANKERS = {"Dot": (Dot, "Model"), "Cat": (Cat, "ForSequenceClassification")}
@@ -37,7 +37,7 @@ class ReefForSequenceClassification(transformers.DistilBertForSequenceClassifica
         self.distilbert = ReefModel(config)
 
 
-class ReefAdapter(adapters.DistilBertAdapter):
+class ReefAdapter(families.DistilBertAdapter):
     model_type, prefix = "reef", "Reef"
 
     @staticmethod

@@ -7,7 +7,7 @@ from patching_helpers import PAIRS, assert_same, patched
 from small_models import save_model
 
 import mechir_edu as me
-from mechir_edu.rankers.base import Ranker, encode, listed, undisturbed
+from mechir_edu.rankers.base import Ranker, undisturbed
 from mechir_edu.rankers.kinds import KINDS, load_ranker
 from mechir_edu.rankers.loading import (
     load_encoder,
@@ -16,6 +16,7 @@ from mechir_edu.rankers.loading import (
     weights_sha256,
 )
 from mechir_edu.rankers.pooling import mean_pool
+from mechir_edu.rankers.texts import encode, listed
 from mechir_edu.rankers.verification import wrap
 
 

@@ -115,7 +115,7 @@ def test_a_mistyped_argument_is_refused_before_anything_is_loaded(
     tmp_path, capsys, monkeypatch, options, said
 ):
     monkeypatch.setattr("mechir_edu.rankers.kinds.load_ranker", None)
-    monkeypatch.setattr("mechir_edu.collection.collection.load_collection", None)
+    monkeypatch.setattr("mechir_edu.collection.load.load_collection", None)
     assert main(command(tmp_path / "out", *options)) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

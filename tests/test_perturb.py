@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.judged import Judged
+from mechir_edu.collection.load import load_collection
 from mechir_edu.collection.sources import PassagesInMemory
 from mechir_edu.collection.terms import terms
 from mechir_edu.perturb.axiom import AxiomContext, neutral_word, query_words

@@ -8,7 +8,7 @@ from small_models import build_model
 from torch import nn
 from transformers import BertConfig
 
-from mechir_edu.rankers.adapters import family_of
+from mechir_edu.rankers.families import FAMILIES
 from mechir_edu.rankers.pooling import POOLING
 from mechir_edu.rankers.readout import (
     SIMILARITIES,
@@ -216,7 +216,7 @@ def test_a_classifier_that_pools_by_mean_needs_all_positions():
     def reads_first_position_only(pooling):
         settings = {"num_labels": 1, "classifier_pooling": pooling}
         model = build_model("modernbert", "ForSequenceClassification", **settings)
-        return family_of(model).classifies_first_position(model.config)
+        return FAMILIES[model.config.model_type].classifies_first_position(model.config)
 
     assert reads_first_position_only("cls")
     assert not reads_first_position_only("mean")
@@ -225,7 +225,7 @@ def test_a_classifier_that_pools_by_mean_needs_all_positions():
 @pytest.mark.parametrize("family", ["bert", "distilbert", "electra", "roberta", "mpnet"])
 def test_classifying_needs_position_0_only(family):
     model = build_model(family, "ForSequenceClassification", num_labels=1)
-    classify = family_of(model).classify
+    classify = FAMILIES[model.config.model_type].classify
     hidden, mask = torch.randn(2, 5, 32), torch.ones(2, 5, dtype=torch.long)
     alone = classify(model, hidden[:, :1], mask)
     torch.testing.assert_close(alone, classify(model, hidden, mask))

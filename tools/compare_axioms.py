@@ -79,7 +79,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def write_pairs(dataset: str, n: int, out: Path) -> None:
     """Write what `agree` needs to know of a collection and of n pairs of every axiom."""
-    from mechir_edu.collection.collection import load_collection
+    from mechir_edu.collection.load import load_collection
     from mechir_edu.perturb.axioms.registry import AXIOMS
     from mechir_edu.perturb.draw import make_pairs
 

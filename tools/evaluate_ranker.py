@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.collection import Collection
+from mechir_edu.collection.load import load_collection
 from mechir_edu.interventions.candidates import read_run
 from mechir_edu.interventions.evaluation import Comparison, evaluate_run
 from mechir_edu.interventions.reranking import evaluate

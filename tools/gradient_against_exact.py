@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from mechir_edu.cli.arguments import Listed
-from mechir_edu.collection.collection import load_collection
+from mechir_edu.collection.load import load_collection
 from mechir_edu.models import Cat, Dot
 from mechir_edu.patching.activation import patch
 from mechir_edu.patching.approximation import approximation_error

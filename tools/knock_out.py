@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from study.tables import name_heads, show
 
-from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.collection import Collection
+from mechir_edu.collection.load import load_collection
 from mechir_edu.files import write_whole
 from mechir_edu.interventions.candidates import Run, read_run
 from mechir_edu.interventions.evaluation import Comparison, Evaluation

@@ -28,7 +28,7 @@ from validation_tables import (
     tell_real,
 )
 
-from mechir_edu.collection.collection import load_collection
+from mechir_edu.collection.load import load_collection
 from mechir_edu.files import write_whole
 
 REPORT = Path(__file__).resolve().parents[1] / "docs" / "study" / "validation.md"

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from mechir_edu.cli.experiments import check_request, demonstrate
     from mechir_edu.cli.summary import summarise
-    from mechir_edu.collection.collection import load_collection
+    from mechir_edu.collection.load import load_collection
 
     started = time.monotonic()
     request = {"axioms": args.axiom, "n": args.pairs, "method": args.method, "filler": args.filler}

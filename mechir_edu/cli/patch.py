@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         For bad arguments, for models and collections that cannot be used, and for a folder that
         holds something else or cannot be written.
     """
-    from mechir_edu.collection.collection import load_collection
+    from mechir_edu.collection.load import load_collection
     from mechir_edu.patching.budget import SHARD_SIZE, parse_bytes
     from mechir_edu.patching.long_runs.runs import patch_into_folder
     from mechir_edu.patching.options import DIRECTIONS, PatchOptions, require_known

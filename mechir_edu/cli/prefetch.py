@@ -112,7 +112,7 @@ def download_collection(name: str) -> Path:
         As `mechir_edu.load_collection`, and where HF_HUB_OFFLINE forbids the download.
     """
     from mechir_edu.cli.offline.caches import folders, is_offline
-    from mechir_edu.collection.collection import load_collection
+    from mechir_edu.collection.load import load_collection
 
     # A folder that ir_datasets shares between ids of the same beginning.
     folder = folders()["ir_datasets"] / name.split("/")[0]

@@ -2,58 +2,23 @@
 
 A *direction* is a vector to steer along. Pairs are aligned token for token, so the mean over all
 tokens of the perturbed versions minus that of the baselines is what the edit adds at an average
-position.
-Adding it once everywhere (`mechir_edu.interventions.steering.Steer` with strength 1) tells a ranker
-on average what the edit would have told it: for TFC1, "there is one more query term here".
+position. Adding it once everywhere (`mechir_edu.Steer` with strength 1) tells a ranker on average
+what the edit would have told it: for TFC1, "there is one more query term here".
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mechir_edu.alignment.aligned import AlignedPairs
-from mechir_edu.collection.judged import Judged
 from mechir_edu.patching.batches import SIDES, make_batches
 from mechir_edu.patching.engines.hooks import mean_activations
 from mechir_edu.patching.scoring import align_for, token_limit
 from mechir_edu.perturb.pair import Pair
-from mechir_edu.rankers.base import BATCH_SIZE, Inputs, Ranker
+from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import hook_name, require_heads, require_layer
-
-
-def head_mean(
-    ranker: Ranker,
-    judged: Sequence[Judged],
-    heads: Sequence[tuple[int, int]],
-    *,
-    side: Literal["both", "query", "document"] = "both",
-) -> Float[Tensor, "head d_head"]:
-    """Mean z of heads over all tokens of queries and passages, each read once.
-
-    Parameters
-    ----------
-    ranker : a `Dot` or `Cat`.
-    judged : the queries and passages, such as ``collection.sample(64).judged``.
-    heads : the (layer, head) to read; rows come in this order.
-    side : of a bi-encoder "query" or "document", which are read apart; of a cross-encoder "both".
-    """
-    names = [hook_name("head", layer) for layer, _ in heads]
-    means = mean_activations(ranker, _read(ranker, judged, side), names)
-    rows = [means[name][head] for name, (_, head) in zip(names, heads, strict=True)]
-    return torch.stack(rows)
-
-
-def _read(ranker: Ranker, judged: Sequence[Judged], side: str) -> Iterator[Inputs]:
-    """What a ranker reads of queries and passages on one side, each text once, in batches."""
-    read = ranker.texts_read([(pair.query, pair.text) for pair in judged], side)
-    rows = list(dict.fromkeys(read))
-    for start in range(0, len(rows), BATCH_SIZE):
-        columns = zip(*rows[start : start + BATCH_SIZE], strict=True)
-        yield ranker.model_inputs(**ranker.tokenize(*map(list, columns)))
 
 
 def head_direction(

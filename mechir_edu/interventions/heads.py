@@ -19,19 +19,20 @@ whether queries, documents or both are read under the intervention; a cross-enco
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mechir_edu.collection.judged import Judged
-from mechir_edu.interventions.directions import head_mean
+from mechir_edu.patching.engines.hooks import mean_activations
 from mechir_edu.patching.options import require_known
 from mechir_edu.patching.sweep import require_different
-from mechir_edu.rankers.base import Hook, Ranker
+from mechir_edu.rankers.base import BATCH_SIZE, Hook, Inputs, Ranker
 from mechir_edu.rankers.hook_names import Head, hook_name
 
 Side = Literal["both", "query", "document"]
@@ -163,3 +164,34 @@ def require_finite(name: str, value: float | int) -> None:
     """
     if not isfinite(value):
         raise ValueError(f"{name} must be a finite number, got {value}")
+
+
+def head_mean(
+    ranker: Ranker,
+    judged: Sequence[Judged],
+    heads: Sequence[tuple[int, int]],
+    *,
+    side: Literal["both", "query", "document"] = "both",
+) -> Float[Tensor, "head d_head"]:
+    """Mean z of heads over all tokens of queries and passages, each read once.
+
+    Parameters
+    ----------
+    ranker : a `Dot` or `Cat`.
+    judged : the queries and passages, such as ``collection.sample(64).judged``.
+    heads : the (layer, head) to read; rows come in this order.
+    side : of a bi-encoder "query" or "document", which are read apart; of a cross-encoder "both".
+    """
+    names = [hook_name("head", layer) for layer, _ in heads]
+    means = mean_activations(ranker, _read(ranker, judged, side), names)
+    rows = [means[name][head] for name, (_, head) in zip(names, heads, strict=True)]
+    return torch.stack(rows)
+
+
+def _read(ranker: Ranker, judged: Sequence[Judged], side: str) -> Iterator[Inputs]:
+    """What a ranker reads of queries and passages on one side, each text once, in batches."""
+    read = ranker.texts_read([(pair.query, pair.text) for pair in judged], side)
+    rows = list(dict.fromkeys(read))
+    for start in range(0, len(rows), BATCH_SIZE):
+        columns = zip(*rows[start : start + BATCH_SIZE], strict=True)
+        yield ranker.model_inputs(**ranker.tokenize(*map(list, columns)))

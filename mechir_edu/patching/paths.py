@@ -76,8 +76,8 @@ from mechir_edu.patching.scoring import (
 )
 from mechir_edu.patching.sweep import Cell, Sweep
 from mechir_edu.perturb.pair import Pair
-from mechir_edu.rankers.adapters import FAMILIES
 from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.families import FAMILIES
 from mechir_edu.rankers.hook_names import Head
 
 Via = Literal["q", "k", "v", "qkv"]

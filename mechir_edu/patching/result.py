@@ -9,7 +9,6 @@ Axes stand in the order layer, head, role, pair. Patched position by position, p
 length leave no rectangle, so the last axis is *row* instead: one row for each (pair, position).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
@@ -23,6 +22,14 @@ from mechir_edu.alignment.aligned import ROLE_NAMES
 from mechir_edu.collection.judged import Skipped
 from mechir_edu.files import write_whole
 from mechir_edu.patching import storage
+from mechir_edu.patching.contrasts import (
+    Contrast,
+    Side,
+    contrast_sides,
+    require_same_edits_elsewhere,
+    require_same_patch,
+)
+from mechir_edu.patching.tables import cell_columns, recovery_table
 from mechir_edu.perturb.pair import Pair
 
 
@@ -144,7 +151,7 @@ class PatchingResult:
 
     def contrast(
         self, control: "PatchingResult", *, interval: float = 0.95, seed: int = 0
-    ) -> "Contrast":
+    ) -> Contrast:
         """Compare with a control on the query-document pairs that both results have.
 
         Raises
@@ -152,26 +159,22 @@ class PatchingResult:
         ValueError
             If the two were patched in another direction or at other sites, or share no pair.
         """
-        self._need_same_patch(control)
+        require_same_patch(self._patched_alike(), control._patched_alike())
         here, there = stats.match_pairs(self.pairs, control.pairs)
         first, second = self._at(here), control._at(there)
-        effect = np.subtract(first.effect(), second.effect(), dtype=np.float64)
-        change = np.subtract(first.score_change(), second.score_change(), dtype=np.float64)
-        options: Any = {"query_ids": first.query_ids, "interval": interval, "seed": seed}
-        # Effects are towards the donor; a score change is always perturbed minus baseline.
-        sign = 1 if self.direction == "perturbed_to_baseline" else -1
-        zero, axes = np.zeros(len(change)), self.axes[:-1]
-        shares = [(side.effect(), sign * side.score_change()) for side in (first, second)]
-        return Contrast(
-            change=stats.mean_change(change, **options),
-            effect=stats.mean_change(effect, **options),
-            recovery=stats.recovery(effect, zero, sign * change, axes=axes, **options),
-            difference=stats.recovery_difference(*shares, **options),
+        return contrast_sides(
+            Side(first.effect(), first.score_change()),
+            Side(second.effect(), second.score_change()),
+            query_ids=first.query_ids,
+            axes=self.axes[:-1],
+            direction=self.direction,
+            interval=interval,
+            seed=seed,
         )
 
     def position_contrast(
         self, end: "PatchingResult", *, interval: float = 0.95, seed: int = 0
-    ) -> "Contrast":
+    ) -> Contrast:
         """Compare start (this result) with end: the same edits at two places of the same documents.
 
         What is left is due to the position alone, for the term is the same on both sides.
@@ -187,20 +190,8 @@ class PatchingResult:
             If a document got another axiom or another term on the other side, if no document was
             edited at two places, or for the reasons of `contrast`.
         """
-        indices = zip(*stats.match_pairs(self.pairs, end.pairs), strict=True)
-        both = [(self.pairs[here], end.pairs[there]) for here, there in indices]
-        for pair, other in both:
-            if (pair.axiom, pair.term) != (other.axiom, other.term):
-                raise ValueError(
-                    f"a position contrast needs the same edit on both sides, got {pair.axiom} "
-                    f"{pair.term!r} and {other.axiom} {other.term!r} for document {pair.doc_id} of "
-                    f"query {pair.query_id}; make both sets of pairs with one axiom and seed"
-                )
-        if all(pair.perturbed == other.perturbed for pair, other in both):
-            raise ValueError(
-                f"a position contrast needs edits at two places, got {len(both)} documents that "
-                'are edited alike on both sides; make one set with place="start"'
-            )
+        here, there = stats.match_pairs(self.pairs, end.pairs)
+        require_same_edits_elsewhere([self.pairs[i] for i in here], [end.pairs[i] for i in there])
         return self.contrast(end, interval=interval, seed=seed)
 
     def select(
@@ -303,24 +294,16 @@ class PatchingResult:
                 'position; patch with by="role", or look at one pair with rows_of(i)'
             )
 
-    def _need_same_patch(self, other: "PatchingResult") -> None:
-        here, there = (
-            {
-                "site": result.site,
-                "axes": result.axes,
-                "direction": result.direction,
-                "filler": result.filler,
-                "heads": result.provenance.get("heads"),
-                "checksum": result.provenance.get("checksum"),
-            }
-            for result in (self, other)
-        )
-        for name, value in here.items():
-            if value != there[name]:
-                raise ValueError(
-                    f"a contrast needs two results that differ in the edit alone, got {name} "
-                    f"{value!r} and {there[name]!r}; patch both with the same {name}"
-                )
+    def _patched_alike(self) -> dict[str, Any]:
+        """What two results must share for their difference to be due to the edit."""
+        return {
+            "site": self.site,
+            "axes": self.axes,
+            "direction": self.direction,
+            "filler": self.filler,
+            "heads": self.provenance.get("heads"),
+            "checksum": self.provenance.get("checksum"),
+        }
 
     def _at(self, index: Int[np.ndarray, " pair"]) -> "PatchingResult":
         """Keep these pairs, in this order."""
@@ -341,57 +324,3 @@ class PatchingResult:
             row_role=self.row_role[rows],
             **kept,
         )
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """One result minus another on the same documents: axiom minus control, start minus end.
-
-    Attributes
-    ----------
-    change : difference of the score changes, in score units: the effect of the axiom's edit over
-        that of the control's, or of one place over the other.
-    effect : difference of the effects, in score units, [*cell].
-    recovery : `effect` over `change`, [*cell]: the share of *that* change which a patch brings
-        over. Its q values are those of `effect`.
-    difference : difference of the two recoveries, each a share of its own score change, [*cell]:
-        whether the two edits go through the same heads, however far each of them moves the score.
-    """
-
-    change: stats.Estimate
-    effect: stats.Estimate
-    recovery: stats.Recovery
-    difference: stats.Estimate
-
-
-def recovery_table(
-    recovery: stats.Recovery, heads: Sequence[Sequence[int]] | None = None
-) -> pd.DataFrame:
-    """One row for each cell: layer, head (role), recovery, low, high, q, n_pairs, n_queries.
-
-    Parameters
-    ----------
-    recovery : with any axes.
-    heads : (layer, head) of each entry of an axis named "cell".
-    """
-    index = np.indices(recovery.value.shape).reshape(recovery.value.ndim, -1)
-    columns = cell_columns(recovery.axes, index, heads)
-    columns["recovery"] = recovery.value.ravel()
-    columns |= {"low": recovery.low.ravel(), "high": recovery.high.ravel()}
-    table = pd.DataFrame(columns | {"q": recovery.q.ravel()})
-    return table.assign(n_pairs=recovery.n_pairs, n_queries=recovery.n_queries)
-
-
-def cell_columns(
-    axes: Sequence[str],
-    index: Sequence[np.ndarray] | np.ndarray,
-    heads: Sequence[Sequence[int]] | None = None,
-) -> dict[str, np.ndarray]:
-    """Name the cells: one column for each axis, roles by their names, chosen heads as two."""
-    columns: dict[str, np.ndarray] = {}
-    for name, places in zip(axes, index, strict=True):
-        if name == "cell" and heads is not None:
-            columns["layer"], columns["head"] = np.asarray(heads)[places].T
-        else:
-            columns[name] = np.array(ROLE_NAMES)[places] if name == "role" else places
-    return columns

@@ -52,7 +52,7 @@ def make_pairs(
 
     Examples
     --------
-    >>> from mechir_edu.collection.collection import load_collection
+    >>> from mechir_edu.collection.load import load_collection
     >>> pairs = make_pairs(load_collection("embedded"), "TFC1", n=8, seed=5)
     >>> [pair.relevance for pair in pairs]
     [3, 2, 1, 0, 3, 2, 1, 0]

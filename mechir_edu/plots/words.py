@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from mechir_edu.patching.result import recovery_table
+from mechir_edu.patching.tables import recovery_table
 from mechir_edu.stats.recovered import Recovery
 
 

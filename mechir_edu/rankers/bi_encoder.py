@@ -9,18 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechir_edu.rankers import loading
-from mechir_edu.rankers.base import (
-    BATCH_SIZE,
-    During,
-    Inputs,
-    Ranker,
-    encode,
-    in_length_order,
-    listed,
-    undisturbed,
-)
+from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Ranker, undisturbed
 from mechir_edu.rankers.pooling import Embedding, Hidden, Mask
 from mechir_edu.rankers.readout import read_embedding_head
+from mechir_edu.rankers.texts import encode, in_length_order, listed
 from mechir_edu.rankers.verification import wrap
 
 

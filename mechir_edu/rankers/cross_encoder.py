@@ -11,18 +11,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from mechir_edu.rankers import embedded, loading, planted
-from mechir_edu.rankers.base import (
-    BATCH_SIZE,
-    During,
-    Inputs,
-    Ranker,
-    encode,
-    in_length_order,
-    listed,
-    undisturbed,
-)
+from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Ranker, undisturbed
 from mechir_edu.rankers.pooling import Hidden, Mask
 from mechir_edu.rankers.readout import relevant_label
+from mechir_edu.rankers.texts import encode, in_length_order, listed
 from mechir_edu.rankers.verification import wrap
 
 

@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from mechir_edu.files import check_sha256, embedded_folder
-from mechir_edu.rankers.loading import quietly
+from mechir_edu.rankers.quiet import quietly
 
 ADAPTER = Path(__file__).parent.parent / "assets" / "cross_encoder.safetensors"
 # What the linear layers of the two added blocks start from: these multiples of the identity matrix,

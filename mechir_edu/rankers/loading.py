@@ -5,9 +5,7 @@ A name is a local folder, a hub id (downloaded once, then read from the hub's ca
 """
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,10 +21,11 @@ from transformers import (
     AutoTokenizer,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
 
-from mechir_edu.files import embedded_folder, sha256
-from mechir_edu.rankers.adapters import FAMILIES, EncoderAdapter
+from mechir_edu.files import embedded_folder, read_json, sha256
+from mechir_edu.rankers.adapters import EncoderAdapter
+from mechir_edu.rankers.families import FAMILIES
+from mechir_edu.rankers.quiet import quietly
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first that is there is taken
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
@@ -132,11 +131,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def read_json(path: Path) -> Any:
-    """Content of a JSON file; an empty dictionary for a file that does not exist."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
 def load_encoder(folder: Path) -> nn.Module:
     """Bare encoder in evaluation mode, without what a bi-encoder does not use, such as a pooler.
 
@@ -181,19 +175,6 @@ def _load(
             f"trained as {trained_as}"
         )
     return model.eval()
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Silence transformers' bar and report of loaded weights; then restore its settings."""
-    verbosity = logging.get_verbosity()
-    hook = logging.set_tqdm_hook(lambda bar, args, kwargs: bar(*args, **kwargs | {"disable": True}))
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        logging.set_tqdm_hook(hook)
 
 
 def find_family(folder: Path) -> type[EncoderAdapter]:

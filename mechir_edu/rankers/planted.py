@@ -68,7 +68,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from mechir_edu.collection.collection import load_collection
+from mechir_edu.collection.sources import read_source
 from mechir_edu.collection.terms import terms
 
 N_LAYERS, N_HEADS, D_HEAD = 4, 4, 48
@@ -161,9 +161,9 @@ def build(seed: int = 0, *, documents: Iterable[str] | None = None) -> Planted:
 
 
 def _embedded() -> list[str]:
-    collection = load_collection("embedded")
-    judged = {doc_id for qrels in collection.qrels.values() for doc_id in qrels}
-    return list(collection.texts(sorted(judged)).values())
+    source = read_source("embedded")
+    judged = {doc_id for qrels in source.qrels.values() for doc_id in qrels}
+    return list(source.passages.lookup(sorted(judged)).values())
 
 
 def _document_frequencies(documents: Iterable[str]) -> tuple[dict[str, int], int]:

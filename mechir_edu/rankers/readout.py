@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
+from mechir_edu.files import read_json
 from mechir_edu.rankers.base import Prompts
-from mechir_edu.rankers.loading import read_json
 from mechir_edu.rankers.pooling import POOLING, Embedding, Hidden, Mask
 
 RENAMED = {  # older checkpoints' names of poolings: today's

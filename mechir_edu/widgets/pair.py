@@ -6,8 +6,9 @@ from functools import lru_cache, partial
 import ipywidgets
 
 from mechir_edu import plots
-from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.judged import Judged, Skipped
+from mechir_edu.collection.load import load_collection
 from mechir_edu.patching.one_pair import PairReading, read_pair
 from mechir_edu.perturb.axioms.registry import AXIOMS
 from mechir_edu.perturb.draw import make_pairs, pair_maker

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from mechir_edu.collection.collection import Collection, load_collection
+from mechir_edu.collection.collection import Collection
+from mechir_edu.collection.load import load_collection
 from mechir_edu.patching.activation import patch_with
 from mechir_edu.patching.long_runs.folder import hold, need_same
 from mechir_edu.patching.options import PatchOptions

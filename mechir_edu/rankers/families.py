@@ -1,0 +1,209 @@
+"""The encoder families beside BERT: each one adapter, which says what is not as in BERT.
+
+`mechir_edu.rankers.adapters` says what an adapter is. Importing this module registers the families.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformer_lens.model_bridge.generalized_components import (
+    EmbeddingBridge,
+    LinearBridge,
+    PosEmbedBridge,
+)
+from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
+from transformers import PretrainedConfig
+
+from mechir_edu.rankers.adapters import FAMILIES, BertAdapter, EncoderAdapter, register_family
+from mechir_edu.rankers.components import (
+    EncoderAttentionBridge,
+    EncoderBlockBridge,
+    hooked_attention,
+)
+from mechir_edu.rankers.pooling import Hidden, Mask, mean_pool
+
+__all__ = [
+    "FAMILIES",
+    "DistilBertAdapter",
+    "ElectraAdapter",
+    "MPNetAdapter",
+    "ModernBertAdapter",
+    "RobertaAdapter",
+    "XLMRobertaAdapter",
+]
+
+
+@register_family
+class RobertaAdapter(BertAdapter):
+    """RoBERTa: position embeddings start behind that of padding."""
+
+    model_type, prefix = "roberta", "Roberta"
+
+    @staticmethod
+    def first_position(config: PretrainedConfig) -> int:  # noqa: D102
+        return config.pad_token_id + 1
+
+
+@register_family
+class XLMRobertaAdapter(RobertaAdapter):
+    """XLM-RoBERTa: RoBERTa with another vocabulary."""
+
+    model_type, prefix = "xlm-roberta", "XLMRoberta"
+
+
+@register_family
+class ElectraAdapter(BertAdapter):
+    """ELECTRA: its embedding may be narrower than the stream."""
+
+    model_type, prefix = "electra", "Electra"
+
+    def _heads(self, hf_model: nn.Module, prefix: str) -> dict[str, GeneralizedComponent]:
+        heads = super()._heads(hf_model, prefix)
+        if hasattr(hf_model.base_model, "embeddings_project"):
+            heads["embed_project"] = LinearBridge(name=f"{prefix}embeddings_project")
+        return heads
+
+
+class MPNetAttentionBridge(EncoderAttentionBridge):
+    """Attention from MPNet's own projections, because its module computes it inline."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        position_bias: Tensor | None = None,
+        **_: Any,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend with the relative position bias added to the scores, then residual and LN."""
+        wrapped = self.original_component
+        x = self.hook_in(hidden_states)
+        split = (*x.shape[:-1], -1, wrapped.attn.attention_head_size)
+        q, k, v = (project(x).view(split).transpose(1, 2) for project in (self.q, self.k, self.v))
+        biases = [bias for bias in (attention_mask, position_bias) if bias is not None]
+        dropout = wrapped.attn.dropout.p if self.training else 0.0
+        z, pattern = hooked_attention(
+            wrapped.attn, q, k, v, sum(biases) if biases else None, dropout=dropout, bridge=self
+        )
+        out = wrapped.dropout(self.o(z.flatten(2)))
+        return wrapped.LayerNorm(out + hidden_states), pattern
+
+
+@register_family
+class MPNetAdapter(BertAdapter):
+    """MPNet: no token types, relative positions, attention computed inline."""
+
+    model_type, prefix = "mpnet", "MPNet"
+    uses_attention_interface = False
+    attention_class = MPNetAttentionBridge
+    has_token_types = False
+    returns_tuple = True
+    ln1 = "attention.LayerNorm"
+    projections = {"q": "attn.q", "k": "attn.k", "v": "attn.v", "o": "attn.o"}
+
+    @staticmethod
+    def first_position(config: PretrainedConfig) -> int:  # noqa: D102
+        return 2  # fixed in its code: the config's padding does not matter
+
+    @staticmethod
+    def position_bias(  # noqa: D102
+        hf_model: nn.Module, x: Float[Tensor, "batch pos d_model"]
+    ) -> Float[Tensor, "1 head pos pos"] | None:
+        return hf_model.base_model.encoder.compute_position_bias(x[:1])
+
+
+@register_family
+class DistilBertAdapter(EncoderAdapter):
+    """DistilBERT: post-LN like BERT, with names of its own."""
+
+    model_type, prefix = "distilbert", "DistilBert"
+
+    @staticmethod
+    def d_mlp(config: PretrainedConfig) -> int:  # noqa: D102
+        return config.hidden_dim
+
+    @staticmethod
+    def activation(config: PretrainedConfig) -> str:  # noqa: D102
+        return config.activation
+
+    @classmethod
+    def classify(  # noqa: D102
+        cls, hf_model: nn.Module, hidden: Hidden, mask: Mask
+    ) -> Float[Tensor, "pair label"]:
+        return hf_model.classifier(torch.relu(hf_model.pre_classifier(hidden[:, 0])))
+
+    def _components(self, prefix: str) -> dict[str, GeneralizedComponent]:
+        projections = {"q": "q_lin", "k": "k_lin", "v": "v_lin", "o": "out_lin"}
+        return {
+            "embed": EmbeddingBridge(name=f"{prefix}embeddings.word_embeddings"),
+            "pos_embed": PosEmbedBridge(name=f"{prefix}embeddings.position_embeddings"),
+            "embed_ln": self._norm(f"{prefix}embeddings.LayerNorm"),
+            "blocks": self._post_ln_blocks(
+                f"{prefix}transformer.layer",
+                attn=self._attention("attention", normalises=False, **projections),
+                ln1=self._norm("sa_layer_norm"),
+                mlp=self._mlp("ffn", "lin1", "lin2"),
+                ln2=self._norm("output_layer_norm"),
+            ),
+        }
+
+
+@register_family
+class ModernBertAdapter(EncoderAdapter):
+    """ModernBERT: pre-LN, rotary positions, local and global attention, gated MLP."""
+
+    model_type, prefix = "modernbert", "ModernBert"
+    is_post_ln = False
+
+    @staticmethod
+    def activation(config: PretrainedConfig) -> str:  # noqa: D102
+        return config.hidden_activation
+
+    @staticmethod
+    def classifies_first_position(config: PretrainedConfig) -> bool:  # noqa: D102
+        return config.classifier_pooling == "cls"
+
+    @classmethod
+    def classify(  # noqa: D102
+        cls, hf_model: nn.Module, hidden: Hidden, mask: Mask
+    ) -> Float[Tensor, "pair label"]:
+        is_first = cls.classifies_first_position(hf_model.config)
+        pooled = hidden[:, 0] if is_first else mean_pool(hidden, mask)
+        return hf_model.classifier(hf_model.head(pooled))
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg)
+        self.cfg.positional_embedding_type = "rotary"
+        self.cfg.gated_mlp = True
+
+    def _components(self, prefix: str) -> dict[str, GeneralizedComponent]:
+        attention = EncoderAttentionBridge(
+            name="attn",
+            config=self.cfg,
+            fused=True,
+            submodules={"qkv": LinearBridge(name="Wqkv"), "o": LinearBridge(name="Wo")},
+        )
+        blocks = EncoderBlockBridge(
+            name=f"{prefix}layers",
+            config=self.cfg,
+            hook_alias_overrides={"hook_mlp_in": "mlp.hook_in"},
+            submodules={
+                "ln1": self._norm("attn_norm"),
+                "attn": attention,
+                "ln2": self._norm("mlp_norm"),
+                "mlp": self._mlp("mlp", "Wi", "Wo"),
+            },
+        )
+        return {
+            "embed": EmbeddingBridge(name=f"{prefix}embeddings.tok_embeddings"),
+            "embed_ln": self._norm(f"{prefix}embeddings.norm"),
+            "blocks": blocks,
+            "ln_final": self._norm(f"{prefix}final_norm"),
+        }
+
+    def _heads(self, hf_model: nn.Module, prefix: str) -> dict[str, GeneralizedComponent]:
+        heads = super()._heads(hf_model, prefix)
+        if hasattr(hf_model, "head"):
+            heads["head"] = GeneralizedComponent(name="head")
+        return heads

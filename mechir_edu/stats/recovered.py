@@ -98,7 +98,7 @@ def recovery(
     recipient, donor : scores of the two runs without a patch.
     query_ids : the query of each pair.
     axes : names of the cell's axes, which pictures and tables go by: ``("layer", "head")``;
-        "axis 0", "axis 1" and so on when omitted.
+        when omitted, the first of ("layer", "head", "role"), as many as there are axes.
     how : see above.
     interval : coverage of ``low`` to ``high``.
     n_boot, seed : resamples of the queries.
@@ -149,7 +149,7 @@ def corrected(p: Float[np.ndarray, "*cell"]) -> Float[np.ndarray, "*cell"]:
 def _named(axes: tuple[str, ...] | None, shape: tuple[int, ...]) -> tuple[str, ...]:
     """Names of a cell's axes."""
     if axes is None:
-        return tuple(f"axis {i}" for i in range(len(shape)))
+        axes = ("layer", "head", "role")[: len(shape)]
     if len(axes) != len(shape):
         raise ValueError(f"axes needs one name per axis of the cells, shape {shape}; got {axes}")
     return axes

@@ -32,10 +32,9 @@ from mechir_edu.collection.judged import Judged
 from mechir_edu.patching.engines.hooks import mean_activations
 from mechir_edu.patching.options import require_known
 from mechir_edu.patching.sweep import require_different
-from mechir_edu.rankers.base import BATCH_SIZE, Hook, Inputs, Ranker
+from mechir_edu.rankers.base import BATCH_SIZE, Hook, Inputs, Ranker, Side
 from mechir_edu.rankers.hook_names import Head, hook_name
 
-Side = Literal["both", "query", "document"]
 SIDES = ("both", "query", "document")
 Hooks = list[tuple[str, Hook]]
 # From z of the heads of a layer, [batch, pos, head, d_head], and their places in the intervention's
@@ -86,9 +85,9 @@ class Knockout:
     def hooks(self, ranker: Ranker, side: Side) -> Hooks:
         """Hook functions by hook point, for what is read on one side."""
         if self.to == "zero":
-            return head_hooks(self.heads, lambda z, places: torch.zeros_like(z))
-        mean = head_mean(ranker, self.over, self.heads, side=side)
-        return head_hooks(self.heads, lambda z, places: mean[places].expand_as(z))
+            return head_hooks(tuple(self.heads), lambda z, places: torch.zeros_like(z))
+        mean = head_mean(ranker, self.over, tuple(self.heads), side=side)
+        return head_hooks(tuple(self.heads), lambda z, places: mean[places].expand_as(z))
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class Scale:
 
     def hooks(self, ranker: Ranker, side: Side) -> Hooks:
         """Hook functions by hook point, for what is read on one side."""
-        return head_hooks(self.heads, lambda z, places: z * self.factor)
+        return head_hooks(tuple(self.heads), lambda z, places: z * self.factor)
 
 
 def head_hooks(heads: Sequence[Head], edit: HeadEdit) -> Hooks:

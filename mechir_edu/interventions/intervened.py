@@ -7,15 +7,16 @@ failed, so the ranker itself can be used in between, and under many intervention
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from mechir_edu.interventions.heads import Hooks, Knockout, Scale, Side
+from mechir_edu.interventions.heads import Hooks, Knockout, Scale
 from mechir_edu.interventions.steering import Steer, SteerResidual
-from mechir_edu.rankers.base import BATCH_SIZE, Ranker
+from mechir_edu.rankers.base import BATCH_SIZE, Ranker, Side
+from mechir_edu.rankers.bi_encoder import BiEncoder
 from mechir_edu.rankers.hook_names import require_heads
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Intervened:
         return self.ranker.kind
 
     @property
-    def sides(self) -> tuple[str, ...]:
+    def sides(self) -> tuple[Side, ...]:
         """What the ranker reads in a sequence of its own."""
         return self.ranker.sides
 
@@ -53,6 +54,11 @@ class Intervened:
     def name(self) -> str:
         """What the ranker was loaded as."""
         return self.ranker.name
+
+    @property
+    def _bi_encoder(self) -> BiEncoder:
+        """The ranker, where it is one that encodes each side alone."""
+        return cast(BiEncoder, self.ranker)
 
     @contextmanager
     def _in_place(self, side: Side) -> Iterator[None]:
@@ -68,20 +74,20 @@ class Intervened:
     def encode_query(self, query: str) -> Float[Tensor, "1 d_embedding"]:
         """Embedding of a query (`Dot.encode_query`), changed if queries are."""
         with self._in_place("query"):
-            return self.ranker.encode_query(query)
+            return self._bi_encoder.encode_query(query)
 
     def encode_documents(
         self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
     ) -> Float[Tensor, "text d_embedding"]:
         """Embeddings of documents (`Dot.encode_documents`), changed if documents are."""
         with self._in_place("document"):
-            return self.ranker.encode_documents(texts, batch_size=batch_size)
+            return self._bi_encoder.encode_documents(texts, batch_size=batch_size)
 
     def compare(
         self, query: Float[Tensor, "1 d_embedding"], documents: Float[Tensor, "text d_embedding"]
     ) -> Float[np.ndarray, " text"]:
         """Relevance scores of encoded documents for an encoded query, as the ranker's own."""
-        return self.ranker.compare(query, documents)
+        return self._bi_encoder.compare(query, documents)
 
     def as_pyterrier(self) -> "Reranker":
         """A PyTerrier transformer that re-ranks under the intervention."""

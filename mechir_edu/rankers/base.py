@@ -8,7 +8,7 @@ sites of hooks are drawn in `mechir_edu.rankers.adapters`.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -25,8 +25,9 @@ from mechir_edu.rankers.pooling import Hidden, Mask
 TokenIds = Int[Tensor, "text pos"]
 Inputs = dict[str, TokenIds]
 Hook = Callable[[Tensor, HookPoint], Tensor | None]
+Side = Literal["both", "query", "document"]  # what stands in one sequence
 # Gives a context in which a side is read, such as one with the hooks of an intervention.
-During = Callable[[str], AbstractContextManager]
+During = Callable[[Side], AbstractContextManager]
 Names = str | Sequence[str] | Callable[[str], bool] | None
 # TransformerLens declares these for decoders, or for attention of its own; here they never fire.
 NEVER_FIRED = {
@@ -43,7 +44,7 @@ class Prompts(NamedTuple):
     document: str = ""
 
 
-def undisturbed(side: str) -> AbstractContextManager:
+def undisturbed(side: Side) -> AbstractContextManager:
     """Read a side without any change."""
     return nullcontext()
 
@@ -143,7 +144,7 @@ class Ranker:
         raise NotImplementedError
 
     @property
-    def sides(self) -> tuple[str, ...]:
+    def sides(self) -> tuple[Side, ...]:
         """What is read in a sequence of its own: "query" and "document", or "both" at once."""
         return ("both",) if self.reads_together else ("query", "document")
 

@@ -35,6 +35,8 @@ results = {
     "TDC": me.patch(ranker, others, progress=False),
 }"""
 TUTORIALS = sorted(lab.ROOT.glob("tutorials/0[04]_*.ipynb"))
+# 04 takes minutes; test_notebooks runs its code each time, and all panels are driven above.
+QUICK, LONG = TUTORIALS
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +88,9 @@ def test_every_panel_draws_a_new_picture_for_every_control_moved_by_keyboard(add
     assert complaints == []
 
 
-@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "tutorial", [QUICK, pytest.param(LONG, marks=pytest.mark.slow)], ids=lambda file: file.stem
+)
 def test_a_tutorial_runs_untouched_and_its_panels_follow_the_keyboard(address, browser, tutorial):
     page, complaints = browser
     lab.run_all(page, address.format(tutorial.name))

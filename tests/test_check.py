@@ -99,9 +99,10 @@ def test_where_no_dependency_is_installed_it_still_says_what_to_do(monkeypatch, 
     assert 'pip install "mechir-edu[offline,tutorials]"' in capsys.readouterr().out
 
 
-def test_a_command_whose_package_is_missing_names_it(monkeypatch, capsys):
+def test_a_command_whose_package_is_missing_names_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "ir_datasets", None)
     monkeypatch.delitem(sys.modules, "mechir_edu.collection.collection", raising=False)
+    monkeypatch.delitem(sys.modules, "mechir_edu.collection.load", raising=False)
     monkeypatch.delitem(sys.modules, "mechir_edu.collection.sources", raising=False)
-    assert cli.main(["demo", "--out", "never-made"]) == 2
+    assert cli.main(["demo", "--out", str(tmp_path)]) == 2
     assert "ir_datasets" in capsys.readouterr().err

@@ -253,7 +253,7 @@ def test_nothing_is_not_a_collection():
 
 def test_without_a_network_the_error_says_what_to_do(tmp_path):
     # A fresh process, because ir_datasets fixes its home when it is imported.
-    script = f"import mechir_edu.collection.collection as c; c.load_collection({DL19!r})"
+    script = f"import mechir_edu.collection.load as c; c.load_collection({DL19!r})"
     nowhere = "http://127.0.0.1:9"
     offline = {"IR_DATASETS_HOME": str(tmp_path), "IR_DATASETS_DL_TRIES": "1"}
     environment = os.environ | offline | {"HTTPS_PROXY": nowhere, "https_proxy": nowhere}

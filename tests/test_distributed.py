@@ -1,5 +1,6 @@
 import os
 import signal
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_a_run_begun_in_one_process_is_finished_by_workers(planted, pairs, alone
     assert_same_bits(done, alone)
 
 
-class Watched:
+class Watched(Sequence):
     """Pairs that note, whenever one is drawn, how many shards of a folder are done."""
 
     def __init__(self, pairs, folder):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mechir_edu.cli.main import main, parser
-from mechir_edu.collection import collection
+from mechir_edu.collection.load import load_collection
 from mechir_edu.models import Cat
 from mechir_edu.patching import activation as patching
 from mechir_edu.patching.result import PatchingResult
@@ -37,7 +37,7 @@ def ranker():
 
 def expected(ranker, axiom="TFC1", place="end", n=8, **options):
     drawn = {"n": n, "seed": 5, "place": place, "length": ranker.n_pieces}
-    pairs = perturb.make_pairs(collection.load_collection("embedded"), axiom, **drawn)
+    pairs = perturb.make_pairs(load_collection("embedded"), axiom, **drawn)
     return patching.patch(ranker, pairs, progress=False, **options)
 
 

@@ -6,7 +6,7 @@ from small_models import FAMILIES, build_model, save_model
 from transformers import AttentionInterface
 
 from mechir_edu import Dot
-from mechir_edu.rankers import adapters
+from mechir_edu.rankers import adapters, families
 from mechir_edu.rankers.components import EncoderBlockBridge, hooked_attention
 
 
@@ -21,6 +21,7 @@ def attend_as(monkeypatch):
 
     def replace(attention):
         monkeypatch.setattr(adapters, "hooked_attention", attention)
+        monkeypatch.setattr(families, "hooked_attention", attention)  # MPNet calls it itself
 
     yield replace
     AttentionInterface.register(adapters.HOOKED_ATTENTION, hooked_attention)

@@ -330,8 +330,8 @@ def _make_edges(
     if not ranker.is_post_ln:
         families = ", ".join(name for name, family in FAMILIES.items() if family.is_post_ln)
         raise ValueError(
-            f"path patching needs a post-LN ranker, one of {families}; got {ranker}, which "
-            "normalises before each sublayer"
+            f"path patching needs a post-LN ranker, one of {families}; got "
+            f"{ranker.family.model_type}, which normalises before each sublayer"
         )
     require_known("via", via, VIAS)
     require_known("mlps", mlps, MLPS)

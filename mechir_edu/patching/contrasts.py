@@ -33,7 +33,7 @@ class Contrast:
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class Contrasted:
     """What a contrast takes of a result: pairs that both sides have, in the same order.
 
     Attributes
@@ -47,8 +47,8 @@ class Side:
 
 
 def contrast_sides(
-    first: Side,
-    second: Side,
+    first: Contrasted,
+    second: Contrasted,
     *,
     query_ids: Sequence[str],
     axes: tuple[str, ...],

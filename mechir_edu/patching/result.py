@@ -24,7 +24,7 @@ from mechir_edu.files import write_whole
 from mechir_edu.patching import storage
 from mechir_edu.patching.contrasts import (
     Contrast,
-    Side,
+    Contrasted,
     contrast_sides,
     require_same_edits_elsewhere,
     require_same_patch,
@@ -163,8 +163,8 @@ class PatchingResult:
         here, there = stats.match_pairs(self.pairs, control.pairs)
         first, second = self._at(here), control._at(there)
         return contrast_sides(
-            Side(first.effect(), first.score_change()),
-            Side(second.effect(), second.score_change()),
+            Contrasted(first.effect(), first.score_change()),
+            Contrasted(second.effect(), second.score_change()),
             query_ids=first.query_ids,
             axes=self.axes[:-1],
             direction=self.direction,

@@ -4,13 +4,12 @@ A ranker that has learnt to match query terms should treat an added term like th
 were there before. To test that, we need the tokens of the *other* occurrences.
 """
 
-import re
-
 import numpy as np
 from jaxtyping import Bool
 
 from mechir_edu.alignment.encoding import Pieces
-from mechir_edu.collection.terms import surface_terms, terms
+from mechir_edu.collection.terms import term_spans, terms
+from mechir_edu.collection.words import stands_alone
 
 
 def find_occurrences(
@@ -46,12 +45,7 @@ def find_occurrences(
 def _same_stem(text: str, term: str) -> list[tuple[int, int]]:
     """Character spans of the words that share a term with `term`."""
     wanted = set(terms(term))
-    words = {word for stem, word in surface_terms(text) if stem in wanted}
-    if not words:
-        return []
-    pattern = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
-    matches = re.finditer(rf"(?<![^\W_])(?:{pattern})(?![^\W_])", text)
-    return [match.span() for match in matches]
+    return [span for stem, span in term_spans(text) if stem in wanted]
 
 
 def _same_ids(text: str, pieces: Pieces, spellings: tuple[list[int], ...]) -> list[tuple[int, int]]:
@@ -68,5 +62,5 @@ def _same_ids(text: str, pieces: Pieces, spellings: tuple[list[int], ...]) -> li
 def _is_word(text: str, pieces: Pieces, start: int, end: int) -> bool:
     before, after = pieces.spans[start][0], pieces.spans[end - 1][1]
     # A byte-level token may hold the space before its word; then any character may precede it.
-    opens = text[before : before + 1].isspace() or not text[:before][-1:].isalnum()
-    return opens and not text[after : after + 1].isalnum()
+    opens = before if not text[before : before + 1].isspace() else before + 1
+    return stands_alone(text, opens, after)

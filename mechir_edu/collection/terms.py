@@ -5,7 +5,8 @@ frequencies alike. That sameness matters more than the details. A query word loo
 in a stemmed vocabulary counts as never seen, so it looks rarer than any real term and wins every
 contest for "most discriminative".
 
-The reduction is for English: lower case, words and numbers, stop words out, Porter's stemmer.
+The reduction is for English: lower case, words and numbers, stop words out, Porter's stemmer. Where
+words are, in any script and Unicode form, `mechir_edu.collection.words` says.
 
 Conventions
 -----------
@@ -29,10 +30,10 @@ from pathlib import Path
 
 from snowballstemmer import stemmer
 
+from mechir_edu.collection.given import checked_text
+from mechir_edu.collection.words import is_letters, plain, readable, reduction
 from mechir_edu.files import write_whole
 
-# Numbers keep their points and commas (3.5, 1,000); words keep an inner apostrophe (o'clock).
-_WORD = re.compile(r"\d+(?:[.,]\d+)+|[^\W_]+(?:['\u2019][^\W_]+)*")
 _CLITIC = re.compile(r"['\u2019](?:s|d|m|ll|re|ve)$")
 
 # Our own list of English function words, a line or two for each class: determiners, pronouns,
@@ -67,7 +68,8 @@ def surface_terms(text: str) -> list[tuple[str, str]]:
     Returns
     -------
     list of (stem, surface word)
-        The surface word is as written, without a possessive ``'s``. Stop words are left out.
+        The surface word is as written, without a possessive ``'s``. Stop words are left out. Words
+        that differ in their Unicode form alone have one stem.
 
     Examples
     --------
@@ -87,8 +89,14 @@ def term_spans(text: str) -> list[tuple[str, tuple[int, int]]]:
     >>> term_spans("The reef's end")
     [('reef', (4, 8)), ('end', (11, 14))]
     """
-    words = ((match.start(), _reduce(match.group())) for match in _WORD.finditer(text))
-    return [(term[0], (start, start + len(term[1]))) for start, term in words if term is not None]
+    if not isinstance(text, str):
+        checked_text(text, "text")
+    seen, pattern, at = readable(text)
+    words = ((match.start(), _reduce(match.group())) for match in pattern.finditer(seen))
+    spans = [(term[0], (start, start + len(term[1]))) for start, term in words if term is not None]
+    if at is None:
+        return spans
+    return [(stem, (at[start], at[end - 1] + 1)) for stem, (start, end) in spans]
 
 
 def terms(text: str) -> list[str]:
@@ -106,7 +114,7 @@ def terms(text: str) -> list[str]:
 def _reduce(word: str) -> tuple[str, str] | None:
     """Reduce one word to (stem, surface word); None for a stop word."""
     surface = _CLITIC.sub("", word)
-    lower = surface.lower().replace("\u2019", "'")
+    lower = plain(surface).lower().replace("\u2019", "'")
     if lower in STOP_WORDS or lower.endswith("n't"):
         return None
     if len(lower) < 3:  # as in Porter's paper; this implementation stems "s" to nothing
@@ -123,8 +131,9 @@ class TermStatistics:
     ----------
     n_docs : number of documents that were counted (of a sample, its size).
     df : stem -> number of those documents that hold it.
-    surface : stem -> its commonest surface word in lower case, for stems seen in at least two
-        documents and made of letters only (a word seen once is often a misspelling).
+    surface : stem -> its commonest surface word in lower case, in the Unicode form NFC, for stems
+        seen in at least two documents and made of letters only (a word seen once is often a
+        misspelling).
     """
 
     n_docs: int
@@ -158,10 +167,10 @@ def count_terms(texts: Iterable[str]) -> TermStatistics:
         in_text = surface_terms(text)
         n_docs += 1
         df.update({stem for stem, _ in in_text})
-        words.update({(stem, word.lower()) for stem, word in in_text})
+        words.update({(stem, plain(word).lower()) for stem, word in in_text})
     # Ascending count, so that the commonest word is written last; ties go to the alphabet.
     ranked = sorted(words, key=lambda pair: (words[pair], pair))
-    surface = {stem: word for stem, word in ranked if df[stem] > 1 and word.isalpha()}
+    surface = {stem: word for stem, word in ranked if df[stem] > 1 and is_letters(word)}
     return TermStatistics(n_docs=n_docs, df=dict(df), surface=surface)
 
 
@@ -179,9 +188,9 @@ def cache_folder() -> Path:
 def fingerprint(parts: Iterable[str]) -> str:
     """Digest texts into 16 hexadecimal digits, together with the reduction that is in force."""
     # The stop words and the pattern are part of it: a cache made by an older reduction must miss.
-    digest = hashlib.sha256(" ".join([_WORD.pattern, *sorted(STOP_WORDS)]).encode())
+    digest = hashlib.sha256(" ".join([reduction(), *sorted(STOP_WORDS)]).encode())
     for part in parts:
-        digest.update(hashlib.sha256(part.encode()).digest())
+        digest.update(hashlib.sha256(part.encode(errors="surrogatepass")).digest())
     return digest.hexdigest()[:16]
 
 

@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 
 from mechir_edu.collection.judged import Judged
 from mechir_edu.collection.terms import TermStatistics, surface_terms, terms
+from mechir_edu.collection.words import plain
 from mechir_edu.perturb.edits import Change, Place
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ class NotApplicable(ValueError):
 
 def letters_in_threes(word: str) -> int:
     """Guess a word's length in word pieces without a tokenizer: its letters, in threes."""
-    return (len(word) + 2) // 3
+    return (len(plain(word)) + 2) // 3
 
 
 @dataclass(frozen=True)

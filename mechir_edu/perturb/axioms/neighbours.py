@@ -21,6 +21,7 @@ from jaxtyping import Float32
 from safetensors import safe_open
 
 from mechir_edu.collection.terms import terms
+from mechir_edu.collection.words import plain
 from mechir_edu.files import embedded_folder
 
 # More than 99.5 % of the pairs of words of the embedded collection lie below.
@@ -76,9 +77,10 @@ def related_words(word: str) -> tuple[str, ...]:
     'sea'
     """
     known = embedded_vectors()
-    if word.lower() not in known.row:
+    row = known.row.get(plain(word).lower())
+    if row is None:
         return ()
-    cosines = known.vectors @ known.vectors[known.row[word.lower()]]
+    cosines = known.vectors @ known.vectors[row]
     order = np.argsort(-cosines, kind="stable")[: int((cosines >= RELATED).sum())]
     return tuple(w for w in (known.words[i] for i in order) if terms(w) not in ([], terms(word)))
 
@@ -86,5 +88,5 @@ def related_words(word: str) -> tuple[str, ...]:
 def similarity(word: str, other: str) -> float | None:
     """Cosine of two words' vectors; None where either is no single word piece."""
     known = embedded_vectors()
-    rows = [known.row.get(w.lower()) for w in (word, other)]
+    rows = [known.row.get(plain(w).lower()) for w in (word, other)]
     return None if None in rows else float(known.vectors[rows[0]] @ known.vectors[rows[1]])

@@ -266,13 +266,13 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path):
 
 def test_contradicting_sources_are_refused(tmp_path):
     files = own_files(tmp_path) | {"queries": tmp_path / "other.tsv"}
-    (tmp_path / "other.tsv").write_text("q01\tsomething else\n")
+    (tmp_path / "other.tsv").write_text("q1\tcoral reef\nq01\tsomething else\n")
     with pytest.raises(ValueError, match="'q01' has two values"):
         load_collection("embedded", **files)
 
 
 def test_one_id_for_two_passages_is_refused(tmp_path):
-    docs = '{"doc_id": "d001", "text": "another passage"}\n'
+    docs = '{"doc_id": "d001", "text": "another passage"}\n{"doc_id": "a", "text": "sea"}\n'
     both = load_collection("embedded", **own_files(tmp_path, docs=docs))
     with pytest.raises(ValueError, match="'d001' names two different passages"):
         both.texts(["d001"])

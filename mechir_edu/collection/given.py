@@ -9,7 +9,7 @@ wrong kind, a ValueError where its content is wrong; both begin with the place, 
 """
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -81,22 +81,36 @@ def checked_texts(texts: Any, place: str = "texts") -> list[str]:
     """
     if isinstance(texts, str):
         return [checked_text(texts, place)]
-    return [checked_text(text, f"{place}[{i}]") for i, text in enumerate(_in_order(texts, place))]
+    return _checked_each(texts, place, checked_text, "texts")
 
 
-def _in_order(values: Any, place: str) -> Iterable:
-    """Things that stand one after another; refuses what holds things otherwise."""
-    needed = f"{place} is {described(values)}; needed a list of str"
+def checked_ids(ids: Any, place: str) -> list[str]:
+    """Read several ids as a list; raises as `checked_id`, also for a single str."""
+    # The keys of a dictionary are ids, and to look things up, no order is needed.
+    ids = list(ids) if isinstance(ids, Mapping | Set) else ids
+    return _checked_each(ids, place, checked_id, "ids")
+
+
+def checked_numbers(values: Any, place: str) -> list[int]:
+    """Read several whole numbers as a list; raises as `checked_number`, also for a single one."""
+    values = sorted(values) if isinstance(values, Set) else values
+    return _checked_each(values, place, checked_number, "whole numbers")
+
+
+def _checked_each(values: Any, place: str, check: Callable[[Any, str], T], needed: str) -> list[T]:
+    """Read things that stand one after another; refuse what holds things otherwise."""
+    refusal = f"{place} is {described(values)}; needed a list of {needed}"
     dimensions = getattr(values, "ndim", None)
     if isinstance(values, Mapping) or (dimensions is None and hasattr(values, "keys")):
-        raise TypeError(f"{needed}, in order: list({place}.values())")
+        raise TypeError(f"{refusal}, in order: list({place}.values())")
     if isinstance(values, Set):
-        raise TypeError(f"{needed}: a set has no order of its own")
+        raise TypeError(f"{refusal}: a set has no order of its own")
     if dimensions not in (None, 1):
-        raise TypeError(f"{needed}: one column, with one dimension")
-    if isinstance(values, bytes | bytearray | memoryview) or not hasattr(values, "__iter__"):
-        raise TypeError(needed)
-    return values
+        raise TypeError(f"{refusal}: one column, with one dimension")
+    is_text = isinstance(values, str | bytes | bytearray | memoryview)
+    if is_text or not hasattr(values, "__iter__"):
+        raise TypeError(refusal)
+    return [check(value, f"{place}[{i}]") for i, value in enumerate(values)]
 
 
 def checked_number(
@@ -160,6 +174,11 @@ def checked_by_id(values: Any, place: str, check: Callable[[Any, str], T]) -> di
     if len(read) < len(values):
         raise ValueError(f"{place} has an id twice, once as a number and once as a str")
     return read
+
+
+def checked_grades(grades: Any, place: str) -> dict[str, int]:
+    """Read the grades of one query's passages by id; raises as `checked_by_id`."""
+    return checked_by_id(grades, place, checked_number)
 
 
 def checked_kind(

@@ -21,14 +21,18 @@ def load_collection(
         ir_datasets, such as ``"msmarco-passage/trec-dl-2019/judged"``. Queries and judgments of
         several sources are merged under their own ids; a passage collection that they share is
         read once.
-    queries, docs, qrels : your own files, all three or none. Queries and docs are TSV
-        (``id<TAB>text``) or JSON lines (``.jsonl``), qrels TREC's four columns; ``.gz`` is read.
+    queries, docs, qrels : your own files, all three or none, in UTF-8, gzipped or not. Queries and
+        docs are tables (``id<TAB>text``) or JSON lines, qrels TREC's four columns or BEIR's three
+        with their header; `mechir_edu.collection.formats` has the rules.
 
     Raises
     ------
     ValueError
         If an id is unknown (the nearest known ones are named) or has no judgments (related ones
-        that have some are named), if sources contradict each other, or if a file has a bad line.
+        that have some are named), if sources contradict each other, if a file has a bad line, or
+        if the judgments are of other queries or docs.
+    TypeError
+        If an id or a path is none.
     OSError
         If data cannot be read or downloaded; the message says how to work without a network.
 

@@ -17,6 +17,7 @@ import ir_datasets
 
 from mechir_edu.collection import mini
 from mechir_edu.collection.formats import read_qrels, read_texts
+from mechir_edu.collection.given import checked_by_id, checked_text, described
 
 
 @runtime_checkable
@@ -51,6 +52,9 @@ class PassagesInMemory:
     """Passages read from a file, all at once."""
 
     by_id: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_id", checked_by_id(self.by_id, "passages", checked_text))
 
     def lookup(self, doc_ids: list[str]) -> dict[str, str]:  # noqa: D102
         return {doc_id: self.by_id[doc_id] for doc_id in doc_ids if doc_id in self.by_id}
@@ -111,9 +115,27 @@ class PassagesOfIrDatasets:
 
 
 def read_files(queries: str | Path, docs: str | Path, qrels: str | Path) -> Source:
-    """Read a source from files; see `mechir_edu.collection.formats`."""
-    passages = PassagesInMemory(read_texts(docs))
-    return Source(Path(queries).stem, read_texts(queries), read_qrels(qrels), passages)
+    """Read a source from files; see `mechir_edu.collection.formats`.
+
+    Raises
+    ------
+    ValueError
+        Also if none of the judged queries, or none of the judged passages, is in its file.
+    """
+    passages = PassagesInMemory(read_texts(docs, "docs"))
+    read = Source(Path(queries).stem, read_texts(queries, "queries"), read_qrels(qrels), passages)
+    judged = {doc_id for of_query in read.qrels.values() for doc_id in of_query}
+    for what, ids, known, path in (
+        ("queries", read.qrels.keys(), read.queries.keys(), queries),
+        ("docs", judged, passages.by_id.keys(), docs),
+    ):
+        if not ids & known:
+            raise ValueError(
+                f"needed {what} that are judged in {qrels}, got none in {path}: its ids are such "
+                f"as {next(iter(known))!r}, the judgments' such as {min(ids)!r}; were files or "
+                "columns swapped?"
+            )
+    return read
 
 
 def read_source(name: str) -> Source:
@@ -126,6 +148,11 @@ def read_source(name: str) -> Source:
     OSError
         If its files can be neither found nor downloaded.
     """
+    if not isinstance(name, str):
+        raise TypeError(
+            f'needed "embedded" or an ir_datasets id, got {described(name)}; give several ids one '
+            "after another, and your own files by queries=, docs= and qrels="
+        )
     mini.register()
     if name in ("embedded", mini.ID):
         # Straight from the package's files: works where no folder can be written.
@@ -144,10 +171,12 @@ def _dataset(name: str) -> Any:
         dataset = ir_datasets.load(name)
     except KeyError:
         known = ["embedded", *ir_datasets.registry]
+        is_path = bool(name) and Path(name).exists()
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
         raise ValueError(
             f"no collection is called {name!r}; "
             + (f"near it are {', '.join(near)}" if near else 'try "embedded"')
+            + ("; give your own files by queries=, docs= and qrels=" if is_path else "")
         ) from None
     if not _is_whole(dataset):
         raise ValueError(

@@ -7,14 +7,23 @@ score are ordered by doc_id, descending, as trec_eval orders them, so that a ran
 on the order in which passages were read.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import ir_datasets
-import ir_measures
 
 from mechir_edu.collection.collection import Collection
+from mechir_edu.collection.formats import read_run_file
+from mechir_edu.collection.given import (
+    checked_ids,
+    checked_kind,
+    checked_number,
+    checked_text,
+    described,
+)
 
 Run = Mapping[str, Mapping[str, float | int]]
 
@@ -52,12 +61,13 @@ def read_run(source: str | Path, *, depth: int | None = None) -> dict[str, dict[
     FileNotFoundError
         For a source that is neither a file nor a known id.
     ValueError
-        For an id without a run, or a depth where the run has no scores to cut by (the run that
-        MS MARCO publishes has none).
+        For a file with a bad line (`mechir_edu.collection.formats`), an id without a run, or a
+        depth that is no number of passages, or for which the run has no scores to cut by (the run
+        that MS MARCO publishes has none).
     """
-    run: dict[str, dict[str, float]] = {}
-    for line in _lines(source):
-        run.setdefault(line.query_id, {})[line.doc_id] = line.score
+    if depth is not None:
+        depth = checked_number(depth, "depth", least=1)
+    run = read_run_file(source) if Path(source).exists() else _scored_docs(source)
     return run if depth is None else {q: _best(docs, depth, q) for q, docs in run.items()}
 
 
@@ -76,7 +86,8 @@ def choose(
     Raises
     ------
     ValueError
-        For a query that is not judged, or a run that has none of the queries.
+        For a query that is not judged, a run that has none of the queries, or a score that is not
+        finite.
     """
     queries = judged_queries(collection, query_ids)
     if run is None:
@@ -85,13 +96,43 @@ def choose(
         pool = sorted({doc_id for docs in collection.qrels.values() for doc_id in docs})
         return dict.fromkeys(queries, pool)
     run = run if isinstance(run, Mapping) else read_run(run)
+    require_run(run, queries, collection.name)
+    return {q: list(run.get(q, ())) for q in queries}
+
+
+def require_run(run: Run, queries: Sequence[str], name: str) -> None:
+    """Refuse a run that is not one, or that is of other queries.
+
+    Parameters
+    ----------
+    run : query_id -> doc_id -> score.
+    queries : the queries that are asked for; the run may lack some of them.
+    name : of their collection.
+
+    Raises
+    ------
+    TypeError
+        If it is not a dictionary by query and passage id.
+    ValueError
+        If it has none of the queries, or a score that is not finite.
+    """
+    checked_kind(run, Mapping, "run", "query_id -> doc_id -> score")
     if not any(q in run for q in queries):
         raise ValueError(
-            f"needed a run for {collection.name}, got one of {len(run)} queries with none of its "
+            f"needed a run for {name}, got one of {len(run)} queries with none of its "
             f"{len(queries)}; its ids are such as {queries[0]!r}, the run's such as "
             f"{next(iter(run), None)!r}"
         )
-    return {q: list(run.get(q, ())) for q in queries}
+    for query_id in filter(run.__contains__, queries):
+        docs, place = run[query_id], f"run[{query_id!r}]"
+        checked_kind(docs, Mapping, place, "doc_id -> score")
+        for doc_id, score in docs.items():
+            checked_kind(doc_id, str, f"an id of {place}", "a str")
+            checked_text(doc_id, f"an id of {place}")
+            if isinstance(score, bool) or not isinstance(score, numbers.Real):
+                raise TypeError(f"{place}[{doc_id!r}] is {described(score)}; needed a number")
+            if not math.isfinite(score):
+                raise ValueError(f"{place}[{doc_id!r}] is {score}; needed a finite score")
 
 
 def judged_queries(collection: Collection, wanted: Iterable[str] | None = None) -> list[str]:
@@ -110,7 +151,7 @@ def judged_queries(collection: Collection, wanted: Iterable[str] | None = None) 
     judged = [q for q in collection.queries if collection.qrels.get(q)]
     if wanted is None:
         return judged
-    wanted = list(dict.fromkeys(wanted))
+    wanted = list(dict.fromkeys(checked_ids(wanted, "query_ids")))
     unknown = [q for q in wanted if q not in judged]
     if unknown or not wanted:
         raise ValueError(
@@ -120,10 +161,8 @@ def judged_queries(collection: Collection, wanted: Iterable[str] | None = None) 
     return wanted
 
 
-def _lines(source: str | Path) -> Iterable:
-    """Lines of a run, each with query_id, doc_id and score."""
-    if Path(source).is_file():
-        return ir_measures.read_trec_run(str(source))
+def _scored_docs(source: str | Path) -> dict[str, dict[str, float]]:
+    """Read the run that comes with an ir_datasets id."""
     try:
         dataset = ir_datasets.load(str(source))
     except KeyError as error:
@@ -133,7 +172,10 @@ def _lines(source: str | Path) -> Iterable:
         ) from error
     if not dataset.has_scoreddocs():
         raise ValueError(f"{source} comes without a run (scoreddocs); pass a file in TREC format")
-    return dataset.scoreddocs_iter()
+    run: dict[str, dict[str, float]] = {}
+    for line in dataset.scoreddocs_iter():
+        run.setdefault(line.query_id, {})[line.doc_id] = line.score
+    return run
 
 
 def _best(docs: Mapping[str, float], depth: int, query_id: str) -> dict[str, float]:

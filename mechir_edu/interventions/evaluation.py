@@ -20,11 +20,11 @@ import pandas as pd
 from jaxtyping import Float
 
 from mechir_edu.collection.collection import Collection
+from mechir_edu.collection.given import checked_kind
 from mechir_edu.collection.judged import Skipped
-from mechir_edu.interventions.candidates import Run, judged_queries, without_ties
+from mechir_edu.interventions.candidates import Run, judged_queries, require_run, without_ties
+from mechir_edu.interventions.measures import MEASURES, parse_measures
 from mechir_edu.stats.estimates import Estimate, mean_change
-
-MEASURES = ("nDCG@10", "RR(rel=2)@10")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,32 +137,20 @@ def evaluate_run(
     Raises
     ------
     ValueError
-        For an unknown measure or query.
+        For an unknown measure or query, one that cannot be computed
+        (`mechir_edu.interventions.measures`), a run of other queries, or a score that is not
+        finite.
+    TypeError
+        For anything but a collection, or a run that is no dictionary of scores by id.
     """
+    checked_kind(collection, Collection, "collection", "a collection", run=run)
     queries = tuple(judged_queries(collection, query_ids))
-    parsed = parse_measures(measures)
+    parsed = parse_measures(measures, queries)
+    require_run(run, queries, collection.name)
     qrels = {q: dict(collection.qrels[q]) for q in queries}
     value_of = {(str(m.measure), m.query_id): m.value for m in _calculate(parsed, qrels, run)}
     values = {str(m): np.array([value_of[str(m), q] for q in queries], float) for m in parsed}
     return Evaluation(what, queries, values, run, tuple(skipped))
-
-
-def parse_measures(names: Sequence[str]) -> list[ir_measures.Measure]:
-    """Look measures up by name.
-
-    Raises
-    ------
-    ValueError
-        For a name that ir_measures does not know or a measure that it cannot compute.
-    """
-    try:
-        parsed = [ir_measures.parse_measure(name) for name in names]
-        ir_measures.evaluator(parsed, {})
-    except (NameError, ValueError, TypeError, SyntaxError) as error:
-        raise ValueError(
-            f"needed measures such as {', '.join(MEASURES)}, got {list(names)}: {error}"
-        ) from error
-    return parsed
 
 
 def _calculate(parsed: list, qrels: dict, run: Run) -> Iterable[ir_measures.Metric]:

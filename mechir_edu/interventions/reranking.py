@@ -15,16 +15,12 @@ import torch
 from jaxtyping import Float
 
 from mechir_edu.collection.collection import Collection
+from mechir_edu.collection.given import checked_kind
 from mechir_edu.collection.judged import Skipped
 from mechir_edu.interventions.candidates import Run, Scorer, choose
-from mechir_edu.interventions.evaluation import (
-    MEASURES,
-    Comparison,
-    Evaluation,
-    evaluate_run,
-    parse_measures,
-)
+from mechir_edu.interventions.evaluation import Comparison, Evaluation, evaluate_run
 from mechir_edu.interventions.intervened import Intervened, Intervention, intervene
+from mechir_edu.interventions.measures import MEASURES, parse_measures
 from mechir_edu.patching.progress import bar
 from mechir_edu.rankers.base import Ranker
 
@@ -54,9 +50,11 @@ def evaluate(
 
     Raises
     ------
+    TypeError
+        For an argument of the wrong kind, such as two that were exchanged.
     ValueError
-        For an unknown measure or query, a run of other queries, a score that is not finite, or
-        what `Ranker.under` refuses.
+        For no or an unknown measure or query, a run of other queries, a score that is not finite,
+        or what `Ranker.under` refuses.
 
     Examples
     --------
@@ -66,8 +64,11 @@ def evaluate(
     >>> evaluation.values["nDCG@10"].shape
     (2,)
     """
-    parse_measures(measures)  # before anything that takes time
-    scorer = ranker if intervention is None else intervene(ranker, intervention)
+    # All that can be refused is refused before anything that takes time.
+    checked_kind(collection, Collection, "collection", "what load_collection gives", ranker=ranker)
+    checked_kind(ranker, Scorer, "ranker", "a ranker", intervention=intervention)
+    parse_measures(measures, collection.qrels)
+    scorer = ranker if intervention is None else _changed(ranker, intervention)
     wanted = choose(collection, run, query_ids)
     scored, skipped = rerank(scorer, collection, wanted, progress=progress)
     return evaluate_run(
@@ -99,9 +100,17 @@ def compare(
     >>> effect.difference("nDCG@10").value
     0.0
     """
+    checked_kind(collection, Collection, "collection", "a collection", intervention=intervention)
+    _changed(ranker, intervention)
     options = {"run": run, "measures": measures, "query_ids": query_ids, "progress": progress}
     before = evaluate(ranker, collection, **options)
     return Comparison(before, evaluate(ranker, collection, intervention=intervention, **options))
+
+
+def _changed(ranker: Any, intervention: Intervention) -> Intervened:
+    needed = "a ranker as it was loaded, to intervene in"
+    checked_kind(ranker, Ranker, "ranker", needed, intervention=intervention)
+    return intervene(ranker, intervention)
 
 
 def rerank(

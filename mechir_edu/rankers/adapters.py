@@ -24,7 +24,7 @@ ModernBERT is pre-LN: there ``resid_pre`` is the un-normalised stream, as in a d
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
 from transformer_lens.model_bridge import TransformerBridge
@@ -50,6 +50,7 @@ from mechir_edu.rankers.components import (
 from mechir_edu.rankers.pooling import Hidden, Mask
 
 HOOKED_ATTENTION = "mechir_edu_hooked"
+TokenIds = Int[Tensor, "text pos"]
 
 
 class EncoderAdapter(ArchitectureAdapter):
@@ -67,6 +68,8 @@ class EncoderAdapter(ArchitectureAdapter):
     has_token_types : whether the model is told which of two texts a token belongs to.
     unused_by_bi_encoders : modules of the bare encoder that no embedding is computed from; a
         bi-encoder is loaded without them, and a checkpoint may lack them.
+    pretraining_heads : modules that its training tasks put beside or behind the encoder, and that
+        no score is made of; a checkpoint may have them.
     """
 
     model_type: ClassVar[str]
@@ -84,6 +87,7 @@ class EncoderAdapter(ArchitectureAdapter):
     is_post_ln = True
     has_token_types = False
     unused_by_bi_encoders: ClassVar[tuple[str, ...]] = ()
+    pretraining_heads: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
@@ -115,9 +119,15 @@ class EncoderAdapter(ArchitectureAdapter):
         self.component_mapping = {**self._components(prefix), **self._heads(hf_model, prefix)}
 
     @staticmethod
-    def first_position(config: PretrainedConfig) -> int:
+    def uncounted(config: PretrainedConfig) -> int | None:
+        """Id of the padding token where positions are counted from it on, without it; or None."""
+        return None
+
+    @classmethod
+    def first_position(cls, config: PretrainedConfig) -> int:
         """Index of the first token's position embedding."""
-        return 0
+        padding = cls.uncounted(config)
+        return 0 if padding is None else padding + 1
 
     @classmethod
     def longest(cls, config: PretrainedConfig) -> int:
@@ -213,6 +223,7 @@ class BertAdapter(EncoderAdapter):
     model_type, prefix = "bert", "Bert"
     has_token_types = True
     unused_by_bi_encoders = ("pooler",)
+    pretraining_heads: ClassVar[tuple[str, ...]] = ("cls", "pooler")
     returns_tuple = False
     ln1 = "attention.output.LayerNorm"
     projections = {"q": "self.query", "k": "self.key", "v": "self.value", "o": "output.dense"}
@@ -261,14 +272,19 @@ def family_of(hf_model: nn.Module) -> type[EncoderAdapter]:
     return FAMILIES[hf_model.config.model_type]
 
 
-def position_ids(hf_model: nn.Module, n_pos: int) -> Tensor:
-    """Consecutive positions in the numbering of the model's own embedding, as [1, pos].
+def position_ids(hf_model: nn.Module, input_ids: TokenIds, attention_mask: TokenIds) -> TokenIds:
+    """Positions in the numbering of the model's own embedding.
 
     They are always passed on: given a mask with a 0 before a 1, TransformerLens would inject its
-    own, and a masked filler must not renumber the tokens behind it.
+    own. A family that does not count the padding token (`uncounted`) passes over one that a text
+    names, too; but a masked filler inside a text must not renumber the tokens behind it.
     """
-    first = family_of(hf_model).first_position(hf_model.config)
-    return torch.arange(first, first + n_pos, device=hf_model.device).unsqueeze(0)
+    family, config = family_of(hf_model), hf_model.config
+    counted = torch.ones_like(input_ids)
+    if (padding := family.uncounted(config)) is not None:
+        is_filler = (attention_mask == 0) & (attention_mask.cumsum(dim=1) > 0)
+        counted = ((input_ids != padding) | is_filler).long()
+    return family.first_position(config) - 1 + counted.cumsum(dim=1) * counted
 
 
 def convert(hf_model: nn.Module) -> TransformerBridge:

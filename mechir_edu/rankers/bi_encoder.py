@@ -8,11 +8,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mechir_edu.collection.given import checked_text
 from mechir_edu.rankers import loading
 from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Ranker, undisturbed
 from mechir_edu.rankers.pooling import Embedding, Hidden, Mask
 from mechir_edu.rankers.readout import read_embedding_head
+from mechir_edu.rankers.settings import encoder_folder, stated_modules
 from mechir_edu.rankers.texts import encode, in_length_order, listed
+from mechir_edu.rankers.tokenizer import load_tokenizer
 from mechir_edu.rankers.verification import wrap
 
 
@@ -35,9 +38,11 @@ class BiEncoder(Ranker):
         For a name that is neither a folder nor at the hub, or a folder without weights.
     ImportError
         For ``"embedded"`` without the package that holds the weights.
+    TypeError
+        For a name that is no text or path, such as a model that was loaded already.
     ValueError
-        For a generative or unsupported model, missing or altered weights, an unsupported pooling
-        or ``max_length``.
+        For a generative or unsupported model, missing, altered or unused weights, settings that
+        are not obeyed, an unsupported pooling or ``max_length``.
     RuntimeError
         For a checkpoint that fails verification (`mechir_edu.rankers.verification`).
 
@@ -62,13 +67,14 @@ class BiEncoder(Ranker):
         device: str = "auto",
         verify: bool = True,
     ) -> None:
-        folder = loading.model_folder(str(name))
+        folder = loading.model_folder(name := loading.checked_name(name))
         head = read_embedding_head(folder, pooling=pooling, similarity=similarity)
+        encoder, says_how = encoder_folder(folder), bool(pooling or stated_modules(folder))
         super().__init__(
-            str(name),
-            loading.load_encoder(folder),
-            loading.load_tokenizer(folder),
-            checksum=loading.weights_sha256(folder),
+            name,
+            loading.load_encoder(encoder, says_how=says_how),
+            load_tokenizer(encoder),
+            checksum=loading.weights_sha256(encoder),
             max_length=max_length,
             device=device,
         )
@@ -128,7 +134,7 @@ class BiEncoder(Ranker):
 
     def encode_query(self, query: str) -> Float[Tensor, "1 d_embedding"]:
         """Embed a query, with the checkpoint's prompt before it."""
-        return self.embed(self.prompts.query + query)
+        return self.embed(self.prompts.query + checked_text(query, "query"))
 
     def encode_documents(
         self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
@@ -155,7 +161,13 @@ class BiEncoder(Ranker):
 
         The checkpoint's prompts are put before query and texts, which are cut at ``max_length``
         tokens.
+
+        Raises
+        ------
+        TypeError
+            For whatever is no text, such as a dictionary of texts or several queries.
         """
+        query = checked_text(query, "query")
         with during("document"):
             documents = self.encode_documents(texts, batch_size=batch_size)
         with during("query"):

@@ -1,4 +1,4 @@
-"""Cross-encoders: query and document are read together, and the score is a logit."""
+"""Cross-encoders: query and document are read together, and the score is made of logits."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,16 +10,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from mechir_edu.collection.given import checked_text
 from mechir_edu.rankers import embedded, loading, planted
-from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Ranker, undisturbed
+from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Prompts, Ranker, undisturbed
+from mechir_edu.rankers.cross_settings import read_prompts
+from mechir_edu.rankers.labels import relevant_label, score_of
 from mechir_edu.rankers.pooling import Hidden, Mask
-from mechir_edu.rankers.readout import relevant_label
-from mechir_edu.rankers.texts import encode, in_length_order, listed
+from mechir_edu.rankers.settings import encoder_folder
+from mechir_edu.rankers.texts import encode, in_length_order, listed, paired
+from mechir_edu.rankers.tokenizer import load_tokenizer
 from mechir_edu.rankers.verification import wrap
 
 
 class CrossEncoder(Ranker):
-    """Cross-encoder: query and document are read together; the score is a logit.
+    """Cross-encoder: query and document are read together; the score is made of logits.
 
     Parameters
     ----------
@@ -27,15 +31,18 @@ class CrossEncoder(Ranker):
         mechanism is known, with ``planted_heads``), a local folder, or a hub id.
     max_length, device, verify : as for `me.Dot`.
 
-    The score is the only logit or, of two, the one that means *relevant* (the last, unless
-    ``id2label`` says otherwise). MechIR 0.2.0 takes the first of two and so explains
-    non-relevance.
+    The score is the only logit or, of two labels, the logit that means *relevant* (the last, unless
+    ``id2label`` says otherwise) minus the other one. Two labels are trained under a softmax, which
+    sees only this difference; its log-probability of *relevant* ranks alike. MechIR 0.2.0 takes the
+    first of two logits and so explains non-relevance.
+
+    A prompt that the checkpoint names as its default is put before the query.
 
     Raises
     ------
     FileNotFoundError, ImportError, ValueError, RuntimeError
-        As for `me.Dot`; a ValueError also for a checkpoint without a trained classification head
-        or with more than two labels.
+        As for `me.Dot`; a ValueError also for a checkpoint without a trained classification head,
+        with more than two labels, or with names of two that are not understood.
     """
 
     kind, kind_name, reads_together = "cat", "cross-encoder", True
@@ -48,10 +55,11 @@ class CrossEncoder(Ranker):
         device: str = "auto",
         verify: bool = True,
     ) -> None:
-        model, tokenizer, checksum, self.planted_heads = _load_cat(str(name))
-        self.label = relevant_label(model.config)
+        name = loading.checked_name(name)
+        model, tokenizer, checksum, self.planted_heads, self.prompts = _load_cat(name)
+        self.label = relevant_label(model.config.to_dict())
         super().__init__(
-            str(name), model, tokenizer, checksum=checksum, max_length=max_length, device=device
+            name, model, tokenizer, checksum=checksum, max_length=max_length, device=device
         )
         wrap(self, verify=verify)
 
@@ -62,16 +70,15 @@ class CrossEncoder(Ranker):
 
     def tokenize(self, queries: str | Sequence[str], texts: str | Sequence[str]) -> Inputs:
         """Token ids, mask and types of pairs; one query may go with several texts."""
-        texts = listed(texts)
-        queries = [queries] * len(texts) if isinstance(queries, str) else list(queries)
-        return encode(self.tokenizer, queries, texts, max_length=self.max_length)
+        return encode(self.tokenizer, *paired(queries, texts), max_length=self.max_length)
 
     def output(self, hidden: Hidden, attention_mask: Mask) -> Float[Tensor, " pair"]:
         """Relevance scores from final hidden states."""
-        return self.family.classify(self.hf_model, hidden, attention_mask)[:, self.label]
+        logits = self.family.classify(self.hf_model, hidden, attention_mask)
+        return score_of(logits, self.label)
 
     def publisher_output(self, inputs: Inputs) -> Float[Tensor, " pair"]:  # noqa: D102
-        return self.hf_model(**inputs)[0][:, self.label]
+        return score_of(self.hf_model(**inputs)[0], self.label)
 
     def relevance(
         self,
@@ -93,13 +100,17 @@ class CrossEncoder(Ranker):
     ) -> Float[np.ndarray, " text"]:
         """Relevance score of each text for the query, float32; larger is more relevant.
 
-        Texts are cut to what ``max_length`` leaves beside the query, which is never cut.
+        The checkpoint's prompt is put before the query. Texts are cut to what ``max_length`` leaves
+        beside the query, which is never cut.
 
         Raises
         ------
+        TypeError
+            For whatever is no text, such as a dictionary of texts or several queries.
         ValueError
             When the query leaves no room for a text.
         """
+        query = self.prompts.query + checked_text(query, "query")
         with during("both"):
             scores = in_length_order(listed(texts), batch_size, partial(self.forward, query))
         return scores.cpu().numpy()
@@ -107,13 +118,15 @@ class CrossEncoder(Ranker):
 
 def _load_cat(
     name: str,
-) -> tuple[nn.Module, PreTrainedTokenizerBase, str, frozenset[tuple[int, int]]]:
-    """Model, tokenizer, checksum, and the planted heads where there are any."""
+) -> tuple[nn.Module, PreTrainedTokenizerBase, str, frozenset[tuple[int, int]], Prompts]:
+    """Model, tokenizer, checksum, the planted heads where there are any, and prompts."""
     if name == "embedded":
-        return *embedded.load(), embedded.SHA256, frozenset()
+        return *embedded.load(), embedded.SHA256, frozenset(), Prompts()
     if name == "planted":
         model, tokenizer, heads = planted.load()
-        return model, tokenizer, "", frozenset(heads)
+        return model, tokenizer, "", frozenset(heads), Prompts()
     folder = loading.model_folder(name)
-    model, tokenizer = loading.load_classifier(folder), loading.load_tokenizer(folder)
-    return model, tokenizer, loading.weights_sha256(folder), frozenset()
+    encoder = encoder_folder(folder)
+    model, tokenizer = loading.load_classifier(encoder), load_tokenizer(encoder)
+    prompts = read_prompts(folder, n_labels=model.config.num_labels)
+    return model, tokenizer, loading.weights_sha256(encoder), frozenset(), prompts

@@ -40,10 +40,16 @@ class RobertaAdapter(BertAdapter):
     """RoBERTa: position embeddings start behind that of padding."""
 
     model_type, prefix = "roberta", "Roberta"
+    pretraining_heads = ("lm_head", "pooler")
 
     @staticmethod
-    def first_position(config: PretrainedConfig) -> int:  # noqa: D102
-        return config.pad_token_id + 1
+    def uncounted(config: PretrainedConfig) -> int | None:  # noqa: D102
+        if config.pad_token_id is None:
+            raise ValueError(
+                f"config.json has no pad_token_id, from which the model numbers "
+                "its positions; add the one that the model was trained with"
+            )
+        return config.pad_token_id
 
 
 @register_family
@@ -58,6 +64,7 @@ class ElectraAdapter(BertAdapter):
     """ELECTRA: its embedding may be narrower than the stream."""
 
     model_type, prefix = "electra", "Electra"
+    pretraining_heads = ("discriminator_predictions", "generator_predictions", "generator_lm_head")
 
     def _heads(self, hf_model: nn.Module, prefix: str) -> dict[str, GeneralizedComponent]:
         heads = super()._heads(hf_model, prefix)
@@ -95,6 +102,7 @@ class MPNetAdapter(BertAdapter):
     """MPNet: no token types, relative positions, attention computed inline."""
 
     model_type, prefix = "mpnet", "MPNet"
+    pretraining_heads = ("lm_head", "pooler")
     uses_attention_interface = False
     attention_class = MPNetAttentionBridge
     has_token_types = False
@@ -103,8 +111,8 @@ class MPNetAdapter(BertAdapter):
     projections = {"q": "attn.q", "k": "attn.k", "v": "attn.v", "o": "attn.o"}
 
     @staticmethod
-    def first_position(config: PretrainedConfig) -> int:  # noqa: D102
-        return 2  # fixed in its code: the config's padding does not matter
+    def uncounted(config: PretrainedConfig) -> int | None:  # noqa: D102
+        return 1  # fixed in its code: the config's padding does not matter
 
     @staticmethod
     def position_bias(  # noqa: D102
@@ -118,6 +126,7 @@ class DistilBertAdapter(EncoderAdapter):
     """DistilBERT: post-LN like BERT, with names of its own."""
 
     model_type, prefix = "distilbert", "DistilBert"
+    pretraining_heads = ("vocab_transform", "vocab_layer_norm", "vocab_projector")
 
     @staticmethod
     def d_mlp(config: PretrainedConfig) -> int:  # noqa: D102
@@ -154,6 +163,7 @@ class ModernBertAdapter(EncoderAdapter):
     """ModernBERT: pre-LN, rotary positions, local and global attention, gated MLP."""
 
     model_type, prefix = "modernbert", "ModernBert"
+    pretraining_heads = ("head", "decoder")
     is_post_ln = False
 
     @staticmethod

@@ -7,28 +7,33 @@ A name is a local folder, a hub id (downloaded once, then read from the hub's ca
 import hashlib
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
+from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from huggingface_hub import model_info, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError
 from safetensors import SafetensorError
-from tokenizers import normalizers
 from torch import nn
-from transformers import (
-    AutoModel,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModel, AutoModelForSequenceClassification
 
-from mechir_edu.files import embedded_folder, read_json, sha256
+from mechir_edu.files import embedded_folder, sha256
 from mechir_edu.rankers.adapters import EncoderAdapter
 from mechir_edu.rankers.families import FAMILIES
+from mechir_edu.rankers.labels import relevant_label
 from mechir_edu.rankers.quiet import quietly
+from mechir_edu.rankers.settings import encoder_folder
+from mechir_edu.rankers.stated_config import (
+    check_bi_encoder,
+    check_cross_encoder,
+    check_unknown,
+    read_config,
+)
+from mechir_edu.rankers.stored import refuse_pointers, small_files
+from mechir_edu.rankers.weights import TASK_HEADS, check_weights, warn_of_word_prediction
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first that is there is taken
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 # Everything but the encoder's weights; sentence-transformers keeps Dense modules in "2_Dense".
 SMALL_FILES = ["*.json", "*.txt", "*.model", "[0-9]_*/*.safetensors", "[0-9]_*/*.bin"]
 SECONDS_TO_ANSWER = 5
@@ -52,10 +57,32 @@ def model_folder(name: str) -> Path:
     if name == "embedded":
         return embedded_folder()
     folder = Path(name) if Path(name).is_dir() else _hub_folder(name)
-    find_family(folder)
-    if not weight_files(folder):
+    encoder = encoder_folder(folder)
+    find_family(encoder)
+    if not weight_files(encoder):
         raise FileNotFoundError(f"{name!r} has no weights: needed {' or '.join(WEIGHTS)}")
     return folder
+
+
+def checked_name(name: object) -> str:
+    """Name of a checkpoint, which is a text or a path.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else, such as a model that was loaded already; for an empty text or a file.
+    """
+    if not isinstance(name, str | PurePath):
+        raise TypeError(
+            f'needed the name of a checkpoint (a folder, a hub id or "embedded"), got '
+            f"{type(name).__name__}; save a model of your own with save_pretrained(folder), its "
+            "tokenizer, too, and give the folder"
+        )
+    if not (text := str(name)).strip():
+        raise ValueError('needed the name of a checkpoint, got ""; "." is the current folder')
+    if Path(text).is_file():
+        raise ValueError(f"{text} is a file; needed the folder that it lies in")
+    return text
 
 
 def _hub_folder(name: str) -> Path:
@@ -69,10 +96,11 @@ def _hub_folder(name: str) -> Path:
     except NO_ANSWER as problem:
         return _cached_folder(name, partial(get, local_files_only=True), problem)
     folder = Path(get(allow_patterns=SMALL_FILES))
-    find_family(folder)  # before gigabytes of a generative model are downloaded
+    encoder = encoder_folder(folder)
+    find_family(encoder)  # before gigabytes of a generative model are downloaded
     for pattern in WEIGHTS:
-        if not weight_files(folder):
-            get(allow_patterns=[pattern])
+        if not weight_files(encoder):
+            get(allow_patterns=[pattern if encoder == folder else f"{encoder.name}/{pattern}"])
     return folder
 
 
@@ -99,48 +127,30 @@ def weights_sha256(folder: Path) -> str:
     return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Fast tokenizer of a checkpoint (alignment needs its character offsets).
-
-    A maximal length or lower case that sentence-transformers stored is applied.
-
-    Raises
-    ------
-    FileNotFoundError
-        When the folder has no vocabulary.
-    ValueError
-        When transformers has only a slow tokenizer for it.
-    """
-    # Without one transformers makes a tokenizer of five special tokens that knows no word.
-    if not any(any(folder.glob(name)) for name in VOCABULARIES):
-        raise FileNotFoundError(
-            f"{folder.name} has no tokenizer: needed one of {', '.join(VOCABULARIES)}"
-        )
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    if not tokenizer.is_fast:
-        raise ValueError(
-            f"{folder.name} has a slow tokenizer, {type(tokenizer).__name__}; needed one that "
-            "gives offsets: save it as tokenizer.json first"
-        )
-    stated = read_json(folder / "sentence_bert_config.json")
-    tokenizer.model_max_length = stated.get("max_seq_length") or tokenizer.model_max_length
-    if stated.get("do_lower_case"):
-        backend = tokenizer.backend_tokenizer
-        steps = [normalizers.Lowercase(), *filter(None, [backend.normalizer])]
-        backend.normalizer = normalizers.Sequence(steps)
-    return tokenizer
-
-
-def load_encoder(folder: Path) -> nn.Module:
+def load_encoder(folder: Path, *, says_how: bool = False) -> nn.Module:
     """Bare encoder in evaluation mode, without what a bi-encoder does not use, such as a pooler.
 
+    Parameters
+    ----------
+    folder : of the encoder itself, see `mechir_edu.rankers.settings.encoder_folder`.
+    says_how : whether the caller, or the checkpoint, says how an embedding is made of its hidden
+        states; else one that was trained as something else is refused.
+
     Raises
     ------
     ValueError
-        For a generative or unsupported architecture, or missing or unreadable weights.
+        For a generative or unsupported architecture, settings that are not obeyed, weights that are
+        missing, unreadable or not used.
     """
-    unused = find_family(folder).unused_by_bi_encoders
-    model = _load(AutoModel, folder, "an encoder", unused)
+    family, stated = find_family(folder), read_config(folder)
+    check_bi_encoder(stated, folder, says_how=says_how)
+    unused = family.unused_by_bi_encoders
+    heads = (*family.pretraining_heads, *(TASK_HEADS if says_how else ()))
+    model, info = _load(AutoModel, folder)
+    check_unknown(stated, model.config, folder)
+    check_weights(model, info, folder, trained_as="an encoder", heads=heads, unused=unused)
+    if not says_how:
+        warn_of_word_prediction(info, folder)
     for name in unused:
         setattr(model, name, None)
     return model
@@ -155,26 +165,35 @@ def load_classifier(folder: Path) -> nn.Module:
         As `load_encoder`, and when the checkpoint has no trained classification head
         (transformers would fill in random weights).
     """
-    find_family(folder)
-    return _load(AutoModelForSequenceClassification, folder, "a cross-encoder")
+    family, stated = find_family(folder), read_config(folder)
+    check_cross_encoder(stated, folder)
+    relevant_label(stated)
+    model, info = _load(AutoModelForSequenceClassification, folder)
+    check_unknown(stated, model.config, folder)
+    heads = family.pretraining_heads
+    check_weights(model, info, folder, trained_as="a cross-encoder", heads=heads)
+    return model
 
 
-def _load(
-    auto_class: Any, folder: Path, trained_as: str, unused: tuple[str, ...] = ()
-) -> nn.Module:
+def _load(auto_class: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    refuse_pointers([*weight_files(folder), *small_files(folder)])
     try:
         with quietly():
-            model, info = auto_class.from_pretrained(folder, output_loading_info=True)
-    except (OSError, RuntimeError, SafetensorError) as error:
+            model, info = auto_class.from_pretrained(
+                folder,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that the report names them
+                trust_remote_code=False,
+                dtype=torch.float32,  # as stored, whatever config.json says
+            )
+    except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
         raise ValueError(f"the weights in {folder.name} cannot be loaded: {error}") from error
-    missing = sorted(key for key in info["missing_keys"] if key.split(".")[0] not in unused)
-    if missing:
+    except Exception as error:  # of any class: config.json may hold anything
         raise ValueError(
-            f"{folder.name} lacks weights of {type(model).__name__}: {', '.join(missing[:5])}"
-            f"{' ...' if len(missing) > 5 else ''}. They would be random; needed a checkpoint "
-            f"trained as {trained_as}"
-        )
-    return model.eval()
+            f"no model can be built from config.json of {folder.name} "
+            f"({type(error).__name__}: {error}); correct the file, or download it anew"
+        ) from error
+    return model.eval(), info
 
 
 def find_family(folder: Path) -> type[EncoderAdapter]:
@@ -185,14 +204,13 @@ def find_family(folder: Path) -> type[EncoderAdapter]:
     FileNotFoundError
         When there is no ``config.json``.
     ValueError
-        For a generative or unsupported architecture, naming those that are supported.
+        For a generative or unsupported architecture, naming those that are supported; for a
+        setting that is not obeyed, see `mechir_edu.rankers.stated_config`.
     """
-    config = read_json(folder / "config.json")
-    if not config:
-        raise FileNotFoundError(f"{folder} is no checkpoint: it has no config.json")
+    config = read_config(folder)
     model_type = config.get("model_type")
     is_generative = config.get("is_decoder") or config.get("is_encoder_decoder")
-    if model_type not in FAMILIES or is_generative:
+    if not isinstance(model_type, str) or model_type not in FAMILIES or is_generative:
         raise ValueError(
             f"{folder.name} is a {model_type} model; needed an encoder, one of "
             f"{', '.join(sorted(FAMILIES))}. Generative models cannot be a Dot or a Cat"

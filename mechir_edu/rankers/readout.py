@@ -14,17 +14,35 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import PretrainedConfig
 
-from mechir_edu.files import read_json
 from mechir_edu.rankers.base import Prompts
 from mechir_edu.rankers.pooling import POOLING, Embedding, Hidden, Mask
+from mechir_edu.rankers.settings import (
+    BI_ENCODER,
+    DENSE,
+    MODEL_FILE,
+    NORMALIZE,
+    OBEYED,
+    POOLING_RULES,
+    obey,
+    prompts_of_sides,
+    read_model,
+    stated_modules,
+)
+from mechir_edu.rankers.stored import read_object, refuse_pointers, shown, whole
 
-RENAMED = {  # older checkpoints' names of poolings: today's
-    "cls_token": "cls",
-    "mean_tokens": "mean",
-    "max_tokens": "max",
-    "weightedmean_tokens": "weightedmean",
+FLAGS = {  # older checkpoints' names of poolings: today's
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+MODULE_RULES = {
+    "Pooling": POOLING_RULES | dict.fromkeys(FLAGS, OBEYED),
+    "Dense": DENSE,
+    "Normalize": NORMALIZE,
 }
 SIMILARITIES = ("dot", "cosine")
 
@@ -40,6 +58,7 @@ class EmbeddingHead:
     normalise : scale the embedding to unit length.
     similarity : "dot" or "cosine".
     prompts : text that the checkpoint wants before every query, and before every document.
+    truncate_dim : keep only the first so many dimensions, after scaling; None keeps all.
     """
 
     pooling: str = "cls"
@@ -47,6 +66,7 @@ class EmbeddingHead:
     normalise: bool = False
     similarity: str = "dot"
     prompts: Prompts = Prompts()
+    truncate_dim: int | None = None
 
     def __post_init__(self):
         if self.pooling not in POOLING:
@@ -60,11 +80,12 @@ class EmbeddingHead:
         return self.pooling == "cls"
 
     def embed(self, hidden: Hidden, mask: Mask) -> Embedding:
-        """Pool, project and normalise: [pair, pos, d_model] to [pair, d_embedding]."""
+        """Pool, project, normalise and cut: [pair, pos, d_model] to [pair, d_embedding]."""
         embedding = POOLING[self.pooling](hidden, mask)
         for project in self.projections:
             embedding = project(embedding)
-        return F.normalize(embedding, dim=-1) if self.normalise else embedding
+        embedding = F.normalize(embedding, dim=-1) if self.normalise else embedding
+        return embedding[:, : self.truncate_dim]
 
     def compare(self, queries: Embedding, documents: Embedding) -> Float[Tensor, " pair"]:
         """Relevance score of each document for the query in the same row."""
@@ -84,80 +105,100 @@ def read_embedding_head(
     Raises
     ------
     ValueError
-        For modules, a pooling or a similarity that are not supported, naming them.
+        For modules, a pooling, a similarity or any other setting that is not supported, naming it
+        and its file (`mechir_edu.rankers.settings`).
     """
-    modules = read_json(folder / "modules.json")
+    modules = stated_modules(folder)
     if not modules:
+        read_model(folder, BI_ENCODER)
         return EmbeddingHead(pooling=pooling or "cls", similarity=similarity or "dot")
-    types = [module["type"].rsplit(".", 1)[-1] for module in modules]
-    if not re.fullmatch("Transformer Pooling( Dense)*( Normalize)?", " ".join(types)):
+    settings = read_model(folder, BI_ENCODER)
+    kinds = [module.name for module in modules]
+    if not re.fullmatch("Transformer Pooling( Dense)*( Normalize)?", " ".join(kinds)):
         raise ValueError(
-            f"{folder.name} has the sentence-transformers modules {', '.join(types)}; supported "
+            f"{folder.name} has the sentence-transformers modules {', '.join(kinds)}; supported "
             "are Transformer, Pooling, any number of Dense, and at the end Normalize"
         )
-    places = [folder / module["path"] for module in modules]
-    settings = read_json(folder / "config_sentence_transformers.json")
-    prompts = settings.get("prompts") or {}
+    for module in modules[1:]:
+        stated = read_object(module.folder / "config.json")
+        obey(
+            f"{module.folder.name}/config.json of {folder.name}", stated, MODULE_RULES[module.name]
+        )
     return EmbeddingHead(
-        pooling=pooling or _pooling_mode(read_json(places[1] / "config.json")),
-        projections=tuple(
-            _dense(place) for place, name in zip(places, types, strict=True) if name == "Dense"
-        ),
-        normalise=types[-1] == "Normalize",
+        pooling=pooling or _pooling_mode(modules[1].folder),
+        projections=tuple(_dense(folder) for name, folder in modules if name == "Dense"),
+        normalise=kinds[-1] == "Normalize",
+        truncate_dim=_truncate_dim(folder, settings),
         similarity=similarity or settings.get("similarity_fn_name") or "cosine",
-        prompts=Prompts(prompts.get("query") or "", prompts.get("document") or ""),
+        prompts=prompts_of_sides(folder, settings),
     )
 
 
-def _pooling_mode(config: dict) -> str:
+def _truncate_dim(folder: Path, settings: dict) -> int | None:
+    wanted = settings.get("truncate_dim")
+    return wanted and whole(wanted, f"truncate_dim in {MODEL_FILE} of {folder.name}")
+
+
+def _pooling_mode(folder: Path) -> str:
+    config = read_object(folder / "config.json")
     modes = config.get("pooling_mode")
-    if modes is None:  # older checkpoints have one flag for each mode
-        flags = [name for name, on in config.items() if name.startswith("pooling_mode_") and on]
-        modes = [name.removeprefix("pooling_mode_") for name in flags]
-        modes = [RENAMED.get(mode, mode) for mode in modes]
-    modes = [modes] if isinstance(modes, str) else list(modes)
-    if len(modes) != 1:
-        raise ValueError(f"needed one pooling mode, got {modes}; pass pooling= to choose one")
-    if not config.get("include_prompt", True):
-        raise ValueError("pooling that leaves the prompt out (include_prompt) is not supported")
+    if modes is None:  # older checkpoints have one flag for each mode, and mean where none is set
+        flags = {name: on for name, on in config.items() if name in FLAGS}
+        modes = [FLAGS[name] for name, on in flags.items() if on] or ["mean"] * bool(flags)
+    modes = [modes] if isinstance(modes, str) else modes
+    if not isinstance(modes, list) or len(modes) != 1 or modes[0] not in POOLING:
+        raise ValueError(
+            f"{folder.name}/config.json: needed one pooling mode of {sorted(POOLING)}, got "
+            f"{shown(modes)}; pass pooling= to choose one"
+        )
     return modes[0]
 
 
 def _dense(folder: Path) -> nn.Module:
     """Load a projection from the folder of sentence-transformers' Dense module."""
-    config = read_json(folder / "config.json")
-    on_tokens = config.get("module_input_name", "sentence_embedding") != "sentence_embedding"
-    if on_tokens or config.get("use_residual"):
-        raise ValueError(f"{folder.name}: needed a Dense of the embedding, without residual sum")
-    linear = nn.Linear(config["in_features"], config["out_features"], bias=config["bias"])
-    if (stored := folder / "model.safetensors").exists():
-        weights = load_file(stored)
-    else:
-        weights = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
-    linear.load_state_dict({name.removeprefix("linear."): w for name, w in weights.items()})
-    module, name = config.get("activation_function", "torch.nn.Tanh").rsplit(".", 1)
-    # The name comes from a file, so it is looked up in torch.nn and never imported.
-    if not module.startswith("torch.nn") or not hasattr(nn, name):
-        raise ValueError(f"the activation of a Dense must be of torch.nn, got {module}.{name}")
-    return nn.Sequential(linear, getattr(nn, name)()).float().eval().requires_grad_(False)
-
-
-def relevant_label(config: PretrainedConfig) -> int:
-    """Index of the logit that means "relevant".
-
-    The only logit, or of two the last, unless ``id2label`` calls exactly one of them "relevant",
-    "true", "yes", "positive" or "1".
-
-    Raises
-    ------
-    ValueError
-        For more than two labels.
-    """
-    if config.num_labels > 2:
-        raise ValueError(
-            f"a cross-encoder needs one or two labels, got {config.num_labels}: "
-            f"{list(config.id2label.values())}; this checkpoint is a classifier of another kind"
+    where = f"{folder.name}/config.json"
+    config = read_object(folder / "config.json")
+    sizes = [whole(config.get(key), f"{key} in {where}") for key in ("in_features", "out_features")]
+    if not isinstance(bias := config.get("bias", True), bool):
+        raise ValueError(f"bias in {where} must be true or false, got {shown(bias)}")
+    linear = nn.Linear(*sizes, bias=bias)
+    activation = _activation(where, config.get("activation_function", "torch.nn.Tanh"))
+    try:
+        linear.load_state_dict(
+            {name.removeprefix("linear."): weight for name, weight in _tensors(folder).items()}
         )
-    positive = {"relevant", "true", "yes", "positive", "1"}
-    named = [i for i, name in config.id2label.items() if str(name).lower() in positive]
-    return int(named[0]) if len(named) == 1 else config.num_labels - 1
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {folder.name} do not fit {where}: {error}") from error
+    return nn.Sequential(linear, activation).eval().requires_grad_(False)
+
+
+def _tensors(folder: Path) -> dict[str, Tensor]:
+    files = [folder / name for name in ("model.safetensors", "pytorch_model.bin")]
+    stored = next((file for file in files if file.exists()), None)
+    if stored is None:
+        raise ValueError(f"{folder.name} has no weights: needed {files[0].name} or {files[1].name}")
+    refuse_pointers([stored])
+    try:
+        if stored.suffix == ".safetensors":
+            return load_file(stored)
+        return torch.load(stored, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes of it
+        raise ValueError(f"the weights {folder.name}/{stored.name} are damaged: {error}") from error
+
+
+def _activation(where: str, stated: object) -> nn.Module:
+    # The name comes from a file, so it is looked up in torch.nn and never imported.
+    name = str(stated).rsplit(".", 1)[-1]
+    found = getattr(nn, name, None)
+    is_module = isinstance(found, type) and issubclass(found, nn.Module)
+    if not is_module or stated not in (f"torch.nn.{name}", f"{found.__module__}.{name}"):
+        raise ValueError(
+            f"activation_function in {where} must be a class of torch.nn, got {shown(stated)}"
+        )
+    try:
+        activation = found()
+    except TypeError as error:
+        raise ValueError(f"activation_function in {where}: {stated} needs settings") from error
+    if any(True for _ in activation.parameters()):
+        raise ValueError(f"activation_function in {where}: {stated} has weights of its own")
+    return activation

@@ -1,0 +1,55 @@
+"""What sentence-transformers stores of a cross-encoder."""
+
+from pathlib import Path
+
+from mechir_edu.rankers.base import Prompts
+from mechir_edu.rankers.labels import check_activation
+from mechir_edu.rankers.settings import (
+    CROSS_ENCODER,
+    MODEL_FILE,
+    NO_MATTER,
+    OBEYED,
+    Rule,
+    encoder_folder,
+    obey,
+    prompt_of_pairs,
+    read_model,
+    stated_modules,
+)
+from mechir_edu.rankers.stored import read_object, shown
+
+# Versions 4 and 5 keep their settings in config.json, under the library's name; 2 and 3 a single
+# one, the activation.
+IN_CONFIG: dict[str, Rule] = {"activation_fn": OBEYED, "version": NO_MATTER}
+BEFORE = "sbert_ce_default_activation_function"
+
+
+def read_prompts(folder: Path, *, n_labels: int) -> Prompts:
+    """Prompt before a cross-encoder's queries, after all its stored settings were checked.
+
+    Raises
+    ------
+    ValueError
+        For modules other than one Transformer, an activation that could change the order of scores,
+        or any other setting that is not obeyed; names it and its file.
+    """
+    modules = [module.name for module in stated_modules(folder)]
+    settings = read_model(folder, CROSS_ENCODER)
+    if modules not in ([], ["Transformer"]):
+        raise ValueError(
+            f"{folder.name} has the sentence-transformers modules {', '.join(modules)}; a "
+            "cross-encoder needs a Transformer alone, which gives the score"
+        )
+    config = read_object(encoder_folder(folder) / "config.json")
+    where = f"config.json of {folder.name}"
+    own = config.get("sentence_transformers") or {}
+    if not isinstance(own, dict):
+        raise ValueError(f"sentence_transformers in {where} must be an object, got {shown(own)}")
+    obey(f"{where}, under sentence_transformers,", own, IN_CONFIG)
+    for stated, place in (
+        (settings.get("activation_fn"), f"activation_fn in {MODEL_FILE} of {folder.name}"),
+        (own.get("activation_fn"), f"activation_fn in {where}"),
+        (config.get(BEFORE), f"{BEFORE} in {where}"),
+    ):
+        check_activation(stated, n_labels, place)
+    return prompt_of_pairs(folder, settings)

@@ -12,7 +12,7 @@ from small_models import save_model
 
 from mechir_edu import Dot
 from mechir_edu.cli import main as cli
-from mechir_edu.cli.offline import bundle, caches
+from mechir_edu.cli.offline import bundle, caches, switch
 from mechir_edu.files import sha256
 
 NAME, COMMIT = "someone/a-model", "a" * 40
@@ -292,22 +292,68 @@ def test_a_damaged_bundle_changes_nothing_and_says_what_to_do(stick, tmp_path, c
     refused(stick, tmp_path, "damaged.*copy it again")
 
 
-def test_a_file_that_cannot_be_moved_leaves_everything_as_it_was(tmp_path, monkeypatch):
-    for name in ("a", "b"):
-        (tmp_path / f"new-{name}").write_text("new")
-        (tmp_path / name).write_text("old")
+@pytest.fixture
+def old_and_new(tmp_path):
+    """Caches with old files, and a bundle of new ones: two entries of one place, one of another."""
+    names = ("hub/a/deep/1", "hub/a/2", "hub/b/3", "statistics/df-1.json.gz")
+    for name in (*names, "hub/a/kept"):
+        (tmp_path / "here" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "here" / name).write_text("old")
+    (tmp_path / "new").write_text("new")
+    bundle.write_bundle(tmp_path / "b.zip", dict.fromkeys(names, tmp_path / "new"), [])
+    return tmp_path / "b.zip", {name: tmp_path / "here" / name for name in FOLDERS}, names
+
+
+def read(where, names):
+    return {name: (where["hub"].parent / name).read_text() for name in names}
+
+
+def test_a_file_that_cannot_be_moved_leaves_everything_as_it_was(old_and_new, monkeypatch):
+    path, where, names = old_and_new
     replace = os.replace
 
     def until_b(source, target):
-        if target == tmp_path / "b":
-            monkeypatch.setattr(bundle.os, "replace", replace)
+        if target == where["hub"].resolve() / "b":
+            monkeypatch.undo()
             raise OSError("the disk is gone")
         replace(source, target)
 
-    monkeypatch.setattr(bundle.os, "replace", until_b)
+    before = files_below(where["hub"].parent)
+    monkeypatch.setattr(switch.os, "replace", until_b)
     with pytest.raises(OSError, match="the disk is gone"):
-        bundle._put_in_place([(tmp_path / f"new-{n}", tmp_path / n) for n in ("a", "b")])
-    assert [(tmp_path / name).read_text() for name in ("a", "b")] == ["old", "old"]
+        bundle.install(path, where)
+    assert set(read(where, names).values()) == {"old"}
+    assert files_below(where["hub"].parent) == before
+
+
+@pytest.mark.parametrize("n_moves", range(11))
+def test_a_program_killed_at_any_move_leaves_all_old_or_all_new(old_and_new, n_moves):
+    path, where, names = old_and_new
+    if (pid := os.fork()) == 0:
+        replace, left = os.replace, iter(range(n_moves))
+        switch.os.replace = lambda *a: os._exit(0) if next(left, None) is None else replace(*a)
+        try:
+            bundle.install(path, where)
+        finally:
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+    switch.finish(where.values())
+    assert len(set(read(where, names).values())) == 1
+    assert (where["hub"] / "a" / "kept").read_text() == "old"
+    assert not list(where["hub"].parent.rglob(".unfinished*"))
+    bundle.install(path, where)
+    assert set(read(where, names).values()) == {"new"}
+
+
+def test_an_install_sweeps_what_a_killed_one_left_but_not_what_a_living_one_holds(old_and_new):
+    path, where, names = old_and_new
+    (where["hub"] / ".unfinished-dead").mkdir()
+    with switch.beside([where["statistics"]]):
+        with pytest.raises(BlockingIOError, match="another program is installing"):
+            bundle.install(path, where)
+    assert set(read(where, names).values()) == {"old"}
+    bundle.install(path, where)
+    assert not list(where["hub"].glob(".unfinished*"))
 
 
 def test_a_disk_without_room_is_told_so_before_anything_is_written(stick, tmp_path, monkeypatch):

@@ -3,7 +3,8 @@
 A bundle is a zip whose members are stored as they are (weights do not shrink), with a manifest of
 sizes and SHA-256. It may come from anyone's USB stick, so `install` does not trust it: names cannot
 lead out of the caches; links, compressed and encrypted members are refused; sizes and checksums
-must be the manifest's; and everything is extracted aside before the first file is put in its place.
+must be the manifest's; and everything is extracted aside before the first file is put in its place
+(`mechir_edu.cli.offline.switch`, which also keeps a program that is killed from leaving a mixture).
 Python's `tarfile` has a filter for such archives, but it knows nothing of Windows' names, of names
 that differ in capitals alone, or of a manifest, so a tar would need the same code.
 
@@ -12,17 +13,15 @@ bundle only from people whose programs you would run.
 """
 
 import json
-import os
 import re
 import shutil
 import stat
-import tempfile
 import zipfile
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mechir_edu.cli.offline.switch import beside, switch
 from mechir_edu.files import sha256, whole_file
 
 MANIFEST = "manifest.json"
@@ -107,22 +106,23 @@ def install(path: Path, folders: Mapping[str, Path]) -> dict[str, Any]:
         If it cannot be read or there is no room. In either case no file was changed.
     """
     try:
-        with zipfile.ZipFile(path) as archive, ExitStack() as stack:
+        with zipfile.ZipFile(path) as archive:
             manifest = read_manifest(archive, path.stat().st_size)
             targets = {name: _target(name, folders) for name in manifest["files"]}
-            aside: dict[str, Path] = {}
-            moves = []
-            for number, (name, entry) in enumerate(manifest["files"].items()):
-                if (part := name.split("/")[0]) not in aside:
-                    # On the disk of the part's folder, so that files are moved and not copied.
-                    root = folders[part].resolve()
-                    root.mkdir(parents=True, exist_ok=True)
-                    _require_room(root, part, manifest["files"])
-                    beside = tempfile.TemporaryDirectory(dir=root, prefix=".unfinished-")
-                    aside[part] = Path(stack.enter_context(beside))
-                moves.append((aside[part] / str(number), targets[name]))
-                _extract(archive, name, entry, moves[-1][0])
-            _put_in_place(moves)
+            # On the disk of each part's folder, so that files are moved and not copied.
+            place_of = {
+                part: folders[part].resolve() for part in {n.split("/")[0] for n in targets}
+            }
+            for part, place in place_of.items():
+                place.mkdir(parents=True, exist_ok=True)
+                _require_room(place, part, manifest["files"])
+            with beside(place_of.values()) as aside:
+                moves = []
+                for number, (name, entry) in enumerate(manifest["files"].items()):
+                    new = aside[place_of[name.split("/")[0]]] / str(number)
+                    _extract(archive, name, entry, new)
+                    moves.append((new, targets[name]))
+                switch(moves, aside)
     except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ValueError(f"{path} is no bundle or is damaged ({error}); copy it again") from error
     return manifest
@@ -202,22 +202,3 @@ def _extract(archive: zipfile.ZipFile, name: str, entry: Mapping[str, Any], to: 
         shutil.copyfileobj(source, target)
     if to.stat().st_size != entry["size"] or sha256(to) != entry["sha256"]:
         raise ValueError(f"{name!r} is damaged: its size or SHA-256 is not the manifest's")
-
-
-def _put_in_place(moves: list[tuple[Path, Path]]) -> None:
-    """Move files to their targets; if one cannot be moved, restore what was there before."""
-    done: list[tuple[Path, Path | None]] = []
-    try:
-        for new, target in moves:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            before = new.with_name(f"{new.name}.before") if os.path.lexists(target) else None
-            if before:
-                os.replace(target, before)
-            done.append((target, before))
-            os.replace(new, target)
-    except BaseException:
-        for target, before in reversed(done):
-            target.unlink(missing_ok=True)
-            if before:
-                os.replace(before, target)
-        raise

@@ -69,7 +69,7 @@ def cached_models(hub: Path) -> Iterator[Cached]:
 
 def cached_collections(home: Path) -> Iterator[Cached]:
     """List families of collections in the home of ir_datasets (it makes empty folders, too)."""
-    for folder in sorted(path for path in home.glob("*") if path.is_dir()):
+    for folder in sorted(path for path in home.glob("[!.]*") if path.is_dir()):
         files = [path for path in folder.rglob("*") if path.is_file()]
         files = [f for f in files if f.suffix not in UNFINISHED and not f.name.startswith(".")]
         if files:

@@ -18,8 +18,6 @@ Here a result is its *fields*: a dictionary with the names of `mechir_edu.Patchi
 import hashlib
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -29,16 +27,26 @@ from typing import Any
 import numpy as np
 
 from mechir_edu.collection.judged import Skipped
+from mechir_edu.patching.intact import (
+    explaining,
+    require_arrays,
+    require_fields,
+    require_shards,
+    seal,
+    unsealed,
+)
 from mechir_edu.perturb.edits import Edit
 from mechir_edu.perturb.pair import Pair
 
 FORMAT, FORMAT_VERSION = "mechir-edu patching result", 1
 RUN_FORMAT, RUN_FORMAT_VERSION = "mechir-edu patching run", 1
 MANIFEST = "manifest.json"
-UNREADABLE = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, TypeError, EOFError, OSError)
+UNREADABLE = Exception  # a damaged file makes zipfile, numpy and json raise anything
 _ARRAYS = ("scores", "recipient", "donor")
 _OPTIONAL_ARRAYS = ("row_pair", "row_pos", "row_role", "exact")
 _PLAIN_FIELDS = ("direction", "site", "method", "filler", "provenance")
+_META_FIELDS = {"format", "version", "axes", "pairs", "skipped", *_PLAIN_FIELDS}
+_MANIFEST_FIELDS = {"format", "version", "made_of", "shards", "skipped"}
 
 Fields = dict[str, Any]
 
@@ -54,7 +62,8 @@ def to_bytes(fields: Mapping[str, Any]) -> bytes:
     arrays = {name: fields[name] for name in _ARRAYS}
     arrays |= {name: fields[name] for name in _OPTIONAL_ARRAYS if fields.get(name) is not None}
     file = io.BytesIO()
-    np.savez_compressed(file, meta=np.frombuffer(_encode(fields), dtype=np.uint8), **arrays)
+    meta = seal(_encode(fields), arrays)
+    np.savez_compressed(file, meta=np.frombuffer(meta, dtype=np.uint8), **arrays)
     return file.getvalue()
 
 
@@ -78,22 +87,25 @@ def read_file(path: Path) -> Fields:
         raise FileNotFoundError(
             f"needed a file that PatchingResult.save wrote, found none at {path}"
         )
-    try:
+    problem = (
+        "is not a whole result of MechIR-Edu ({}); it may be damaged, cut short or from another "
+        "program: copy it again, or patch again"
+    )
+    with explaining(path, problem):
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        meta = json.loads(arrays.pop("meta").tobytes())
+        meta = unsealed(arrays.pop("meta").tobytes(), arrays)
         form, version = meta["format"], meta["version"]
-    except UNREADABLE as error:
-        raise ValueError(
-            f"{path} is not a whole result of MechIR-Edu ({error}); it may be cut short or "
-            "from another program: copy it again, or patch again"
-        ) from error
     if (form, version) != (FORMAT, FORMAT_VERSION):
         raise ValueError(
             f"{path} holds {form!r} in version {version}, this package reads {FORMAT!r} in "
             f"version {FORMAT_VERSION}; update mechir-edu"
         )
-    return arrays | _decode(meta)
+    with explaining(path, problem):
+        require_fields(meta, _META_FIELDS)
+        fields = arrays | _decode(meta)
+        require_arrays(fields)
+    return fields
 
 
 def _encode(fields: Mapping[str, Any]) -> bytes:
@@ -102,17 +114,34 @@ def _encode(fields: Mapping[str, Any]) -> bytes:
     meta |= {name: fields[name] for name in _PLAIN_FIELDS}
     meta["pairs"] = [asdict(pair) for pair in fields["pairs"]]
     meta["skipped"] = [asdict(skipped) for skipped in fields["skipped"]]
-    try:
-        text = json.dumps(meta)
-        is_kept = json.loads(text)["provenance"] == fields["provenance"]
-    except TypeError as error:
-        raise ValueError(f"provenance needs what JSON can hold, got {error}") from error
-    if not is_kept:
+    parts = []
+    for name, value in meta.items():
+        try:
+            parts.append(f"{json.dumps(name)}: {json.dumps(value, default=_plain)}")
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{name} needs what JSON can hold, got {error}") from error
+    text = "{" + ", ".join(parts) + "}"
+    if not _is_kept(json.loads(text)["provenance"], fields["provenance"]):
         raise ValueError(
             "provenance needs to come back from JSON as it went in: lists for tuples, strings for "
             f"keys, no NaN; got {fields['provenance']}"
         )
     return text.encode()
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as Python's own."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{value!r} ({type(value).__name__})")
+
+
+def _is_kept(read: Any, given: Any) -> bool:
+    """Whether JSON gives back what it was given; False also where that has no single answer."""
+    try:
+        return bool(read == given)
+    except (TypeError, ValueError):
+        return False
 
 
 def _decode(meta: Mapping[str, Any]) -> Fields:
@@ -159,7 +188,7 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Content of ``manifest.json``."""
         form = {"format": RUN_FORMAT, "version": RUN_FORMAT_VERSION}
-        return json.dumps({**form, **asdict(self)}).encode()
+        return seal(json.dumps({**form, **asdict(self)}).encode())
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -173,23 +202,23 @@ def read_manifest(folder: Path) -> Manifest | None:
     path = folder / MANIFEST
     if not path.exists():
         return None
-    try:
-        stored = json.loads(path.read_bytes())
-        form, version = stored.pop("format"), stored.pop("version")
-        shards = tuple(tuple(shard) for shard in stored["shards"])
-        skipped = tuple(Skipped(**skip) for skip in stored["skipped"])
-        manifest = Manifest(stored["made_of"], shards, skipped)
-    except UNREADABLE as error:
-        raise ValueError(
-            f"{path} is damaged ({error}), so its shards cannot be trusted; "
-            "delete the folder, or take another"
-        ) from error
+    problem = (
+        "is damaged or not a patching run's ({}), so its shards cannot be trusted; delete the "
+        "folder, or take another"
+    )
+    with explaining(path, problem):
+        stored = unsealed(path.read_bytes())
+        require_fields(stored, _MANIFEST_FIELDS)
+        form, version = stored["format"], stored["version"]
     if (form, version) != (RUN_FORMAT, RUN_FORMAT_VERSION):
         raise ValueError(
             f"{path} holds {form!r} in version {version}, this package reads {RUN_FORMAT!r} in "
             f"version {RUN_FORMAT_VERSION}; update mechir-edu, or take another folder"
         )
-    return manifest
+    with explaining(path, problem):
+        shards = require_shards(stored["shards"], stored["made_of"])
+        skipped = tuple(Skipped(**skip) for skip in stored["skipped"])
+        return Manifest(stored["made_of"], shards, skipped)
 
 
 def shard_file(folder: Path, stage: str, shard: int) -> Path:
@@ -205,7 +234,9 @@ def read_shard(folder: Path, manifest: Manifest, shard: int) -> Fields | None:
         return None
     of_this_run = {"run": manifest.fingerprint, "shard": shard}
     marks = {name: fields["provenance"].get(name) for name in of_this_run}
-    return fields if marks == of_this_run else None
+    is_whole = len(fields["pairs"]) == len(manifest.shards[shard])
+    is_whole = is_whole and fields["scores"].dtype == np.float32
+    return fields if is_whole and marks == of_this_run else None
 
 
 def _read_folder(folder: Path) -> Fields:
@@ -214,12 +245,13 @@ def _read_folder(folder: Path) -> Fields:
     if manifest is None:
         raise FileNotFoundError(f"needed the folder of a run, found no {MANIFEST} in {folder}")
     n_shards = len(manifest.shards)
-    read = (read_shard(folder, manifest, shard) for shard in range(n_shards))
-    shards = [fields for fields in read if fields is not None]
+    read = {shard: read_shard(folder, manifest, shard) for shard in range(n_shards)}
+    shards = [fields for fields in read.values() if fields is not None]
     if len(shards) < n_shards:
+        lost = (shard_file(folder, "patched", k).name for k, fields in read.items() if not fields)
         raise ValueError(
             f"{folder} has {len(shards)} of {n_shards} shards so far; run the same command again "
-            "to resume"
+            f"to resume (missing or damaged in {folder / 'patched'}: {', '.join(lost)})"
         )
     joined = join(shards, np.concatenate([np.array(shard) for shard in manifest.shards]))
     kept = {name: value for name, value in joined["provenance"].items() if name != "shard"}

@@ -4,6 +4,7 @@ Each file is written whole or not at all. When the writer is killed or the disk 
 are left behind, and at most the shards that were being computed are lost.
 """
 
+import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping
@@ -113,9 +114,13 @@ class RunFolder:
         try:
             with np.load(shard_file(self.path, "scores", shard), allow_pickle=False) as stored:
                 scores, run = stored["scores"], str(stored["run"])
+                stated = str(stored["sha256"]) if "sha256" in stored.files else None
         except UNREADABLE:
             return None
-        return scores if run == self.manifest.fingerprint else None
+        shape = (2, len(self.manifest.shards[shard]))
+        is_whole = scores.shape == shape and scores.dtype == np.float32
+        is_whole = is_whole and stated in (None, _digest(scores))
+        return scores if is_whole and run == self.manifest.fingerprint else None
 
     def patched(self, shard: int) -> PatchingResult | None:
         """Result of a shard; None where there is none."""
@@ -143,5 +148,9 @@ def store(path: Path, content: bytes) -> None:
 def pack_scores(scores: Float[np.ndarray, "2 pair"], fingerprint: str) -> bytes:
     """Content of a shard of the stage "scores"."""
     file = io.BytesIO()
-    np.savez(file, scores=scores, run=np.array(fingerprint))
+    np.savez(file, scores=scores, run=np.array(fingerprint), sha256=np.array(_digest(scores)))
     return file.getvalue()
+
+
+def _digest(scores: np.ndarray) -> str:
+    return hashlib.sha256(scores.tobytes()).hexdigest()

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,13 +53,13 @@ def measure_ours(options: Namespace) -> float:
     """Extra peak memory of our side in this process, in MB."""
     import torch
 
-    from mechir_edu.alignment.aligned import AlignedPairs
+    from mechir_edu.alignment.aligner import align
 
     pin_threads()
     ours = Ours([], "mean")
     pairs = made_up(options)
     ours.ranker.forward(torch.from_numpy(np.stack([pair.baseline_ids for pair in pairs])))
-    aligned = AlignedPairs(tuple(pairs), (), "a", "dot")
+    aligned = replace(align([], ours.ranker.tokenizer, kind="dot"), aligned=tuple(pairs))
     return extra_memory(lambda: ours.scores(aligned))
 
 

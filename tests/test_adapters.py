@@ -46,8 +46,8 @@ class Twins:
         tokens = self.tokenizer(TEXTS, padding=True, return_tensors="pt")
         if not getattr(self.plain.config, "type_vocab_size", 0):
             tokens.pop("token_type_ids", None)
-        positions = position_ids(self.plain, tokens["input_ids"].shape[1])
-        self.inputs = {**tokens, "position_ids": positions.expand_as(tokens["input_ids"])}
+        positions = position_ids(self.plain, tokens["input_ids"], tokens["attention_mask"])
+        self.inputs = {**tokens, "position_ids": positions}
         self.real = tokens["attention_mask"].bool()
 
     def linear(self, part, layer):

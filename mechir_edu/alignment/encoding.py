@@ -31,18 +31,7 @@ class Pieces:
 
 
 def split_texts(texts: Iterable[str], tokenizer: Any) -> dict[str, Pieces]:
-    """Split each distinct text into word pieces, all of them, however long it is.
-
-    Raises
-    ------
-    ValueError
-        If the tokenizer is not a fast one; only those know where in the text a token lies.
-    """
-    if not getattr(tokenizer, "is_fast", False):
-        raise ValueError(
-            f"alignment needs a fast tokenizer (one with character offsets), got "
-            f"{type(tokenizer).__name__}; load it with AutoTokenizer.from_pretrained(...)"
-        )
+    """Split each distinct text into word pieces, all of them, however long it is."""
     distinct = list(dict.fromkeys(texts))
     if not distinct:
         return {}
@@ -102,11 +91,22 @@ class Template:
 
 
 def read_template(tokenizer: Any, *, n_sequences: int) -> Template:
-    """Read a tokenizer's template off its encoding of a short text, or of a pair of them."""
+    """Read a tokenizer's template off its encoding of a short text, or of a pair of them.
+
+    Raises
+    ------
+    ValueError
+        If the tokenizer makes no token of the letter "a", or does not write each text once.
+    """
     probe = tokenizer(*["a"] * n_sequences, truncation=False, padding=False)
     slots = np.array([SPECIAL if s is None else s for s in probe.sequence_ids(0)], dtype=np.int64)
     types = np.array(probe.get("token_type_ids", np.zeros_like(slots)), dtype=np.int64)
     # A text is one part, even if it has several word pieces.
     is_part = np.append(True, (slots[1:] == SPECIAL) | (slots[1:] != slots[:-1]))
     ids = np.where(slots == SPECIAL, np.array(probe["input_ids"], dtype=np.int64), 0)
+    if sorted(slots[is_part & (slots != SPECIAL)]) != list(range(n_sequences)):
+        raise ValueError(
+            f"needed a tokenizer that writes each of {n_sequences} texts once, got "
+            f"{probe.tokens(0)} for the letter a as each text"
+        )
     return Template(ids[is_part], types[is_part], slots[is_part])

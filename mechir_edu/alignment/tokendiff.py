@@ -74,26 +74,6 @@ def diff_tokens(
     return _chunks(spans)
 
 
-def drop_shared(chunks: Sequence[Chunk], n_tokens: int) -> list[Chunk]:
-    """Take `n_tokens` shared tokens away, the last ones first, and leave every edit whole.
-
-    Raises
-    ------
-    ValueError
-        If there are not that many shared tokens.
-    """
-    kept: list[Chunk] = []
-    for chunk in reversed(chunks):
-        cut = min(n_tokens, chunk.width) if chunk.same else 0
-        n_tokens -= cut
-        (start, end), (other, other_end) = chunk.baseline, chunk.perturbed
-        if cut < chunk.width:
-            kept.append(Chunk((start, end - cut), (other, other_end - cut), chunk.same))
-    if n_tokens > 0:
-        raise ValueError(f"the two sides share {n_tokens} tokens fewer than are to be dropped")
-    return kept[::-1]
-
-
 def _shared_ends(a: Sequence[int], b: Sequence[int], most: Anchors) -> tuple[int, int]:
     shortest = min(len(a), len(b))
     head = _common(a, b, min(most.before, shortest))

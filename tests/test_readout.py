@@ -241,7 +241,7 @@ def test_a_dense_module_has_the_defaults_of_sentence_transformers(tmp_path, miss
 def test_weights_of_a_dense_module_that_do_not_fit_are_refused(tmp_path):
     write_dense(tmp_path, in_features=5)
     with pytest.raises(
-        ValueError, match="(?s)weights in 2_Dense do not fit 2_Dense/config.json.*size"
+        ValueError, match="(?s)weights in 2_Dense do not fit in_features.*2_Dense/config.json.*size"
     ):
         read_embedding_head(tmp_path)
 

@@ -13,13 +13,13 @@ from transformers import PreTrainedTokenizerBase
 from mechir_edu.collection.given import checked_text
 from mechir_edu.rankers import embedded, loading, planted
 from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Prompts, Ranker, undisturbed
-from mechir_edu.rankers.cross_settings import read_prompts
+from mechir_edu.rankers.cross_settings import read_prompts, require_room
 from mechir_edu.rankers.labels import relevant_label, score_of
 from mechir_edu.rankers.pooling import Hidden, Mask
 from mechir_edu.rankers.settings import encoder_folder
 from mechir_edu.rankers.texts import encode, in_length_order, listed, paired
 from mechir_edu.rankers.tokenizer import load_tokenizer
-from mechir_edu.rankers.verification import wrap
+from mechir_edu.rankers.verification import QUERY, wrap
 
 
 class CrossEncoder(Ranker):
@@ -61,6 +61,7 @@ class CrossEncoder(Ranker):
         super().__init__(
             name, model, tokenizer, checksum=checksum, max_length=max_length, device=device
         )
+        require_room(self, QUERY)
         wrap(self, verify=verify)
 
     @property

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mechir_edu.rankers.base import Prompts
+from mechir_edu.rankers.base import Prompts, Ranker
 from mechir_edu.rankers.labels import check_activation
 from mechir_edu.rankers.settings import (
     CROSS_ENCODER,
@@ -48,8 +48,24 @@ def read_prompts(folder: Path, *, n_labels: int) -> Prompts:
     obey(f"{where}, under sentence_transformers,", own, IN_CONFIG)
     for stated, place in (
         (settings.get("activation_fn"), f"activation_fn in {MODEL_FILE} of {folder.name}"),
-        (own.get("activation_fn"), f"activation_fn in {where}"),
+        (own.get("activation_fn"), f"sentence_transformers.activation_fn in {where}"),
         (config.get(BEFORE), f"{BEFORE} in {where}"),
     ):
         check_activation(stated, n_labels, place)
     return prompt_of_pairs(folder, settings)
+
+
+def require_room(ranker: Ranker, query: str) -> None:
+    """Refuse a length into which a short query and one token of a document do not fit.
+
+    Raises
+    ------
+    ValueError
+        Naming the shortest length that would do.
+    """
+    least = len(ranker.tokenizer(ranker.prompts.query + query, "a")["input_ids"])
+    if ranker.max_length < least:
+        raise ValueError(
+            f"max_length of a cross-encoder must leave room for a short query and a document: "
+            f"needed {least} or more for this checkpoint, got {ranker.max_length}"
+        )

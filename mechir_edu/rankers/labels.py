@@ -68,17 +68,17 @@ def relevant_label(config: Mapping[str, Any]) -> int:
 
 def _names(config: Mapping[str, Any]) -> tuple[object, ...]:
     stated, number = config.get("id2label"), config.get("num_labels")
-    if stated is None:
-        number = 2 if number is None else number  # transformers' default
-        stated = {i: f"LABEL_{i}" for i in range(number)} if isinstance(number, int) else None
-    keys = sorted(map(str, stated)) if isinstance(stated, Mapping) else []
-    if keys != [str(i) for i in range(len(keys))] or not keys or number not in (None, len(keys)):
+    if stated is None and type(number) in (int, type(None)):
+        number = min(2 if number is None else number, 3)  # 2 is the default of transformers
+        stated = {i: f"LABEL_{i}" for i in range(number)}
+    by_index = {str(key): name for key, name in stated.items()} if isinstance(stated, dict) else {}
+    indices = [str(i) for i in range(len(by_index))]
+    if not indices or by_index.keys() != set(indices) or number not in (None, len(indices)):
         raise ValueError(
-            f"id2label of config.json must name the labels 0, 1, ... , one for each of num_labels, "
+            "id2label of config.json must name the labels 0, 1, ... , one for each of num_labels, "
             f"got {shown(config.get('id2label'))} and num_labels {shown(number)}"
         )
-    by_index = {int(key): name for key, name in stated.items()}
-    names = tuple(by_index[i] for i in range(len(keys)))
+    names = tuple(by_index[i] for i in indices)
     _check_inverse(names, config.get("label2id"))
     return names
 

@@ -30,7 +30,7 @@ from mechir_edu.rankers.stated_config import (
     check_unknown,
     read_config,
 )
-from mechir_edu.rankers.stored import refuse_pointers, small_files
+from mechir_edu.rankers.stored import read_object, refuse_pointers, small_files
 from mechir_edu.rankers.weights import TASK_HEADS, check_weights, warn_of_word_prediction
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first that is there is taken
@@ -177,6 +177,8 @@ def load_classifier(folder: Path) -> nn.Module:
 
 def _load(auto_class: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     refuse_pointers([*weight_files(folder), *small_files(folder)])
+    for file in folder.glob("*.index.json"):
+        read_object(file)
     try:
         with quietly():
             model, info = auto_class.from_pretrained(
@@ -190,7 +192,7 @@ def _load(auto_class: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         raise ValueError(f"the weights in {folder.name} cannot be loaded: {error}") from error
     except Exception as error:  # of any class: config.json may hold anything
         raise ValueError(
-            f"no model can be built from config.json of {folder.name} "
+            f"no model can be built from config.json of {folder.name} and its weights "
             f"({type(error).__name__}: {error}); correct the file, or download it anew"
         ) from error
     return model.eval(), info

@@ -8,6 +8,7 @@ blocks of an encoder alone and score what comes out.
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -136,7 +137,9 @@ def read_embedding_head(
 
 def _truncate_dim(folder: Path, settings: dict) -> int | None:
     wanted = settings.get("truncate_dim")
-    return wanted and whole(wanted, f"truncate_dim in {MODEL_FILE} of {folder.name}")
+    if wanted is None:
+        return None
+    return whole(wanted, f"truncate_dim in {MODEL_FILE} of {folder.name}")
 
 
 def _pooling_mode(folder: Path) -> str:
@@ -168,7 +171,10 @@ def _dense(folder: Path) -> nn.Module:
             {name.removeprefix("linear."): weight for name, weight in _tensors(folder).items()}
         )
     except RuntimeError as error:
-        raise ValueError(f"the weights in {folder.name} do not fit {where}: {error}") from error
+        raise ValueError(
+            f"the weights in {folder.name} do not fit in_features, out_features or bias in "
+            f"{where}: {error}"
+        ) from error
     return nn.Sequential(linear, activation).eval().requires_grad_(False)
 
 
@@ -189,14 +195,14 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
 def _activation(where: str, stated: object) -> nn.Module:
     # The name comes from a file, so it is looked up in torch.nn and never imported.
     name = str(stated).rsplit(".", 1)[-1]
-    found = getattr(nn, name, None)
-    is_module = isinstance(found, type) and issubclass(found, nn.Module)
-    if not is_module or stated not in (f"torch.nn.{name}", f"{found.__module__}.{name}"):
+    kind: Any = getattr(nn, name, None)
+    is_module = isinstance(kind, type) and issubclass(kind, nn.Module)
+    if not is_module or stated not in (f"torch.nn.{name}", f"{kind.__module__}.{name}"):
         raise ValueError(
             f"activation_function in {where} must be a class of torch.nn, got {shown(stated)}"
         )
     try:
-        activation = found()
+        activation = kind()
     except TypeError as error:
         raise ValueError(f"activation_function in {where}: {stated} needs settings") from error
     if any(True for _ in activation.parameters()):

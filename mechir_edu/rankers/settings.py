@@ -15,7 +15,7 @@ from mechir_edu.rankers.stored import read_list, read_object, shown, whole
 
 OBEYED, NO_MATTER = "obeyed", "cannot change a score"
 Rule = str | tuple[object, ...]  # a tuple: the only values that are taken
-EMPTY = (None, False, "", {}, [])
+EMPTY: tuple[object, ...] = (None, False, "", {}, [])
 ONLY_WHOLE = (None, "sentence_embedding")  # a module that reads and writes the pooled embedding
 MODEL_FILE = "config_sentence_transformers.json"
 # The first that holds anything is read, as sentence-transformers does.
@@ -161,14 +161,14 @@ def stated_modules(folder: Path) -> list[Module]:
     where = f"modules.json of {folder.name}"
     modules = []
     for number, entry in enumerate(entries):
-        stated = isinstance(entry, dict) and (entry.get("type"), entry.get("path"))
-        if not stated or not all(isinstance(text, str) for text in stated):
+        stated = entry if isinstance(entry, dict) else {}
+        kind, path = stated.get("type"), stated.get("path")
+        if not (isinstance(kind, str) and isinstance(path, str)):
             raise ValueError(
                 f"{where}, entry {number}: needed an object with a type and a path, both text, "
                 f"got {shown(entry)}"
             )
-        obey(f"{where}, entry {number},", entry, MODULE)
-        kind, path = stated
+        obey(f"{where}, entry {number},", stated, MODULE)
         modules.append(Module(_own_class(where, kind), _inside(where, folder, path)))
     return modules
 
@@ -186,8 +186,9 @@ def _refuse_parts(folder: Path) -> None:
 
 def _own_class(where: str, kind: str) -> str:
     name = kind.rsplit(".", 1)[-1]
-    if name in TELLING:
-        raise ValueError(f"{where} names a {name}: {MODEL_TYPES[TELLING[name]]}")
+    what = "MultiVectorEncoder" if kind.startswith("pylate.") else TELLING.get(name)
+    if what:
+        raise ValueError(f"{where} names {kind}: {MODEL_TYPES[what]}")
     if not kind.startswith("sentence_transformers."):
         raise ValueError(
             f"{where} names {kind}, code of its own that is not run here; needed modules of "
@@ -250,7 +251,9 @@ def read_model(folder: Path, kind: Reads) -> dict[str, Any]:
     model_type = settings.get("model_type") or "SentenceTransformer"
     if stated_modules(folder) and model_type != kind.model_type:
         what = MODEL_TYPES.get(str(model_type), "a model of a kind that this toolkit does not read")
-        raise ValueError(f"{folder.name} is stored as {shown(model_type)}: {what}")
+        raise ValueError(
+            f"model_type in {MODEL_FILE} of {folder.name} is {shown(model_type)}: {what}"
+        )
     obey(f"{MODEL_FILE} of {folder.name}", settings, kind.model)
     encoder = encoder_folder(folder)
     name, stated = _transformer_file(encoder)
@@ -258,8 +261,10 @@ def read_model(folder: Path, kind: Reads) -> dict[str, Any]:
     return settings
 
 
-def stored_prompts(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """Prompts by their names, those that are null left out.
+def stored_prompts(
+    folder: Path, settings: Mapping[str, Any], *, always: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """Prompts by their names, those that are null left out; ``always`` names those of every model.
 
     Raises
     ------
@@ -274,7 +279,7 @@ def stored_prompts(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
     if not is_text:
         raise ValueError(f"prompts in {where} must be texts by name, got {shown(prompts)}")
     default = settings.get("default_prompt_name")
-    if default is not None and default not in {"query", "document", *prompts}:
+    if default is not None and default not in {*always, *prompts}:
         raise ValueError(
             f"default_prompt_name in {where} is {shown(default)}; needed one of its prompts, "
             f"{', '.join(prompts) or 'of which there are none'}"
@@ -291,13 +296,13 @@ def prompts_of_sides(folder: Path, settings: Mapping[str, Any]) -> Prompts:
         For a prompt of another name that would be put before documents, or before all texts,
         depending on the version and the function of sentence-transformers.
     """
-    prompts = stored_prompts(folder, settings)
+    prompts = stored_prompts(folder, settings, always=("query", "document"))
     default = settings.get("default_prompt_name")
-    unclear = [] if default in ("query", "document") else [default]
+    unclear = [] if default in (None, "query", "document") else [str(default)]
     unclear += [] if "document" in prompts else ["passage", "corpus"]
-    if used := [name for name in unclear if prompts.get(name)]:
+    if unclear := [name for name in unclear if prompts.get(name)]:
         raise ValueError(
-            f"{MODEL_FILE} of {folder.name} has the prompt {used[0]!r}, which "
+            f"{MODEL_FILE} of {folder.name} has the prompt {unclear[0]!r}, which "
             "sentence-transformers puts before a text or not, depending on its version and "
             "function; needed prompts called 'query' and 'document': rename it, or remove it"
         )

@@ -20,7 +20,7 @@ from mechir_edu.rankers.adapters import ADAPTERS
 from mechir_edu.rankers.settings import EMPTY, Rule, obey
 from mechir_edu.rankers.stored import read_object, shown, small_positive, whole
 
-NOTHING = (None, {}, [])
+NOTHING: tuple[object, ...] = (None, {}, [])
 # Known or not to the model's class: the only values at which it is what was trained.
 ONLY: dict[str, Rule] = {
     "add_cross_attention": (None, False),

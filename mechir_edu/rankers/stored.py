@@ -79,8 +79,8 @@ def whole(value: object, where: str, *, least: int = 1) -> int:
 
 def small_positive(value: object, where: str) -> None:
     """Refuse what cannot be added to a variance: anything but a number above 0 and below 1."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and math.isfinite(value) and 0 < value < 1):
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not 0 < number < 1:  # NaN neither
         raise ValueError(f"{where} must be a number between 0 and 1, got {shown(value)}")
 
 

@@ -1,6 +1,7 @@
 """Re-ranking and its measures: identities first, then figures from elsewhere, then bad input."""
 
 import json
+import re
 from dataclasses import replace
 
 import evaluate_ranker
@@ -14,6 +15,7 @@ from ir_measures import nDCG
 import mechir_edu as me
 from mechir_edu.interventions.candidates import choose, rank, read_run
 from mechir_edu.interventions.evaluation import Comparison, evaluate_run
+from mechir_edu.interventions.measures import parse_measures
 from mechir_edu.interventions.reranking import rerank
 
 DL19 = "msmarco-passage/trec-dl-2019/judged"
@@ -199,6 +201,98 @@ def test_a_run_is_read_from_an_ir_datasets_id(with_scoreddocs):
 def test_a_wrong_option_is_named(planted, collection, options, message):
     with pytest.raises(ValueError, match=message):
         evaluated(planted, collection, **options)
+
+
+MEASURES = [
+    *("nDCG@0", "nDCG@-1", "nDCG@1.5", "nDCG@1e3", "nDCG@True", "nDCG@999999999999999999999"),
+    *(
+        "P@0",
+        "R@0",
+        "AP@0",
+        "RR@0",
+        "ERR@0",
+        "Success@0",
+        "Judged@0",
+        "Accuracy@0",
+        "Compat(p=2.0)",
+    ),
+    *("P(rel=0)@5", "AP(rel=0)", "RR(rel=0)@10", "Bpref(rel=0)", "Rprec(rel=0)", "P(rel=True)@5"),
+    *("P", "R", "IPrec", "IPrec@0.123", "IPrec@2.0", "SetF(beta=-1.0)", "P(relative=True)@5"),
+    *("nDCG(dcg='x')@10", "nDCG(gains={'a':1})@10", "nDCG(gains={1:1.5})@10", "nDCG(gains=5)@10"),
+    *(
+        "nDCG(judged_only=1)@10",
+        "alpha_nDCG@10",
+        "ERR_IA@10",
+        "NRBP",
+        "BPM@10",
+        "NumRel(rel=2)",
+        "Compat(p=2.0)",
+    ),
+    *("", " ", "nDCG@", "nDCG@@10", "nDGC@10", "nDCG@10;AP", "__import__('os')", "nDCG 10", "@10"),
+    ir_measures.nDCG @ 0,
+    ir_measures.P(rel=0) @ 5,
+    ir_measures.Success @ -3,
+    ir_measures.nDCG(cutoff="10"),
+]
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=str)
+def test_a_measure_that_cannot_be_computed_is_refused_by_name(measure):
+    with pytest.raises(ValueError, match=f"got {re.escape(repr(str(measure)))}: "):
+        parse_measures(["AP", measure])
+
+
+def test_no_measure_and_what_is_no_list_are_refused(as_users_run):
+    with pytest.raises(ValueError, match="at least one measure"):
+        parse_measures([])
+    for measures in ("nDCG@10", ir_measures.AP, None, 10):
+        with pytest.raises(TypeError, match="needed a list such as"):
+            parse_measures(measures)
+    with pytest.raises(TypeError, match="needed the name of a measure"):
+        parse_measures(["AP", 10])
+
+
+def test_names_and_measures_are_taken_alike_and_each_once(collection, few):
+    run = {q: dict(collection.qrels[q]) for q in few}
+    measures = ["nDCG@10", ir_measures.nDCG @ 10, "MAP", ir_measures.AP, "IPrec@0.5"]
+    values = evaluate_run(collection, run, measures=measures, query_ids=few).values
+    assert list(values) == ["nDCG@10", "AP", "IPrec@0.5"]
+
+
+def test_a_measure_whose_program_wants_other_ids_is_refused_before_scoring(collection, few):
+    class Never:
+        def score(self, query, texts):
+            raise AssertionError("scored")
+
+    with pytest.raises(ValueError, match="'ERR@20': it cannot be computed here"):
+        evaluated(Never(), collection, measures=["ERR@20"])
+
+
+@pytest.mark.parametrize(
+    ("docs", "error", "message"),
+    [
+        ({"d001": float("nan")}, ValueError, r"run\['q01'\]\['d001'\] is nan; needed a finite"),
+        ({"d001": float("inf")}, ValueError, "finite"),
+        ({"d001": None}, TypeError, "is None; needed a number"),
+        ({"d001": "1.0"}, TypeError, "needed a number"),
+        ({1: 1.0}, TypeError, "an id of run"),
+        ({"d\ud800": 1.0}, ValueError, "half of a surrogate pair"),
+        (["d001"], TypeError, "needed doc_id -> score"),
+    ],
+)
+def test_a_run_that_no_program_could_rank_is_refused(
+    collection, as_users_run, docs, error, message
+):
+    with pytest.raises(error, match=message):
+        evaluate_run(collection, {"q01": docs})
+
+
+def test_a_run_of_other_queries_is_not_a_run_of_zeros(collection, as_users_run):
+    for run in ({"1": {"d001": 1.0}}, {}, {1: {"d001": 1.0}}):
+        with pytest.raises(ValueError, match="with none of its 36"):
+            evaluate_run(collection, run)
+    with pytest.raises(TypeError, match="did you exchange collection and run"):
+        evaluate_run({"q01": {"d001": 1.0}}, collection)
 
 
 def test_a_run_that_is_nowhere_is_named():

@@ -109,6 +109,17 @@ def test_bad_or_changed_arguments_are_exit_code_2_and_named(out, capsys, options
         (["--by", "rol"], "did you mean 'role'"),
         (["--direction", "perturbed_to_base"], "did you mean 'perturbed_to_baseline'"),
         (["--method", "exakt"], "did you mean 'exact'"),
+        (["--heads", "٣.١"], "--heads needs layer.head"),
+        (["--heads", "9" * 5000 + ".1"], "--heads needs layer.head"),
+        (["--memory", "9" * 41], "amount of memory"),
+        (["--memory", "nan"], "amount of memory"),
+        (["--memory", "0"], "amount of memory"),
+        (["--device", "cudaa"], "device has to be auto or one that is here (cpu"),
+        (["--device", "meta"], "got 'meta'"),
+        (["--device", "cuda:99"], "got 'cuda:99'"),
+        (["--pairs", "0"], "--pairs needs a whole number of at least 1, got 0"),
+        (["--pairs", "-1"], "--pairs needs a whole number of at least 1, got -1"),
+        (["--shard-size", "0"], "--shard-size needs a whole number of at least 1"),
     ],
 )
 def test_a_mistyped_argument_is_refused_before_anything_is_loaded(
@@ -119,6 +130,32 @@ def test_a_mistyped_argument_is_refused_before_anything_is_loaded(
     assert main(command(tmp_path / "out", *options)) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--out=", "--out= ", "--seed=", "--seed=1.5", "--pairs=1e9"])
+def test_an_option_without_a_sensible_value_is_exit_code_2(tmp_path, capsys, option):
+    with pytest.raises(SystemExit) as ended:
+        main(command(tmp_path / "out", option))
+    assert ended.value.code == 2
+    assert f"argument {option.partition('=')[0]}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("inside", ["file", "file/below/it"])
+def test_a_file_in_the_place_of_the_folder_is_named(tmp_path, capsys, inside):
+    (tmp_path / "file").write_text("precious")
+    assert main(command(tmp_path / inside)) == 2
+    assert "--out needs a folder, but" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "options", [["--filler", ""], ["--heads", "9.9"], ["--dataset", "embeded"], ["--memory", "1B"]]
+)
+def test_what_is_refused_late_leaves_nothing_behind(tmp_path, capsys, monkeypatch, ranker, options):
+    monkeypatch.setattr("mechir_edu.rankers.kinds.load_ranker", lambda *_, **__: ranker)
+    assert main(command(tmp_path / "new" / "folder", *options)) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_collections_are_listed_or_repeated():

@@ -14,6 +14,7 @@ from small_models import save_model
 
 from mechir_edu.patching.activation import patch
 from mechir_edu.patching.budget import bytes_of_weights, bytes_per_token, parse_bytes, tokens_for
+from mechir_edu.patching.long_runs.folder import RunFolder
 from mechir_edu.patching.long_runs.runs import patch_into_folder
 from mechir_edu.patching.options import PatchOptions
 from mechir_edu.patching.result import PatchingResult
@@ -131,6 +132,113 @@ def test_a_shard_with_a_flipped_bit_is_computed_again(planted, pairs, folder, wh
     path.write_bytes(content)
     run(planted, pairs, folder)
     assert contents(folder) == contents(whole)
+
+
+def restored(path, **changes):
+    """Write a shard anew with other arrays, under a zip's own checksums that are right."""
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays |= {name: change(arrays[name]) for name, change in changes.items()}
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+OTHER_ARRAYS = {
+    "another dtype": lambda scores: scores.astype(np.float64),
+    "another shape": lambda scores: scores[..., :-1],
+    "no axis": lambda scores: scores[0],
+    "other scores": lambda scores: scores + np.float32(1e-3),
+    "text": lambda scores: scores.astype(str),
+    "nothing": lambda scores: scores[..., :0],
+}
+
+
+@pytest.mark.parametrize("change", OTHER_ARRAYS.values(), ids=OTHER_ARRAYS)
+def test_a_shard_with_other_scores_is_computed_again(folder, change):
+    for stage in ("scores", "patched"):
+        restored(folder / stage / "00000.npz", scores=change)
+        assert RunFolder(folder, read_manifest(folder)).missing(stage) == [0]
+    with pytest.raises(ValueError, match=r"2 of 3 shards.*missing or damaged in .*00000\.npz"):
+        PatchingResult.load(folder)
+
+
+def test_no_flipped_bit_stops_a_resume_or_goes_unseen(planted, pairs, folder, whole):
+    """Every bit of the headers of a shard, and many of its content."""
+    there = RunFolder(folder, read_manifest(folder))
+    sound = {"scores": there.scores(0), "patched": there.patched(0)}
+    for stage, read in (("scores", there.scores), ("patched", there.patched)):
+        path = folder / stage / "00000.npz"
+        good = path.read_bytes()
+        places = [*range(0, 180, 2), *range(len(good) - 300, len(good), 3)]
+        for at in places:
+            path.write_bytes(good[:at] + bytes([good[at] ^ 1 << at % 8]) + good[at + 1 :])
+            if (result := read(0)) is not None:
+                same = result if stage == "scores" else result.scores
+                expected = sound[stage] if stage == "scores" else sound[stage].scores
+                np.testing.assert_array_equal(same, expected)
+        path.write_bytes(good)
+
+
+@pytest.mark.parametrize("at", [10, 200, 2000, -200, -20])
+def test_a_result_with_a_flipped_bit_is_refused_by_name_or_is_whole(folder, at):
+    path = folder / "patched" / "00000.npz"
+    good, expected = path.read_bytes(), PatchingResult.load(path)
+    at %= len(good)
+    said = []
+    for bit in range(8):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1 << bit]) + good[at + 1 :])
+        try:
+            assert_same_bits(PatchingResult.load(path), expected)
+        except ValueError as error:
+            said.append(str(error))
+    assert all(str(path) in message for message in said)
+
+
+MANIFESTS = {
+    "null": lambda manifest: "null",
+    "a number": lambda manifest: "5",
+    "a list": lambda manifest: "[]",
+    "deep": lambda manifest: "[" * 100_000,
+    "a huge number": lambda manifest: '{"version": ' + "9" * 5000 + "}",
+    "Latin-1": lambda manifest: "é".encode("latin-1"),
+    "empty": lambda manifest: "",
+    "shards null": lambda manifest: manifest | {"shards": None},
+    "shards of texts": lambda manifest: manifest | {"shards": [["0"]]},
+    "shards of lists": lambda manifest: manifest | {"shards": [[[0]]]},
+    "a pair twice": lambda manifest: manifest | {"shards": [[0, 1], [1]]},
+    "a pair beyond": lambda manifest: manifest | {"shards": [[0, 1], [12]]},
+    "a negative pair": lambda manifest: manifest | {"shards": [[-1]]},
+    "an empty shard": lambda manifest: manifest | {"shards": [[0], []]},
+    "made of nothing": lambda manifest: manifest | {"made_of": None},
+    "made of a list": lambda manifest: manifest | {"made_of": []},
+    "skipped a number": lambda manifest: manifest | {"skipped": 3},
+    "skipped odd": lambda manifest: manifest | {"skipped": [{"query": 1}]},
+    "a field too many": lambda manifest: manifest | {"sha265": "0"},
+    "a field too few": lambda manifest: {k: v for k, v in manifest.items() if k != "skipped"},
+    "one digit": lambda manifest: json.dumps(manifest | {"sha256": "0" * 64}),
+}
+
+
+@pytest.mark.parametrize("change", MANIFESTS.values(), ids=MANIFESTS)
+def test_a_manifest_of_wrong_types_is_damaged(planted, pairs, folder, change):
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_bytes())
+    manifest.pop("sha256")
+    changed = change(manifest)
+    content = json.dumps(changed) if isinstance(changed, dict) else changed
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    for read in (lambda: run(planted, pairs, folder), lambda: PatchingResult.load(folder)):
+        with pytest.raises(ValueError, match="manifest.json is damaged.*delete the folder"):
+            read()
+
+
+def test_a_flipped_bit_of_a_manifest_is_seen(folder):
+    path = folder / "manifest.json"
+    good = path.read_bytes()
+    for at in range(0, len(good), 7):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        with pytest.raises(ValueError, match="manifest.json (is damaged|holds)"):
+            read_manifest(folder)
 
 
 def test_a_shard_of_another_run_is_never_taken(planted, pairs, folder, whole, tmp_path):

@@ -232,6 +232,44 @@ def test_another_study_is_refused_by_name(whole, options, message):
         run(whole, *options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--collections", "embedded", "embedded"], "--collections needs each only once"),
+        (["--collections", "embedded", "mechir-edu/mini"], "share 36, so that one cannot test"),
+        (["--rankers", "dot,dot"], "--rankers needs each only once, got dot, dot"),
+        (["--rankers", "cat, cat"], "--rankers needs each only once"),
+        (["--rankers", "dot,,cat"], "kind must be .* got ''"),
+        (["--device", "tpu"], "device has to be auto or one that is here"),
+    ],
+)
+def test_arguments_that_make_no_study_are_refused_before_anything_is_loaded(
+    tmp_path, monkeypatch, options, message
+):
+    monkeypatch.setattr(compute, "load_ranker", None)
+    with pytest.raises(ValueError, match=message):
+        main(["--out", str(tmp_path / "out"), "--rankers", "cat", *SIZE, *options])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_folder_of_something_else_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(compute, "load_ranker", None)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text("{}")
+    with pytest.raises(FileExistsError, match="or that of a study; .* holds manifest.json"):
+        run(tmp_path / "run")
+    with pytest.raises(NotADirectoryError, match="--report needs a folder"):
+        run(tmp_path / "new", "--report", str(tmp_path / "run" / "manifest.json"))
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("content", ["null", "5", "[]", "[" * 100_000, '{"skipped": null}'])
+def test_a_study_manifest_of_wrong_types_is_damaged(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match="manifest.json is damaged"):
+        open_folder(tmp_path)
+
+
 @pytest.mark.usefixtures("loaded_once")
 def test_other_weights_are_refused_for_the_rankers_folder(partial):
     path = partial / "cat" / "manifest.json"

@@ -1,7 +1,9 @@
 """What several commands' arguments share."""
 
 import argparse
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 EMBEDDED = '"embedded" (default)'
@@ -24,6 +26,44 @@ class Listed(argparse.Action):
         named = getattr(namespace, self.dest)
         before = [] if named is self.default else named
         setattr(namespace, self.dest, [*before, *values])
+
+
+def path(text: str) -> Path:
+    """Read the name of a file or folder; an empty one would mean the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("needed a name, got an empty one")
+    return Path(text)
+
+
+def require_folder(option: str, folder: Path) -> None:
+    """Make sure that files can be written into a folder, without making it.
+
+    Raises
+    ------
+    OSError
+        If it, or what it would be made in, is no folder, or must not be written to.
+    """
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{option} needs a folder, but {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"{option} needs a folder to write to, but {there} is write-protected"
+        )
+
+
+def require_counts(least: int, **counts: int | None) -> None:
+    """Refuse numbers that are too small.
+
+    Raises
+    ------
+    ValueError
+        With the option, the least number and what was given.
+    """
+    for name, count in counts.items():
+        if count is not None and count < least:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} needs a whole number of at least {least}, got {count}")
 
 
 def add_input(parser: argparse.ArgumentParser, *, pairs: int) -> None:

@@ -13,7 +13,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mechir_edu.cli.arguments import EMBEDDED, Listed, add_computation, add_input
+from mechir_edu.cli.arguments import (
+    EMBEDDED,
+    Listed,
+    add_computation,
+    add_input,
+    path,
+    require_folder,
+)
 
 if TYPE_CHECKING:
     from mechir_edu.cli.experiments import Demonstration
@@ -29,7 +36,7 @@ DESCRIPTION = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the demonstration's arguments."""
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
+    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="folder to write to")
     add_input(parser, pairs=60)
     parser.add_argument(
         "--axiom",
@@ -65,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     from mechir_edu.cli.experiments import check_request, demonstrate
     from mechir_edu.cli.summary import summarise
     from mechir_edu.collection.load import load_collection
+    from mechir_edu.rankers.devices import find_device
 
     started = time.monotonic()
     request = {"axioms": args.axiom, "n": args.pairs, "method": args.method, "filler": args.filler}
@@ -74,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
             "needed a ranker, got --bi none and --cross none; name a model for one of them, or "
             "leave one of these options out"
         )
-    args.out.mkdir(parents=True, exist_ok=True)
+    find_device(args.device)
+    require_folder("--out", args.out)
     collection = load_collection(*args.dataset)
     rankers = load_rankers(args.bi, args.cross, args.device)
     demonstration = demonstrate(rankers, collection, seed=args.seed, **request)

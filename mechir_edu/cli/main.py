@@ -15,10 +15,11 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mechir_edu.cli import check, demo, patch, prefetch
 
+OURS = ("mechir_edu", "study", "__main__")
 COMMANDS = {"demo": demo, "patch": patch, "prefetch": prefetch, "check": check}
 
 
@@ -41,17 +42,23 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     args = parser().parse_args(argv)
+    command = COMMANDS[args.command].run
+    return explained(f"mechir-edu {args.command}", lambda: command(args), debug=args.debug)
+
+
+def explained(name: str, command: Callable[[], int], *, debug: bool = False) -> int:
+    """Run a command and print in one line what is wrong with the input; returns the exit code."""
     # Two tokenizer threads and a fork make Hugging Face print a warning that nobody can act on.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        return COMMANDS[args.command].run(args)
+        return command()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError) as error:
-        if args.debug or not is_about_input(error):
+        if debug or not is_about_input(error):
             raise
-        print(f"mechir-edu {args.command}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 2
 
 
@@ -63,4 +70,4 @@ def is_about_input(error: Exception) -> bool:
     if not isinstance(error, ValueError):
         return True
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return frame.f_globals["__name__"].partition(".")[0] == "mechir_edu"
+    return frame.f_globals["__name__"].partition(".")[0] in OURS

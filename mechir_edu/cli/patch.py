@@ -4,10 +4,16 @@ import argparse
 import re
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from mechir_edu.cli.arguments import EMBEDDED, add_computation, add_input
+from mechir_edu.cli.arguments import (
+    EMBEDDED,
+    add_computation,
+    add_input,
+    path,
+    require_counts,
+    require_folder,
+)
 
 if TYPE_CHECKING:
     from mechir_edu.patching.long_runs.folder import RunFolder
@@ -24,7 +30,7 @@ ASKED = ("dataset", "axiom", "pairs", "seed", "place")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``mechir-edu patch``."""
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument("--out", type=path, required=True, metavar="DIR", help="folder of the run")
     parser.add_argument(
         "--kind", default="dot", help="dot (default), a bi-encoder, or cat, a cross-encoder"
     )
@@ -94,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     from mechir_edu.perturb.axioms.registry import find_axiom
     from mechir_edu.perturb.draw import make_pairs
     from mechir_edu.perturb.edits import Place
+    from mechir_edu.rankers.devices import find_device
     from mechir_edu.rankers.kinds import KINDS, load_ranker
 
     require_known("kind", args.kind, KINDS)
@@ -101,6 +108,9 @@ def run(args: argparse.Namespace) -> int:
     require_known("by", args.by, ROWS)
     require_known("direction", args.direction, ("auto", *DIRECTIONS))
     find_axiom(args.axiom)
+    find_device(args.device)
+    require_counts(1, pairs=args.pairs, shard_size=args.shard_size)
+    require_folder("--out", args.out)
     options = PatchOptions(
         site=args.site,
         by=args.by,
@@ -112,9 +122,10 @@ def run(args: argparse.Namespace) -> int:
         memory=None if args.memory is None else parse_bytes(args.memory),
     )
     try:
+        collection = load_collection(*args.dataset)
         ranker = load_ranker(args.kind, args.model, device=args.device)
         pairs = make_pairs(
-            load_collection(*args.dataset),
+            collection,
             args.axiom,
             n=args.pairs,
             seed=args.seed,
@@ -149,9 +160,9 @@ def parse_heads(text: str) -> tuple[tuple[int, int], ...]:
     >>> parse_heads("3.5,4.1")
     ((3, 5), (4, 1))
     """
-    matches = [re.fullmatch(r"(\d+)\.(\d+)", head.strip()) for head in text.split(",")]
+    matches = [re.fullmatch(r"([0-9]{1,6})\.([0-9]{1,6})", h.strip()) for h in text.split(",")]
     if not all(matches):
-        raise ValueError(f"--heads needs layer.head, as in 3.5,4.1, got {text!r}")
+        raise ValueError(f"--heads needs layer.head, as in 3.5,4.1, got {text[:80]!r}")
     return tuple((int(match[1]), int(match[2])) for match in matches)
 
 

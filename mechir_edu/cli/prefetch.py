@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mechir_edu.cli.arguments import Listed
+from mechir_edu.cli.arguments import Listed, path, require_folder
 
 DESCRIPTION = (
     "Download what the notebooks need while there is a network, and print sizes and SHA-256. "
@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     file = parser.add_mutually_exclusive_group()
     file.add_argument(
-        "--bundle", type=Path, metavar="FILE.zip", help="also write a bundle of all of these"
+        "--bundle", type=path, metavar="FILE.zip", help="also write a bundle of all of these"
     )
     file.add_argument(
-        "--from", type=Path, dest="source", metavar="FILE.zip", help="install a bundle"
+        "--from", type=path, dest="source", metavar="FILE.zip", help="install a bundle"
     )
 
 
@@ -50,10 +50,20 @@ def run(args: argparse.Namespace) -> int:
     ValueError, OSError, ImportError
         For arguments that exclude each other, and a bundle that cannot be written or installed.
     """
+    from mechir_edu.cli.offline.caches import folders
+    from mechir_edu.cli.offline.switch import finish
+
+    finish(folders().values())
     if args.source:
+        if not args.source.is_file():
+            raise FileNotFoundError(f"--from needs a bundle, there is no file {args.source}")
         if args.models is not None or args.collections is not None:
             raise ValueError("--from installs a whole bundle; leave out --models and --collections")
         return install_bundle(args.source)
+    if args.bundle:
+        require_folder("--bundle", args.bundle.parent)
+        if args.bundle.is_dir():
+            raise IsADirectoryError(f"--bundle needs the name of a file, {args.bundle} is a folder")
     asked = args.models is not None or args.collections is not None
     models = args.models or ([] if asked else ["embedded"])
     collections = args.collections or ([] if asked else ["embedded"])

@@ -23,7 +23,7 @@ from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.given import checked_kind
 from mechir_edu.collection.judged import Skipped
 from mechir_edu.interventions.candidates import Run, judged_queries, require_run, without_ties
-from mechir_edu.interventions.measures import MEASURES, parse_measures
+from mechir_edu.interventions.measures import MEASURES, Named, parse_measures
 from mechir_edu.stats.estimates import Estimate, mean_change
 
 
@@ -119,7 +119,7 @@ def evaluate_run(
     collection: Collection,
     run: Run,
     *,
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[Named] = MEASURES,
     query_ids: Iterable[str] | None = None,
     what: str = "run",
     skipped: Iterable[Skipped] = (),

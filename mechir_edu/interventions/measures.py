@@ -14,13 +14,14 @@ import ir_measures
 from mechir_edu.collection.given import described
 
 MEASURES = ("nDCG@10", "RR(rel=2)@10")
+Named = str | ir_measures.Measure
 LARGEST = 1_000_000  # of a cutoff or a grade
 _WHOLE = f"a whole number from 1 to {LARGEST}"
 _WHOLE_NAMES = {"cutoff", "rel", "max_rel", "min_rel"}
 
 
 def parse_measures(
-    names: Sequence[str | ir_measures.Measure], query_ids: Iterable[str] = ("q1",)
+    names: Sequence[Named], query_ids: Iterable[str] = ("q1",)
 ) -> list[ir_measures.Measure]:
     """Look measures up by name, and make sure that they can be computed here.
 

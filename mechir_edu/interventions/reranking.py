@@ -20,7 +20,7 @@ from mechir_edu.collection.judged import Skipped
 from mechir_edu.interventions.candidates import Run, Scorer, choose
 from mechir_edu.interventions.evaluation import Comparison, Evaluation, evaluate_run
 from mechir_edu.interventions.intervened import Intervened, Intervention, intervene
-from mechir_edu.interventions.measures import MEASURES, parse_measures
+from mechir_edu.interventions.measures import MEASURES, Named, parse_measures
 from mechir_edu.patching.progress import bar
 from mechir_edu.rankers.base import Ranker
 
@@ -31,7 +31,7 @@ def evaluate(
     *,
     run: Run | str | Path | None = None,
     intervention: Intervention | None = None,
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[Named] = MEASURES,
     query_ids: Iterable[str] | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -82,7 +82,7 @@ def compare(
     intervention: Intervention,
     *,
     run: Run | str | Path | None = None,
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[Named] = MEASURES,
     query_ids: Iterable[str] | None = None,
     progress: bool = True,
 ) -> Comparison:

@@ -3,9 +3,12 @@
 import math
 import re
 
+import numpy as np
+
 from mechir_edu.rankers.base import Ranker
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+MOST = 10**18  # bytes
 FLOAT = 4  # bytes
 SHARD_SIZE = 16  # pairs that a long run holds at once, and loses when it is killed
 
@@ -16,18 +19,38 @@ def parse_bytes(text: str) -> int:
     Raises
     ------
     ValueError
-        For anything else, or an amount below one byte.
+        For anything else, or an amount below one byte or above any machine's.
 
     Examples
     --------
     >>> parse_bytes("1.5GB")
     1500000000
     """
-    parts = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    amount = r"(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?)B?"
+    parts = re.fullmatch(amount, text.strip(), re.IGNORECASE | re.ASCII)
     n_bytes = int(float(parts[1]) * UNITS[parts[2].upper()]) if parts else 0
-    if n_bytes < 1:
-        raise ValueError(f'needed an amount of memory such as "800MB" or "1.5GB", got {text!r}')
+    if not 1 <= n_bytes <= MOST:
+        raise ValueError(
+            f'needed an amount of memory such as "800MB" or "1.5GB", got {text[:40]!r}'
+        )
     return n_bytes
+
+
+def require_budget(memory: int | float | None) -> None:
+    """Refuse a budget that is no number of bytes.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For another type, or a number that is below 1 or no finite one.
+    """
+    if memory is None:
+        return
+    is_number = isinstance(memory, int | float | np.number) and not isinstance(memory, bool)
+    if not is_number:
+        raise TypeError(f"memory needs a number of bytes, such as 800_000_000, got {memory!r}")
+    if not 1 <= memory < math.inf:
+        raise ValueError(f"memory needs at least 1 byte, and a finite number of them, got {memory}")
 
 
 def bytes_per_token(ranker: Ranker) -> int:
@@ -61,8 +84,9 @@ def tokens_for(budget: int, ranker: Ranker) -> int:
     ValueError
         If not even one sequence of the ranker's full length fits; names the least that does.
     """
+    require_budget(budget)
     per_token, weights = bytes_per_token(ranker), bytes_of_weights(ranker)
-    n_tokens = (budget - weights) // per_token
+    n_tokens = (int(budget) - weights) // per_token
     if n_tokens < ranker.max_length:
         least = math.ceil((weights + per_token * ranker.max_length) / UNITS["M"])
         raise ValueError(

@@ -4,9 +4,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from mechir_edu.cli.arguments import Listed
+from mechir_edu.cli.arguments import Listed, path
+from mechir_edu.cli.main import explained
 from study.compute import compute
 from study.publish import WRITTEN, write_tables
 
@@ -28,8 +28,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add = parser.add_argument
-    add("--out", type=Path, required=True, metavar="DIR", help="folder of the run")
-    add("--report", type=Path, metavar="DIR", help="where to write; DIR/report when omitted")
+    add("--out", type=path, required=True, metavar="DIR", help="folder of the run")
+    add("--report", type=path, metavar="DIR", help="where to write; DIR/report when omitted")
     add("--report-only", action="store_true", help="compute nothing, report what is complete")
     add(
         "--collections",
@@ -89,4 +89,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(explained("study", main))

@@ -9,7 +9,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
 
+from mechir_edu.cli.arguments import require_folder
 from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.load import load_collection
 from mechir_edu.patching.activation import patch_with
@@ -19,7 +22,8 @@ from mechir_edu.patching.progress import bar
 from mechir_edu.patching.scoring import provenance_of, score_pairs
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
-from mechir_edu.rankers.kinds import find_kind, load_ranker
+from mechir_edu.rankers.devices import find_device
+from mechir_edu.rankers.kinds import KINDS, find_kind, load_ranker
 from study.folder import Folder, open_folder
 from study.plan import CHECKS, MAIN, Condition, Versions, draw_versions
 
@@ -70,12 +74,20 @@ def compute(args: argparse.Namespace) -> None:
         For bad arguments, and for a folder that holds something else or cannot be written.
     """
     kinds = [find_kind(kind.strip()).kind for kind in args.rankers.split(",")]
+    for option, named in (("--rankers", kinds), ("--collections", args.collections)):
+        if len(set(named)) < len(named):
+            raise ValueError(f"{option} needs each only once, got {', '.join(named)}")
     if min(args.n, args.block) < FEWEST_PAIRS or args.checks < 0:
         raise ValueError(
             f"--n and --block need at least {FEWEST_PAIRS} pairs (two for each grade), and "
             f"--checks 0 or more; got {args.n}, {args.block} and {args.checks}"
         )
+    find_device(args.device)
+    require_folder("--out", args.out)
+    require_folder("--report", args.report or args.out)
+    _require_study(args.out, args.report)
     collections = {name: load_collection(name) for name in args.collections}
+    _require_other_queries(collections)
     with ExitStack() as held:
         plans = []
         for kind in kinds:
@@ -83,6 +95,28 @@ def compute(args: argparse.Namespace) -> None:
             ranker = load_ranker(kind, getattr(args, kind), device=args.device)
             plans.append(prepare(ranker, collections, args))
         work(plans)
+
+
+def _require_study(folder: Path, report: Path | None) -> None:
+    """Refuse a folder that holds something else."""
+    ours = {*KINDS, "report", *([report.name] if report else ())}
+    there = [path.name for path in folder.glob("[!.]*")]
+    if strangers := [name for name in there if name not in ours]:
+        raise FileExistsError(
+            f"--out needs a new or empty folder, or that of a study; {folder} holds "
+            f"{', '.join(sorted(strangers)[:5])}"
+        )
+
+
+def _require_other_queries(collections: Mapping[str, Collection]) -> None:
+    """Refuse collections that share judged queries, for they cannot test each other."""
+    judged = {name: c.queries.keys() & c.qrels.keys() for name, c in collections.items()}
+    for (first, here), (second, there) in combinations(judged.items(), 2):
+        if here & there:
+            raise ValueError(
+                f"--collections needs collections with different queries, but {first} and "
+                f"{second} share {len(here & there)}, so that one cannot test the other"
+            )
 
 
 def prepare(

@@ -115,7 +115,7 @@ def open_folder(path: Path) -> Folder | None:
         return Folder(path, skipped=skipped, **fields)
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise ValueError(
             f"{path / MANIFEST} is damaged or not the study's ({error}); delete the folder, or "
             "take another (--out)"

@@ -62,6 +62,7 @@ def hold(folder: Path) -> Iterator[None]:
     FileExistsError
         If it holds files that are not a run's.
     """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / MANIFEST).exists() and any(_strangers(folder)):
         raise FileExistsError(f"needed a new or empty folder, or that of a run; got {folder}")
@@ -75,6 +76,12 @@ def hold(folder: Path) -> Iterator[None]:
         raise BlockingIOError(
             f"another process is writing to {folder}; wait for it, stop it, or take another folder"
         ) from None
+    except BaseException:
+        if made and not any(_strangers(folder)):  # nothing was begun: leave nothing behind
+            (folder / ".lock").unlink(missing_ok=True)
+            for place in made:
+                place.rmdir()
+        raise
 
 
 def _strangers(folder: Path) -> Iterator[Path]:

@@ -249,6 +249,23 @@ def test_steps_that_are_no_longer_taken_are_refused_without_a_stored_tokenizer(b
         load_tokenizer(bert)
 
 
+@pytest.mark.parametrize(("name", "model_type"), [("vocab.json", "bert"), ("vocab.txt", "roberta")])
+def test_a_vocabulary_that_its_class_does_not_look_for_is_refused(tmp_path, name, model_type):
+    (tmp_path / name).write_text('{"coral": 0}')
+    if model_type == "bert":
+        (tmp_path / "merges.txt").write_text("")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(ValueError, match="knows no word"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_vocabulary_without_its_merges_is_refused(tmp_path):
+    (tmp_path / "vocab.json").write_text('{"coral": 0}')
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    with pytest.raises(FileNotFoundError, match=r"without merges.txt"):
+        load_tokenizer(tmp_path)
+
+
 # Files that cannot be read
 
 
@@ -266,9 +283,18 @@ def test_a_spoilt_tokenizer_is_refused(bert, content):
         load_tokenizer(bert)
 
 
-def test_a_tokenizer_of_its_own_code_is_refused(bert):
-    say(bert, auto_map={"AutoTokenizer": ["own.Tokenizer", None]})
-    with pytest.raises(ValueError, match="has auto_map"):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("auto_map", {"AutoTokenizer": ["own.Tokenizer", None]}),
+        ("fast_tokenizer_files", ["tokenizer.4.0.0.json"]),
+        ("padding_side", "top"),
+        ("cls_token", 5),
+    ],
+)
+def test_settings_that_cannot_be_obeyed_are_refused(bert, key, value):
+    say(bert, **{key: value})
+    with pytest.raises(ValueError, match=f"{key}|Padding side"):
         load_tokenizer(bert)
 
 
@@ -346,6 +372,22 @@ def test_token_types_beyond_the_models_are_refused_where_they_are_written(tmp_pa
     assert load(folders["dot"]).score("a", "reef").shape == (1,)
     with pytest.raises(ValueError, match="token types up to 1, but the model has embeddings of 1"):
         load(folders["cat"], "cat")
+
+
+@pytest.mark.parametrize("names", [None, ["input_ids", "attention_mask"], ["token_type_ids"]])
+def test_token_types_are_read_or_not_where_the_files_say_so(tmp_path, names):
+    folder = save_bert(small_bert(), tmp_path, "cat")
+    say(
+        folder,
+        tokenizer_class="PreTrainedTokenizerFast",
+        **({"model_input_names": names} if names else {}),
+    )
+    if names is None:
+        with pytest.raises(ValueError, match="transformers 4 .* Add model_input_names"):
+            load(folder, "cat")
+    else:
+        tokens = load(folder, "cat").tokenize("a", "reef")
+        assert ("token_type_ids" in tokens) == ("token_type_ids" in names)
 
 
 def test_a_tokenizer_that_cannot_pad_is_refused(tmp_path):

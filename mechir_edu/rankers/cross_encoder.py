@@ -7,18 +7,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor
 
 from mechir_edu.collection.given import checked_text
-from mechir_edu.rankers import embedded, loading, planted
-from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Prompts, Ranker, undisturbed
-from mechir_edu.rankers.cross_settings import read_prompts, require_room
+from mechir_edu.rankers import embedded, planted
+from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Ranker, undisturbed
+from mechir_edu.rankers.cross_loading import Parts, load_parts, require_room
 from mechir_edu.rankers.labels import relevant_label, score_of
+from mechir_edu.rankers.loading import checked_name
 from mechir_edu.rankers.pooling import Hidden, Mask
-from mechir_edu.rankers.settings import encoder_folder
 from mechir_edu.rankers.texts import encode, in_length_order, listed, paired
-from mechir_edu.rankers.tokenizer import load_tokenizer
 from mechir_edu.rankers.verification import QUERY, wrap
 
 
@@ -55,8 +53,8 @@ class CrossEncoder(Ranker):
         device: str = "auto",
         verify: bool = True,
     ) -> None:
-        name = loading.checked_name(name)
-        model, tokenizer, checksum, self.planted_heads, self.prompts = _load_cat(name)
+        name = checked_name(name)
+        model, tokenizer, checksum, self.planted_heads, self.prompts = _load(name)
         self.label = relevant_label(model.config.to_dict())
         super().__init__(
             name, model, tokenizer, checksum=checksum, max_length=max_length, device=device
@@ -117,17 +115,10 @@ class CrossEncoder(Ranker):
         return scores.cpu().numpy()
 
 
-def _load_cat(
-    name: str,
-) -> tuple[nn.Module, PreTrainedTokenizerBase, str, frozenset[tuple[int, int]], Prompts]:
-    """Model, tokenizer, checksum, the planted heads where there are any, and prompts."""
+def _load(name: str) -> Parts:
     if name == "embedded":
-        return *embedded.load(), embedded.SHA256, frozenset(), Prompts()
+        return Parts(*embedded.load(), embedded.SHA256)
     if name == "planted":
         model, tokenizer, heads = planted.load()
-        return model, tokenizer, "", frozenset(heads), Prompts()
-    folder = loading.model_folder(name)
-    encoder = encoder_folder(folder)
-    model, tokenizer = loading.load_classifier(encoder), load_tokenizer(encoder)
-    prompts = read_prompts(folder, n_labels=model.config.num_labels)
-    return model, tokenizer, loading.weights_sha256(encoder), frozenset(), prompts
+        return Parts(model, tokenizer, "", frozenset(heads))
+    return load_parts(name)

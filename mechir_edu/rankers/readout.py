@@ -131,7 +131,7 @@ def read_embedding_head(
         normalise=kinds[-1] == "Normalize",
         truncate_dim=_truncate_dim(folder, settings),
         similarity=similarity or settings.get("similarity_fn_name") or "cosine",
-        prompts=prompts_of_sides(folder, settings),
+        prompts=Prompts(*prompts_of_sides(folder, settings)),
     )
 
 

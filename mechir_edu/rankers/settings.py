@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from mechir_edu.rankers.base import Prompts
 from mechir_edu.rankers.stored import read_list, read_object, shown, whole
 
 OBEYED, NO_MATTER = "obeyed", "cannot change a score"
@@ -287,8 +286,8 @@ def stored_prompts(
     return {name: text for name, text in prompts.items() if text is not None}
 
 
-def prompts_of_sides(folder: Path, settings: Mapping[str, Any]) -> Prompts:
-    """Prompts of a bi-encoder: those that sentence-transformers calls "query" and "document".
+def prompts_of_sides(folder: Path, settings: Mapping[str, Any]) -> tuple[str, str]:
+    """Prompts of a bi-encoder, before queries and before documents.
 
     Raises
     ------
@@ -306,10 +305,10 @@ def prompts_of_sides(folder: Path, settings: Mapping[str, Any]) -> Prompts:
             "sentence-transformers puts before a text or not, depending on its version and "
             "function; needed prompts called 'query' and 'document': rename it, or remove it"
         )
-    return Prompts(prompts.get("query", ""), prompts.get("document", ""))
+    return prompts.get("query", ""), prompts.get("document", "")
 
 
-def prompt_of_pairs(folder: Path, settings: Mapping[str, Any]) -> Prompts:
+def prompt_of_pairs(folder: Path, settings: Mapping[str, Any]) -> str:
     """Prompt of a cross-encoder: the default one, put before the query."""
     default = settings.get("default_prompt_name")
-    return Prompts(query=stored_prompts(folder, settings).get(default, "") if default else "")
+    return stored_prompts(folder, settings).get(default, "") if default else ""

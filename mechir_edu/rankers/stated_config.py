@@ -40,21 +40,23 @@ ACTIVATIONS = ("hidden_act", "activation", "hidden_activation", "classifier_acti
 # Settings that no class of ours has and that change no score: of training, of writing text, of
 # saving, and of a pooler that only its training used.
 HARMLESS = re.compile(
-    r".*(dropout|token_id|token_ids|_version|version)|_.*|pooler_.*|unsloth.*|initializer.*|summary_.*"
-    r"|gradient_checkpointing|directionality|output_past|tie_weights_|finetuning_task|tokenizer_class"
-    r"|model_max_length|language|name|vocab_type|use_bfloat16|torchscript|xla_device|torch_dtype"
-    r"|reference_compile|repad_logits_with_grad|attn_implementation|use_cache|sentence_transformers"
-    r"|sbert_ce_default_activation_function|is_composition|keys_to_ignore_at_inference|prefix"
-    r"|task_specific_params|tf_legacy_loss|do_sample|early_stopping|length_penalty|m(ax|in)_length"
-    r"|num_(beams|beam_groups|return_sequences|labels)|repetition_penalty|diversity_penalty"
-    r"|temperature|top_[kp]|typical_p|.*no_repeat_ngram_size|.*suppress_tokens|return_dict.*"
-    r"|output_(scores|attentions|hidden_states)|remove_invalid_values|exponential_decay.*"
-    r"|cell|structure|pre_trained|training|label_smoothing|.*loss.*|use_return_dict|is_decoder"
+    r".*(dropout|token_id|token_ids|version|batch_size|_json_file|suppress_tokens|loss.*)"
+    r"|.*no_repeat_ngram_size|(_|pooler_|unsloth|initializer|summary_|return_dict).*"
+    r"|gradient_checkpointing|directionality|output_past|tie_weights_|finetuning_task|language"
+    r"|tokenizer_class|model_max_length|name|vocab_type|use_bfloat16|torchscript|xla_device"
+    r"|torch_dtype|reference_compile|repad_logits_with_grad|attn_implementation|use_cache"
+    r"|use_return_dict|output_(scores|attentions|hidden_states)|is_composition|is_decoder|prefix"
+    r"|keys_to_ignore_at_inference|task_specific_params|do_sample|early_stopping|length_penalty"
+    r"|m(ax|in)_length|num_(beams|beam_groups|return_sequences|labels)|repetition_penalty"
+    r"|diversity_penalty|temperature|top_[kp]|typical_p|remove_invalid_values|label_smoothing"
+    r"|exponential_decay_length_penalty|cell|structure|pre_trained|training"
+    r"|sentence_transformers|sbert_ce_default_activation_function"  # read with a cross-encoder
 )
 # Parts of names of settings that change what a model computes.
 COMPUTES = re.compile(
-    r"position|rotary|rope|alibi|att(entio)?n|causal|window|pool|norm|activation|act_fn|scal|mlp|glu"
-    r"|ffn|residual|project|embed|bias|mask|expert|moe|adapter|lora|quant|layer|head|type|dim|size"
+    r"position|rotary|rope|alibi|att(entio)?n|causal|window|pool|norm|activation|act_fn|scal|mlp"
+    r"|glu|ffn|residual|project|embed|bias|mask|expert|moe|adapter|lora|quant|layer|head|forward"
+    r"|dim|size"
 )
 TELLING = {  # by the end of a class's name: what a checkpoint is that is no bi-encoder
     "ForSequenceClassification": "a classifier; if it ranks, me.Cat reads it",

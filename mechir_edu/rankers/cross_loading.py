@@ -1,7 +1,12 @@
-"""What sentence-transformers stores of a cross-encoder."""
+"""What a cross-encoder is loaded from, and what sentence-transformers stores of it."""
 
 from pathlib import Path
+from typing import NamedTuple
 
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from mechir_edu.rankers import loading
 from mechir_edu.rankers.base import Prompts, Ranker
 from mechir_edu.rankers.labels import check_activation
 from mechir_edu.rankers.settings import (
@@ -17,11 +22,31 @@ from mechir_edu.rankers.settings import (
     stated_modules,
 )
 from mechir_edu.rankers.stored import read_object, shown
+from mechir_edu.rankers.tokenizer import load_tokenizer
 
 # Versions 4 and 5 keep their settings in config.json, under the library's name; 2 and 3 a single
 # one, the activation.
 IN_CONFIG: dict[str, Rule] = {"activation_fn": OBEYED, "version": NO_MATTER}
 BEFORE = "sbert_ce_default_activation_function"
+
+
+class Parts(NamedTuple):
+    """Model, tokenizer, checksum, the planted heads where there are any, and prompts."""
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    checksum: str
+    planted_heads: frozenset[tuple[int, int]] = frozenset()
+    prompts: Prompts = Prompts()
+
+
+def load_parts(name: str) -> Parts:
+    """Load what a cross-encoder is made of, from a folder or the hub."""
+    folder = loading.model_folder(name)
+    encoder = encoder_folder(folder)
+    model, tokenizer = loading.load_classifier(encoder), load_tokenizer(encoder)
+    prompts = read_prompts(folder, n_labels=model.config.num_labels)
+    return Parts(model, tokenizer, loading.weights_sha256(encoder), prompts=prompts)
 
 
 def read_prompts(folder: Path, *, n_labels: int) -> Prompts:
@@ -52,7 +77,7 @@ def read_prompts(folder: Path, *, n_labels: int) -> Prompts:
         (config.get(BEFORE), f"{BEFORE} in {where}"),
     ):
         check_activation(stated, n_labels, place)
-    return prompt_of_pairs(folder, settings)
+    return Prompts(query=prompt_of_pairs(folder, settings))
 
 
 def require_room(ranker: Ranker, query: str) -> None:

@@ -28,6 +28,7 @@ from torch.utils.data import Dataset
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.alignment.aligner import align
 from mechir_edu.collection.collection import Collection
+from mechir_edu.collection.given import checked_ids, checked_kind, checked_number, checked_text
 from mechir_edu.collection.judged import Skipped
 from mechir_edu.collection.load import load_collection
 from mechir_edu.perturb.own import Perturbation, difference
@@ -69,6 +70,8 @@ class MechIRDataset(Dataset):
     ValueError
         If the collection is unknown or has no judgments (ids that have them are named), or if
         `pairs` lacks a column or names nothing that is in the collection.
+    TypeError
+        For an argument of the wrong kind, or an id or a grade that is none.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class MechIRDataset(Dataset):
     ) -> None:
         if isinstance(collection, str):
             collection = load_collection(collection)
+        checked_kind(collection, Collection, "collection", "an id or a collection", pairs=pairs)
         if pairs is None:
             sample = collection.sample(n, seed=seed)
             self.items = [
@@ -99,15 +103,17 @@ class MechIRDataset(Dataset):
 
 def _look_up(pairs: pd.DataFrame, collection: Collection) -> tuple[list[Item], list[Skipped]]:
     """Find the texts of pairs that are named by their ids."""
+    checked_kind(pairs, pd.DataFrame, "pairs", "a data frame with query_id and doc_id")
     if missing := {"query_id", "doc_id"} - set(pairs.columns):
         raise ValueError(
             f"pairs needs the columns query_id and doc_id, got {list(pairs.columns)}; "
             f"rename or add {' and '.join(sorted(missing))}"
         )
-    texts = collection.texts(pairs["doc_id"].astype(str))
+    ids = {name: checked_ids(pairs[name], f"pairs.{name}") for name in ("query_id", "doc_id")}
+    texts = collection.texts(ids["doc_id"])
     items, skipped = [], []
-    for row in pairs.to_dict("records"):
-        query_id, doc_id = str(row["query_id"]), str(row["doc_id"])
+    rows = zip(ids["query_id"], ids["doc_id"], pairs.to_dict("records"), strict=True)
+    for query_id, doc_id, row in rows:
         judged = collection.qrels.get(query_id, {}).get(doc_id)
         if query_id not in collection.queries:
             skipped.append(Skipped(query_id, doc_id, "query not in the collection"))
@@ -115,7 +121,7 @@ def _look_up(pairs: pd.DataFrame, collection: Collection) -> tuple[list[Item], l
             skipped.append(Skipped(query_id, doc_id, "passage not in the collection"))
         else:
             given = row.get("relevance")
-            relevance = judged if pd.isna(given) else int(given)
+            relevance = judged if pd.isna(given) else _whole(given)
             items.append(
                 Item(collection.queries[query_id], texts[doc_id], relevance, query_id, doc_id)
             )
@@ -125,6 +131,12 @@ def _look_up(pairs: pd.DataFrame, collection: Collection) -> tuple[list[Item], l
             "check that the ids are those of this collection"
         )
     return items, skipped
+
+
+def _whole(grade: Any) -> int:
+    """A grade of a table; a column with gaps makes floats of whole numbers."""
+    is_whole = isinstance(grade, float) and grade.is_integer()
+    return checked_number(int(grade) if is_whole else grade, "relevance of a pair")
 
 
 @dataclass(frozen=True)
@@ -142,6 +154,7 @@ class DataCollator:
         skipped, because a shortened query is another query.
     d_max_length : longest document in tokens. A longer one is shortened, but never by what the
         perturbation added.
+    prompts : what the ranker reads before every query and every document, ``model.prompts``.
     """
 
     tokenizer: Any
@@ -150,6 +163,7 @@ class DataCollator:
     special_token: str = "a"
     q_max_length: int = 30
     d_max_length: int = 300
+    prompts: tuple[str, str] = ("", "")
 
     kind: ClassVar[str]
 
@@ -161,8 +175,10 @@ class DataCollator:
         ValueError
             If nothing of the batch can be patched, for instance because the perturbation changed
             none of its documents.
+        TypeError
+            If an item of the batch is no query and text; says which.
         """
-        pairs = [self._perturb(Item(*item)) for item in batch]
+        pairs = [self._perturb(item, i) for i, item in enumerate(batch)]
         fits = [self._query_length(pair) <= self.q_max_length for pair in pairs]
         aligned = align(
             compress(pairs, fits),
@@ -170,6 +186,7 @@ class DataCollator:
             kind=self.kind,
             filler=self.special_token,
             max_length=min(self._max_length(), self.tokenizer.model_max_length),
+            prompts=self.prompts,
         )
         too_long = tuple(
             Skipped(pair.query_id, pair.doc_id, "query longer than q_max_length")
@@ -185,20 +202,23 @@ class DataCollator:
             )
         return {"aligned": aligned}
 
-    def _perturb(self, item: Item) -> Pair:
+    def _perturb(self, given: Any, i: int) -> Pair:
+        checked_kind(given, (tuple, list), f"batch[{i}]", "(query, text), as a dataset yields them")
+        item = Item(*given)
         own = self.transformation_func
         own = own if isinstance(own, Perturbation) else Perturbation(own)
-        perturbed = own(item.text, item.query)
+        query, text = checked_text(item.query, f"query {i}"), checked_text(item.text, f"text {i}")
+        perturbed = own(text, query)
         return Pair(
             query_id=item.query_id,
             doc_id=item.doc_id,
-            query=item.query,
-            baseline=item.text,
+            query=query,
+            baseline=text,
             perturbed=perturbed,
             axiom=own.__name__,
             expected_sign=own.expected_sign,
             relevance=item.relevance,
-            edit=difference(item.text, perturbed),
+            edit=difference(text, perturbed),
         )
 
     def _query_length(self, pair: Pair) -> int:

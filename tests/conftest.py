@@ -87,3 +87,13 @@ def small_ranker(tmp_path_factory):
     return functools.cache(
         lambda family, kind: load_small(family, kind, tmp_path_factory.mktemp(f"{family}-{kind}"))
     )
+
+
+@pytest.fixture()
+def as_users_run():
+    """Without the checks of types that only tests install: the package's own must do."""
+    import jaxtyping
+
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,5 +1,11 @@
 import functools
+import json
+import math
+import unicodedata
+from dataclasses import asdict, replace
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -181,6 +187,112 @@ def test_an_unknown_place_is_refused(collection):
 def test_a_sign_other_than_plus_minus_and_zero_is_refused():
     with pytest.raises((ValueError, TypeError), match="expected_sign"):
         Pair("q", "d", "query", "a", "b", axiom="mine", expected_sign=2)
+
+
+# --- what a pair is given ---------------------------------------------------------------------
+
+
+def make_pair(**changes):
+    fields = {"query_id": "q", "doc_id": "d", "query": "coral", "baseline": "a reef"}
+    fields |= {"perturbed": "a coral reef", "axiom": "mine", "expected_sign": 1}
+    return Pair(**fields | changes)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_numbers_and_strings_of_numpy_become_pythons():
+    pair = make_pair(
+        query_id=np.int64(7),
+        doc_id=np.str_("d7"),
+        query=np.str_("coral"),
+        expected_sign=np.int8(-1),
+        relevance=np.uint8(2),
+        edit=Edit((np.int64(2), np.int64(2)), [2, 8]),
+    )
+    same = make_pair(query_id="7", doc_id="d7", expected_sign=-1, relevance=2)
+    assert pair == replace(same, edit=Edit((2, 2), (2, 8)))
+    assert repr(pair) == repr(replace(same, edit=Edit((2, 2), (2, 8))))
+    assert json.loads(json.dumps(asdict(pair)))["relevance"] == 2
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        *(("query_id", wrong) for wrong in (None, math.nan, 1.0, True)),
+        *(("doc_id", wrong) for wrong in (b"d", ("d",), pd.NA)),
+        *(("query", wrong) for wrong in (None, math.nan, ["coral"], "half \ud83d")),
+        *(("baseline", wrong) for wrong in (None, b"a reef", 3)),
+        *(("perturbed", wrong) for wrong in (None, "\udc00", {"text": "reef"})),
+        *(("axiom", wrong) for wrong in (None, AXIOMS["TFC1"])),
+        *(("expected_sign", wrong) for wrong in (None, True, 1.0, "1", 2, -2)),
+        *(("relevance", wrong) for wrong in (2.0, math.nan, True, "2", pd.NA)),
+        *(("term", wrong) for wrong in (3, ["coral"])),
+        *(("edit", wrong) for wrong in ((2, 8), {"baseline": (2, 2)})),
+        ("perturbed_query", math.nan),
+    ],
+)
+def test_a_pair_names_the_field_that_is_of_another_kind(field, wrong):
+    with pytest.raises((TypeError, ValueError), match=f"{field}.* of pair|must be"):
+        make_pair(**{field: wrong})
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    "spans",
+    [
+        *(((-1, 2), (2, 8)), ((2, 99), (2, 8)), ((2, 2), (2, 99)), ((3, 2), (2, 8))),
+        *(((0, 0), (0, 6)), ((2, 2), (2, 7)), ((2, 2), (1, 7)), ((2, 3), (2, 8))),
+        *(((2.0, 2.0), (2, 8)), ((True, 2), (2, 8)), ((2, 2), (2, 8, 9)), (2, 8)),
+    ],
+)
+def test_an_edit_that_does_not_make_one_version_of_the_other_is_refused(spans):
+    with pytest.raises((TypeError, ValueError), match="edit.* of pair"):
+        make_pair(edit=Edit(*spans))
+
+
+def test_an_edit_of_the_query_is_held_against_the_query():
+    options = {"perturbed": "a reef", "perturbed_query": "coral reef"}
+    assert make_pair(**options, edit=Edit((5, 5), (5, 10))).edit == Edit((5, 5), (5, 10))
+    with pytest.raises(ValueError, match="edit of pair"):
+        make_pair(**options, edit=Edit((2, 2), (2, 8)))
+
+
+# --- Unicode forms ----------------------------------------------------------------------------
+
+
+def spelled(text):
+    """A text as a ranker of the BERT kind reads it."""
+    return unicodedata.normalize("NFC", text.replace("\u00ad", "").replace("\u200b", ""))
+
+
+def respelled(whole, spell):
+    """The accented words of some documents of a collection, in another spelling."""
+    texts = {d: spell(t.replace("e", "é").replace("o", "ô")) for d, t in whole.items()}
+    queries = {"q1": "how do côral rééfs bléach", "q2": "who invénté d thé trains"}
+    queries = {q: spell(text) for q, text in queries.items()}
+    qrels = {q: dict.fromkeys(texts, 1) for q in queries}
+    return Collection("toy", queries, qrels, (PassagesInMemory(texts),))
+
+
+@pytest.mark.usefixtures("as_users_run")  # for speed
+@pytest.mark.parametrize(
+    ("spell", "n_docs", "axioms"),
+    [
+        (lambda text: unicodedata.normalize("NFD", text), 29, ["TFC1-control", "PREF-control"]),
+        (lambda text: text.replace("é", "é\u00ad"), 29, ["LNC2-control", "PREF-control"]),
+        (lambda text: unicodedata.normalize("NFD", text.replace("a", "a\u200b")), 12, AXIOMS),
+    ],
+    ids=["NFD", "soft hyphens", "both"],
+)
+def test_one_text_in_another_form_gets_the_same_pairs(collection, spell, n_docs, axioms):
+    whole = collection.texts([f"d{i:03}" for i in range(1, n_docs + 1)])
+    plain, other = respelled(whole, str), respelled(whole, spell)
+    for name in axioms:
+        expected, made = (make_pairs(c, name, n=2 * n_docs, seed=3) for c in (plain, other))
+        assert [s.reason for s in made.skipped] == [s.reason for s in expected.skipped]
+        for pair, same in zip(made, expected, strict=True):
+            assert spelled(pair.perturbed) == same.perturbed
+            assert spelled(pair.term or "") == (same.term or "")
 
 
 # --- @perturbation ----------------------------------------------------------------------------

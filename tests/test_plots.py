@@ -10,9 +10,12 @@ from mechir_edu.alignment.aligned import ROLE_NAMES
 from mechir_edu.plots import (
     alt_text,
     plot_attention,
+    plot_cells,
     plot_figure2,
     plot_heads,
     plot_paths,
+    plot_positions,
+    plot_ranking,
     plot_roles,
     plot_score_change,
     top_heads,
@@ -291,3 +294,38 @@ def test_the_text_for_a_picture_warns_where_the_picture_does():
     text = alt_text(make_recovery(change=0.001))
     assert "no bounded interval" in text
     assert "Caution: the mean score change" in text
+
+
+@pytest.mark.parametrize("label", ["$$", r"$5 and $\no{", "a\\b %"])
+def test_a_label_is_written_as_it_is_given(label):
+    table = pd.DataFrame({"label": [label] * 120, "score_change": 0.5, "query_id": QUERY_IDS})
+    recovery_map, ones = make_recovery(), np.ones((2, 3))
+    cells = replace(recovery_map, axes=("cell",), **first_column(recovery_map))
+    pictures = {
+        plot_score_change([(label, np.linspace(0, 1, 120), QUERY_IDS)]).yaxis,
+        plot_score_change(table).yaxis,
+        plot_cells(cells, names=[label] * 6).yaxis,
+        plot_attention(make_pattern(3), [label] * 3).xaxis,
+        plot_positions(ones, [label] * 3).xaxis,
+        plot_positions(ones, list("abc"), names=[label] * 2).yaxis,
+    }
+    written = [text for axis in pictures for text in axis.get_ticklabels()]
+    assert {text.get_text() for text in written} == {label}
+    ranking = plot_ranking(np.array([1.0, 2.0]), np.array([2.0, 1.0]), [label, "other"])
+    figure = plot_figure2({(label, label): recovery_map, ("TFC1", "Dot"): recovery_map})
+    written += ranking.texts + [text for ax in figure.axes for text in (ax.title, *ax.texts)]
+    written.append(plot_positions(ones, list("abc"), rows=label).yaxis.label)
+    written.append(plot_heads(recovery_map, label=label).images[0].colorbar.ax.yaxis.label)
+    own = [text for text in written if label in text.get_text()]
+    assert {text.get_text() for text in own} >= {label, f"{label}\n{label}", f"{label}: not run"}
+    assert not any(text.get_parse_math() for text in own)
+
+
+def first_column(recovery_map):
+    return {name: getattr(recovery_map, name)[:, 0] for name in ("value", "low", "high", "p", "q")}
+
+
+def test_a_row_of_a_table_without_a_label_is_not_left_out_in_silence():
+    table = pd.DataFrame({"label": ["b", None] * 60, "score_change": 0.5, "query_id": QUERY_IDS})
+    with pytest.raises(ValueError, match="needed a label in each row"):
+        plot_score_change(table)

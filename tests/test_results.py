@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from patching_helpers import assert_same_bits
 
@@ -29,7 +30,7 @@ def make_pair(i):
         expected_sign=1,
         relevance=None if i == 5 else i % 4,
         term="coral",
-        edit=Edit((27, 27), (27, 33)) if i % 2 else None,
+        edit=Edit((28, 28), (28, 34)) if i % 2 else None,
     )
 
 
@@ -290,6 +291,7 @@ def test_a_contrast_of_two_directions_is_refused():
 
 def moved(result, **changes):
     """The same pairs with their edits at the other end of the document."""
+    changes |= {"edit": None}  # the old one is of the end
     pairs = tuple(replace(p, perturbed=f"{p.term} {p.baseline}", **changes) for p in result.pairs)
     return replace(result, pairs=pairs)
 
@@ -318,3 +320,80 @@ def test_a_position_contrast_refuses_another_term_and_the_same_place():
         moved(end, axiom="TDC").position_contrast(end)
     with pytest.raises(ValueError, match="edits at two places"):
         end.position_contrast(end)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.ones(N_PAIRS - 1, dtype=bool),
+        np.ones((1, N_PAIRS), dtype=bool),
+        np.ones(N_PAIRS),
+        np.full(N_PAIRS, np.nan),
+        np.arange(N_PAIRS),
+        [True] * (N_PAIRS - 1) + [None],
+        ["yes"] * N_PAIRS,
+        True,
+        [],
+    ],
+    ids="short,deep,floats,NaN,places,gap,words,one,empty".split(","),
+)
+def test_a_mask_that_is_not_one_flag_a_pair_is_refused(mask):
+    with pytest.raises(ValueError, match=r"mask needs .*shape \(40,\); got \S+ of shape"):
+        make_result().select(mask)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_mask_may_be_a_list_or_a_column():
+    result, flags = make_result(), [i % 3 == 0 for i in range(N_PAIRS)]
+    expected = result.select(np.array(flags)).pairs
+    assert result.select(flags).pairs == result.select(pd.Series(flags)).pairs == expected
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_grade_and_a_pair_are_whole_numbers():
+    result = make_result()
+    assert result.select(grade=np.int64(3)).pairs == result.select(grade=3).pairs
+    for wrong in (3.0, True, "3", [3]):
+        with pytest.raises(TypeError, match="grade is .*needed a whole number"):
+            result.select(grade=wrong)
+    by_pos = make_result_by_pos()
+    assert by_pos.rows_of(np.int32(1)).shape == by_pos.rows_of(1).shape
+    for wrong in (1.5, 1.0, True, "1", None, [0]):
+        with pytest.raises(TypeError, match="pair is .*needed a whole number"):
+            by_pos.rows_of(wrong)
+    for wrong in (-1, 3, 10**12):
+        with pytest.raises(IndexError, match="needed a pair from 0 to 2"):
+            by_pos.rows_of(wrong)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("wrong", [None, "run.npz", 3, pd.DataFrame({"a": [1]}), PatchingResult])
+def test_a_contrast_needs_another_result(wrong):
+    with pytest.raises(TypeError, match="control is .*needed a PatchingResult"):
+        make_result().contrast(wrong)
+    with pytest.raises(TypeError, match="end is .*needed a PatchingResult"):
+        make_result().position_contrast(wrong)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_numbers_of_numpy_are_saved_as_pythons(tmp_path):
+    pairs = tuple(
+        replace(make_pair(i), query_id=np.int64(i % 10), relevance=np.int8(i % 4))
+        for i in range(N_PAIRS)
+    )
+    result = make_result(pairs=pairs)
+    result.save(tmp_path / "run.npz")
+    loaded = PatchingResult.load(tmp_path / "run.npz")
+    assert loaded.pairs == result.pairs
+    assert {(type(p.query_id), type(p.relevance)) for p in loaded.pairs} == {(str, int)}
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_what_cannot_be_saved_is_named(tmp_path):
+    for name, change in (
+        ("provenance", {"provenance": {"heads": np.arange(2)}}),
+        ("skipped", {"skipped": (Skipped("q", "d", {1}),)}),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"{name} needs"):
+            make_result(**change).save(tmp_path / "run.npz")

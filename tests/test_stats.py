@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 
@@ -8,7 +9,7 @@ from mechir_edu.stats.clusters import p_values, query_sums
 from mechir_edu.stats.comparisons import match_pairs, mean_difference, recovery_difference
 from mechir_edu.stats.estimates import grade_trend, mean_change, sign_agreement
 from mechir_edu.stats.intervals import estimate_ratio, selective_coverage
-from mechir_edu.stats.maps import profile_correlation, split_half_reliability
+from mechir_edu.stats.maps import profile_correlation, profile_gap, split_half_reliability
 from mechir_edu.stats.power import minimum_detectable_effect
 from mechir_edu.stats.recovered import corrected, recovery
 
@@ -352,3 +353,143 @@ def test_the_fewer_cells_are_selected_the_wider_are_their_intervals():
     few, all_of_them = (selective_coverage(np.arange(72) < n) for n in (1, 72))
     assert few > all_of_them > 0.95
     assert selective_coverage(np.zeros(72, bool)) == few
+
+
+# What is given
+
+QUERIES = list("aabbccddee")
+CHANGE = np.linspace(0.5, 1.4, 10)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        *(({"n_boot": n}, "n_boot needs") for n in (0, 1, -1, 9)),
+        *(({"n_boot": n}, "n_boot is") for n in (2.5, True, None, "100", np.float64(100))),
+        *(({"interval": share}, "interval needs") for share in (0, 1, 95, -0.5, np.nan)),
+        *(({"interval": share}, "interval is") for share in ("0.95", None, True)),
+        *(({"seed": seed}, "seed") for seed in (1.0, True, None, "1", -1)),
+    ],
+)
+def test_no_interval_is_made_of_choices_that_make_no_sense(options, message):
+    effect = CHANGE * np.array([0.1, 0.2, 0.4])[:, None]
+    sides = ((effect, CHANGE), (effect, CHANGE))
+    named = {"first_queries": QUERIES, "second_queries": QUERIES}
+    for make in (
+        lambda: recovery(effect, 0 * CHANGE, CHANGE, query_ids=QUERIES, axes=("cell",), **options),
+        lambda: mean_change(CHANGE, query_ids=QUERIES, **options),
+        lambda: recovery_difference(*sides, query_ids=QUERIES, **options),
+        lambda: profile_correlation(effect, effect, **named, **options),
+        lambda: profile_gap(*[effect[:, :8]] * 2, query_ids=list("abcdefgh"), **options),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            make()
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("share", [0, 1, 95, "0.95", None, np.nan])
+def test_shares_are_between_nothing_and_all(share):
+    size = {"query_ids": QUERIES, "n_pairs": 100, "n_queries": 10}
+    for make in (
+        lambda: sign_agreement(CHANGE, 1, query_ids=QUERIES, interval=share),
+        lambda: grade_trend(CHANGE, [0, 1] * 5, query_ids=QUERIES, interval=share),
+        lambda: split_half_reliability(CHANGE[None], query_ids=QUERIES, interval=share),
+        lambda: selective_coverage(np.array([True]), level=share),
+        lambda: minimum_detectable_effect(CHANGE, **size, power=share),
+        lambda: minimum_detectable_effect(CHANGE, **size, level=share),
+    ):
+        with pytest.raises((TypeError, ValueError), match="(interval|level|power) (needs|is)"):
+            make()
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+def test_a_pair_without_a_query_is_never_left_out_in_silence(missing):
+    for ids in ([*QUERIES[:9], missing], pd.Series([*QUERIES[:9], missing], dtype=object)):
+        with pytest.raises(ValueError, match="needed a query id for each pair.*for pair 9"):
+            mean_change(CHANGE, query_ids=ids)
+    with pytest.raises(ValueError, match="needed a query id for each pair"):
+        mean_change(CHANGE, query_ids=[*range(9), np.nan])
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_a_query_is_one_query_whatever_holds_its_ids():
+    expected = mean_change(CHANGE, query_ids=QUERIES)
+    for ids in (
+        tuple(QUERIES),
+        np.array(QUERIES, dtype=object),
+        pd.Series(QUERIES),
+        np.repeat(range(5), 2),
+    ):
+        assert mean_change(CHANGE, query_ids=ids) == expected
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize(
+    ("patched", "recipient", "donor"),
+    [
+        ((3, 1), (10,), (10,)),
+        ((3, 10), (1,), (10,)),
+        ((3, 10), (10,), (1,)),
+        ((3, 10), (), (10,)),
+        ((10, 3), (10,), (10,)),
+        ((3, 10), (2, 10), (2, 10)),
+    ],
+)
+def test_scores_of_other_pairs_are_never_stretched_to_fit(patched, recipient, donor):
+    rng = np.random.default_rng(0)
+    scores = [rng.random(shape) for shape in (patched, recipient, donor)]
+    with pytest.raises(ValueError, match="scores of the same pairs, got shapes"):
+        recovery(*scores, query_ids=QUERIES)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_cells_of_another_shape_are_never_stretched_to_fit():
+    wide, narrow = np.ones((2, 3, 10)) * CHANGE, np.ones((3, 10)) * CHANGE
+    pairs = [Ids(q, str(i)) for i, q in enumerate(QUERIES)]
+    named = {"first_queries": QUERIES, "second_queries": QUERIES}
+    both = {"first_pairs": pairs, "second_pairs": pairs}
+    for make in (
+        lambda: mean_difference(wide, narrow, **both),
+        lambda: recovery_difference((wide, CHANGE), (narrow, CHANGE), query_ids=QUERIES),
+        lambda: profile_correlation(wide, narrow, **named),
+        lambda: profile_gap(wide, narrow, query_ids=QUERIES),
+    ):
+        with pytest.raises(ValueError, match="needed effects of the same cells"):
+            make()
+    with pytest.raises(ValueError, match="a pair for each column"):
+        mean_difference(CHANGE, CHANGE, first_pairs=pairs[:4], second_pairs=pairs)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("wrong", [["q"] * 10, [None] * 10, [{"query_id": "q", "doc_id": "d"}]])
+def test_a_comparison_needs_pairs(wrong):
+    pairs = [Ids(q, str(i)) for i, q in enumerate(QUERIES)]
+    with pytest.raises(TypeError, match="needed pairs, each with query_id and doc_id"):
+        match_pairs(pairs, wrong)
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("change", [[np.nan, *CHANGE[1:]], ["0.5"] * 10, [None] * 10, CHANGE * 1j])
+def test_a_change_that_is_no_number_agrees_with_nothing(change):
+    for make in (
+        lambda: sign_agreement(change, 1, query_ids=QUERIES),
+        lambda: mean_change(change, query_ids=QUERIES),
+        lambda: grade_trend(change, [0, 1] * 5, query_ids=QUERIES),
+    ):
+        with pytest.raises((TypeError, ValueError), match="needed finite numbers|needs numbers"):
+            make()
+
+
+@pytest.mark.usefixtures("as_users_run")
+@pytest.mark.parametrize("sign", [2, True, 1.0, "1"])
+def test_a_sign_is_1_or_minus_1_or_0(sign):
+    with pytest.raises((TypeError, ValueError), match="expected_sign"):
+        mean_change(CHANGE, query_ids=QUERIES, expected_sign=sign)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_plain_lists_are_numbers_too():
+    trend = grade_trend(CHANGE.tolist(), [0, 1] * 5, query_ids=QUERIES)
+    assert trend == grade_trend(CHANGE, np.array([0, 1] * 5), query_ids=QUERIES)

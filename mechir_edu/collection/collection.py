@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from tqdm.auto import tqdm
 
+from mechir_edu.collection import given
 from mechir_edu.collection.judged import Judged, Sample, Skipped
 from mechir_edu.collection.sources import Passages
 from mechir_edu.collection.terms import (
@@ -55,18 +56,23 @@ class Collection:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    def __post_init__(self) -> None:
+        for name, check in (("queries", given.checked_text), ("qrels", given.checked_grades)):
+            object.__setattr__(self, name, given.checked_by_id(getattr(self, name), name, check))
+
     def texts(self, doc_ids: Iterable[str]) -> dict[str, str]:
         """Look passages up: doc_id -> text. Passages that are not there are absent.
 
         Raises
         ------
-        ValueError
-            If two of the loaded passage collections have different texts under one id.
+        TypeError, ValueError
+            For ids that are none, a passage that is no text, or one id with two texts.
         """
-        wanted = list(doc_ids)
+        wanted = given.checked_ids(doc_ids, "doc_ids")
         texts: dict[str, str] = {}
         for passages in self.passages:
             for doc_id, text in passages.lookup(wanted).items():
+                text = given.checked_text(text, f"passage {doc_id!r} of {self.name}")
                 if texts.setdefault(doc_id, text) != text:
                     raise ValueError(
                         f"doc_id {doc_id!r} names two different passages in {self.name}; "
@@ -121,6 +127,7 @@ class Collection:
         made : list of what ``use`` made, the grades taking turns, highest first.
         skipped : list of Skipped.
         """
+        seed = given.checked_number(seed, "seed")
         streams = deque(self._stream(grade, seed) for grade in self._wanted(n, grades))
         made: list[T] = []
         skipped = self._unusable_queries()
@@ -142,7 +149,8 @@ class Collection:
         random sample of about that size is counted, drawn by ``seed``. The result is kept in
         `mechir_edu.collection.terms.cache_folder`, and by the collection itself.
         """
-        key = (at_most, seed)
+        at_most = given.checked_number(at_most, "at_most", least=1)
+        key = (at_most, given.checked_number(seed, "seed"))
         if key not in self._counted:
             self._counted[key] = self._count(*key)
         return self._counted[key]
@@ -169,10 +177,11 @@ class Collection:
 
     def _wanted(self, n: int, grades: Iterable[int] | None) -> list[int]:
         """Check the request and list the grades to draw from, highest first."""
-        if n < 1:
+        if given.checked_number(n, "n") < 1:
             raise ValueError(f"needed a positive number of pairs, got n={n}")
         known = self.grades()
-        wanted = known if grades is None else sorted(set(grades))[::-1]
+        asked = known if grades is None else given.checked_numbers(grades, "grades")
+        wanted = sorted(set(asked))[::-1]
         if unknown := set(wanted) - set(known):
             raise ValueError(
                 f"no passage of {self.name} has grade {sorted(unknown)}; it has grades "

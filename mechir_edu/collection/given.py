@@ -10,6 +10,7 @@ wrong kind, a ValueError where its content is wrong; both begin with the place, 
 
 import operator
 from collections.abc import Callable, Mapping, Set
+from numbers import Number
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,9 +29,10 @@ def described(value: Any) -> str:
         return "None"
     if isinstance(value, float) and value != value:
         return f"NaN (a {name})"
-    if isinstance(value, str | bytes | bool | int | float):
-        return f"{value if len(repr(value)) <= 40 else value[:30]!r} ({name})"
-    kind = f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+    if isinstance(value, str | bytes | Number):
+        shown = str(value) if isinstance(value, Number) else repr(value)
+        return f"{shown if len(shown) <= 40 else shown[:30] + '…'} ({name})"
+    kind = f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
     if getattr(value, "shape", ()):
         return f"{kind} of shape {tuple(value.shape)}"
     return f"{kind} of {len(value)}" if isinstance(value, list | tuple | Set | Mapping) else kind
@@ -48,6 +50,7 @@ def checked_text(text: Any, place: str) -> str:
     """
     if not isinstance(text, str):
         hint = "; decode it first" if isinstance(text, bytes | bytearray) else ""
+        hint = "; give one at a time" if isinstance(text, list | tuple) else hint
         raise TypeError(f"{place} is {described(text)}; needed a str{hint}")
     text = str.__str__(text)
     if not text.isascii():
@@ -126,7 +129,7 @@ def checked_number(
         For a number below `least` or above `most`.
     """
     try:
-        if isinstance(value, bool) or getattr(value, "shape", ()):
+        if isinstance(value, bool) or bool(getattr(value, "shape", ())):
             raise TypeError
         number = operator.index(value)
     except TypeError:

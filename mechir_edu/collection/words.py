@@ -73,11 +73,11 @@ class Readable(NamedTuple):
 
 
 def readable(text: str) -> Readable:
-    """Pass over what nobody sees in a text.
+    r"""Pass over what nobody sees in a text.
 
     Examples
     --------
-    >>> seen = readable("co\\u00adral")
+    >>> seen = readable("co\u00adral")
     >>> seen.text, seen.places
     ('coral', [0, 1, 3, 4, 5])
     """
@@ -91,11 +91,11 @@ def readable(text: str) -> Readable:
 
 
 def plain(word: str) -> str:
-    """Write a word in the one form in which words are compared: NFC, nothing unseen.
+    r"""Write words in the one form in which they are compared: NFC, nothing unseen.
 
     Examples
     --------
-    >>> plain("re\\u0301sume\\u0301\\u200b") == "résumé"
+    >>> plain("re\u0301sume\u0301\u200b") == "résumé"
     True
     """
     return word if word.isascii() else unicodedata.normalize("NFC", readable(word).text)

@@ -11,8 +11,10 @@ Re-ranking a frame needs no Java; only PyTerrier's own index and BM25 do::
 Needs the extra ``pyterrier``.
 """
 
+import numpy as np
 import pandas as pd
 
+from mechir_edu.collection.given import checked_id, checked_text
 from mechir_edu.interventions.candidates import Scorer
 
 try:
@@ -41,6 +43,8 @@ class Reranker(pt.Transformer):
     ------
     pyterrier.validate.InputValidationError
         When a column is missing; ``pt.get.get_text`` supplies ``text``.
+    TypeError, ValueError
+        When a row lacks an id or a text, or a query id stands for two queries; names the row.
     """
 
     def __init__(self, scorer: Scorer) -> None:
@@ -56,6 +60,7 @@ class Reranker(pt.Transformer):
         results = inp.drop(columns=["score", "rank"], errors="ignore")
         if results.empty:
             return results.assign(score=pd.Series(dtype=float), rank=pd.Series(dtype=int))
+        _check_rows(results)
         groups = results.groupby("qid", sort=False)
         return pd.concat([self._rerank(group) for _, group in groups], ignore_index=True)
 
@@ -63,5 +68,24 @@ class Reranker(pt.Transformer):
         """Score and rank the passages of one query."""
         scores = self.scorer.score(results["query"].iloc[0], results["text"].tolist())
         scored = results.assign(score=scores)
+        if not np.isfinite(scored["score"].to_numpy(dtype=float)).all():
+            raise ValueError(
+                f"needed finite scores, got NaN or infinity for qid {results['qid'].iloc[0]}; is "
+                "an intervention too strong?"
+            )
         scored = scored.sort_values(["score", "docno"], ascending=False, kind="stable")
         return scored.assign(rank=range(len(scored)))
+
+
+def _check_rows(results: pd.DataFrame) -> None:
+    """Refuse rows that cannot be scored; a group of pandas leaves those without a qid out."""
+    queries: dict[str, str] = {}
+    for i, (qid, query, docno, text) in enumerate(results[NEEDED].itertuples(index=False)):
+        qid = checked_id(qid, f"qid of row {i}")
+        row = f"row {i} (qid {qid}, docno {checked_id(docno, f'docno of row {i}')})"
+        checked_text(text, f"text of {row}")
+        if queries.setdefault(qid, checked_text(query, f"query of {row}")) != query:
+            raise ValueError(
+                f"qid {qid} stands for two queries, {queries[qid]!r} and, in row {i}, {query!r}; "
+                "needed one query for each qid"
+            )

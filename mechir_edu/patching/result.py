@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 from mechir_edu import stats
 from mechir_edu.alignment.aligned import ROLE_NAMES
+from mechir_edu.collection.given import checked_kind, checked_number
 from mechir_edu.collection.judged import Skipped
 from mechir_edu.files import write_whole
 from mechir_edu.patching import storage
@@ -31,6 +32,7 @@ from mechir_edu.patching.contrasts import (
 )
 from mechir_edu.patching.tables import cell_columns, recovery_table
 from mechir_edu.perturb.pair import Pair
+from mechir_edu.stats.given import checked_mask
 
 
 # Compared by identity: arrays have no single answer to ==.
@@ -156,9 +158,11 @@ class PatchingResult:
 
         Raises
         ------
-        ValueError
-            If the two were patched in another direction or at other sites, or share no pair.
+        TypeError, ValueError
+            If the two were patched in another direction or at other sites, or share no pair; if
+            the control is no result.
         """
+        checked_kind(control, PatchingResult, "control", "a PatchingResult")
         require_same_patch(self._patched_alike(), control._patched_alike())
         here, there = stats.match_pairs(self.pairs, control.pairs)
         first, second = self._at(here), control._at(there)
@@ -190,6 +194,7 @@ class PatchingResult:
             If a document got another axiom or another term on the other side, if no document was
             edited at two places, or for the reasons of `contrast`.
         """
+        checked_kind(end, PatchingResult, "end", "a PatchingResult")
         here, there = stats.match_pairs(self.pairs, end.pairs)
         require_same_edits_elsewhere([self.pairs[i] for i in here], [end.pairs[i] for i in there])
         return self.contrast(end, interval=interval, seed=seed)
@@ -201,11 +206,12 @@ class PatchingResult:
 
         Raises
         ------
-        ValueError
-            If no pair is left.
+        TypeError, ValueError
+            If the mask is not one True or False for each pair, or no pair is left.
         """
-        keep = np.ones(len(self.pairs), dtype=bool) if mask is None else np.asarray(mask)
+        keep = np.ones(len(self.pairs), bool) if mask is None else checked_mask(mask, self.pairs)
         if grade is not None:
+            grade = checked_number(grade, "grade")
             keep = keep & np.array([pair.relevance == grade for pair in self.pairs])
         if not keep.any():
             grades = sorted({p.relevance for p in self.pairs if p.relevance is not None})
@@ -222,7 +228,7 @@ class PatchingResult:
         ------
         ValueError
             If the result is not by position.
-        IndexError
+        TypeError, IndexError
             If there is no such pair.
         """
         if self.row_pair is None or self.row_pos is None:
@@ -230,7 +236,7 @@ class PatchingResult:
                 f"rows belong to results by position, this one has the axes {self.axes}; "
                 'patch with by="pos"'
             )
-        if not 0 <= pair < len(self.pairs):
+        if not 0 <= (pair := checked_number(pair, "pair")) < len(self.pairs):
             raise IndexError(f"needed a pair from 0 to {len(self.pairs) - 1}, got {pair}")
         rows = np.flatnonzero(self.row_pair == pair)
         return self.scores[..., rows[np.argsort(self.row_pos[rows])]]

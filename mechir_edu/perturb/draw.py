@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from mechir_edu.collection.collection import Collection
+from mechir_edu.collection.given import checked_kind, checked_number
 from mechir_edu.collection.judged import Judged, Skipped
 from mechir_edu.perturb.axiom import Axiom, AxiomContext, NotApplicable, letters_in_threes
 from mechir_edu.perturb.axioms.registry import find_axiom
@@ -47,8 +48,9 @@ def make_pairs(
 
     Raises
     ------
-    ValueError
-        If the axiom or the place is unknown, n is not positive or a grade does not occur.
+    TypeError, ValueError
+        If the axiom or the place is unknown, n is not positive, a grade does not occur, or an
+        argument is of the wrong kind.
 
     Examples
     --------
@@ -78,7 +80,8 @@ def pair_maker(
     """
     if place not in ("end", "start"):
         raise ValueError(f'place must be "end" or "start", got {place!r}')
-    axiom = _as_axiom(axiom)
+    checked_kind(collection, Collection, "collection", "what load_collection gives", axiom=axiom)
+    seed, axiom = checked_number(seed, "seed"), _as_axiom(axiom)
     context = AxiomContext(collection.statistics, seed, place, lru_cache(maxsize=None)(length))
 
     def make_pair(judged: Judged) -> Pair | Skipped:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any, Literal
 
+from mechir_edu.collection.given import described
 from mechir_edu.perturb.edits import Edit
 
 
@@ -33,7 +34,7 @@ class Perturbation:
         edited = self.function(document, query) if self.takes_query else self.function(document)
         if not isinstance(edited, str):
             raise TypeError(
-                f"{self.__name__} must return the edited document, a str; got {edited!r}"
+                f"{self.__name__} must return the edited document, a str; got {described(edited)}"
             )
         return edited
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from mechir_edu.collection.judged import Skipped
 from mechir_edu.perturb.edits import Edit
+from mechir_edu.perturb.fields import checked_fields
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Pair:
 
     Attributes
     ----------
-    query_id, doc_id, query : as in the collection.
+    query_id, doc_id, query : as in the collection. An id that is a whole number becomes its digits.
     baseline, perturbed : the document before and after the edit.
     axiom : a key of `AXIOMS`, or the name of a function of your own.
     expected_sign : sign of the score change that the axiom predicts; 0 for a control, or where
@@ -31,6 +32,11 @@ class Pair:
     edit : where the two versions differ; decides where a diff would be ambiguous ("reef" added
         behind "reef").
     perturbed_query : set where the query is perturbed instead; then both documents are equal.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a field of another kind, or an edit that does not fit (`mechir_edu.perturb.fields`).
     """
 
     query_id: str
@@ -46,11 +52,8 @@ class Pair:
     perturbed_query: str | None = None
 
     def __post_init__(self) -> None:
-        if self.expected_sign not in (1, -1, 0):
-            raise ValueError(
-                f"expected_sign of pair ({self.query_id}, {self.doc_id}) must be 1, -1 or 0 "
-                f"(a control), got {self.expected_sign!r}"
-            )
+        for name, value in checked_fields(vars(self)).items():
+            object.__setattr__(self, name, value)
 
 
 class PairList(list[Pair]):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mechir_edu.collection.judged import Judged
 from mechir_edu.collection.terms import term_spans, terms
+from mechir_edu.collection.words import plain
 from mechir_edu.perturb.axiom import Axiom, AxiomContext, NotApplicable, neutral_word, query_words
 from mechir_edu.perturb.edits import Change, Place, Span, exchange, insert, replace
 
@@ -107,7 +108,13 @@ def nearest_other_word(judged: Judged, span: Span, avoid: list[str] | None = Non
     spans = [at for stem, at in other_words(judged) if stem not in (avoid or [])]
     if not spans:
         raise NotApplicable("document has no second word besides query terms")
-    return min(spans, key=lambda at: abs(at[0] - span[0]))
+
+    def distance(at: Span) -> int:
+        # In characters as they are read: a document is no longer for being written in NFD.
+        start, end = sorted([at[0], span[0]])
+        return len(plain(judged.text[start:end]))
+
+    return min(spans, key=distance)
 
 
 def occurrence(judged: Judged, stem: str, place: Place) -> Span:

@@ -48,9 +48,9 @@ def plot_cells(
     colours = np.where(marked, DARK, "white")
     ax.scatter(recovery.value, places, color=colours, edgecolor=DARK, s=34, zorder=3)
     ax.axvline(0, color=DARK, linewidth=0.8, linestyle=":", zorder=0)
-    ax.set_yticks(places, names)
+    ax.set_yticks(places, names, parse_math=False)
     ax.set_ylim(-0.6, len(names) - 0.4)
-    ax.set_ylabel(axis)
+    ax.set_ylabel(axis, parse_math=False)
     ax.set_xlabel(_label(recovery, has_intervals))
     return ax
 

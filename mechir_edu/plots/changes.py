@@ -42,7 +42,7 @@ def plot_score_change(changes: Changes, *, ax: Axes | None = None, interval: flo
         estimate = mean_change(values[place], query_ids=query_ids, interval=interval)
         _draw_mean(ax, place, estimate)
     ax.axvline(0, color=DARK, linewidth=0.8, linestyle=":", zorder=0)
-    ax.set_yticks(range(len(rows)), [label for label, _, _ in rows])
+    ax.set_yticks(range(len(rows)), [label for label, _, _ in rows], parse_math=False)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(
         "score change (perturbed − baseline relevance score), the middle 98 % of each row\n"
@@ -54,6 +54,10 @@ def plot_score_change(changes: Changes, *, ax: Axes | None = None, interval: flo
 def _change_rows(changes: Changes) -> list[tuple[str, np.ndarray, Sequence[str] | np.ndarray]]:
     rows = list(changes)
     if isinstance(changes, pd.DataFrame):
+        if changes["label"].isna().any():
+            raise ValueError(
+                f"needed a label in each row, got {changes['label'].isna().sum()} none"
+            )
         groups = changes.groupby("label", sort=False)
         rows = [
             (str(label), part["score_change"].to_numpy(), part["query_id"].to_numpy())

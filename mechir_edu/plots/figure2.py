@@ -46,7 +46,8 @@ def plot_figure2(panel: Mapping[tuple[str, str], Recovery]) -> Figure:
     )
     for ranker, maps, column in zip(rankers, columns, axes.T, strict=True):
         _draw_column(figure, column, maps, axioms)
-        column[0].set_title(f"{ranker}\n{column[0].get_title()}", fontsize=11)
+        title = f"{ranker}\n{column[0].get_title()}"
+        column[0].set_title(title, fontsize=11, parse_math=False)
     return figure
 
 
@@ -71,11 +72,12 @@ def _draw_column(
     for ax, recovery, axiom in zip(column, maps, axioms, strict=True):
         if recovery is None:
             ax.set_axis_off()
-            ax.text(0.5, 0.5, f"{axiom}: not run", ha="center", transform=ax.transAxes)
+            style = {"ha": "center", "transform": ax.transAxes, "parse_math": False}
+            ax.text(0.5, 0.5, f"{axiom}: not run", **style)
             continue
         image = draw_grid(ax, recovery, limit)
         ax.set_xticks(range(recovery.value.shape[1]))
         ax.set_xlabel("\n".join(["head", *notes_of(recovery)]), fontsize=9)
-        ax.set_title(axiom, fontsize=11)
+        ax.set_title(axiom, fontsize=11, parse_math=False)
     label = f"{RECOVERY_LABEL}\none scale for this ranker, ±{limit:.3g}"
     figure.colorbar(image, ax=list(column), location="bottom", label=label, shrink=0.8)

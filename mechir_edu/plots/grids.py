@@ -49,7 +49,7 @@ def plot_heads(
     need_axes(recovery, ("layer", "head"))
     names = [str(head) for head in range(values_of(recovery).shape[1])]
     ax = _plot_grid(recovery, names, "head", ax, limit)
-    ax.images[0].colorbar.set_label(label)
+    ax.images[0].colorbar.set_label(label, parse_math=False)
     return ax
 
 

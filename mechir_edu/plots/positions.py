@@ -53,8 +53,9 @@ def plot_positions(
     limit = limit_of([recovery]) if limit is None else limit
     style = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit, "origin": "lower", "aspect": "auto"}
     image = ax.imshow(recovery[:, shown], **style)
-    ax.set_yticks(range(len(recovery)), names or [str(row) for row in range(len(recovery))])
-    ax.set_ylabel(rows)
+    names = [str(row) for row in range(len(recovery))] if names is None else names
+    ax.set_yticks(range(len(recovery)), names, parse_math=False)
+    ax.set_ylabel(rows, parse_math=False)
     _label(ax, [tokens[i] for i in shown], marks[shown])
     for gap in np.flatnonzero(np.diff(shown) > 1):
         ax.axvline(gap + 0.5, color="0.6", linewidth=0.5)

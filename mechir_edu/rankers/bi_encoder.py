@@ -160,12 +160,7 @@ class BiEncoder(Ranker):
         """Relevance score of each text for the query, float32; larger is more relevant.
 
         The checkpoint's prompts are put before query and texts, which are cut at ``max_length``
-        tokens.
-
-        Raises
-        ------
-        TypeError
-            For whatever is no text, such as a dictionary of texts or several queries.
+        tokens. Whatever is no text is a TypeError.
         """
         query = checked_text(query, "query")
         with during("document"):

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import t as student_t
 
+from mechir_edu.stats.given import checked_whole, ids_given, pairs_given
+
 QueryIds = Sequence[str] | np.ndarray
 
 
@@ -33,22 +35,11 @@ def query_sums(
 
     Raises
     ------
-    ValueError
-        If there is no pair, not one query id per pair, or a value is not finite.
+    TypeError, ValueError
+        If there is no pair, not one query id per pair, or a value is no finite number.
     """
-    values = np.asarray(values, dtype=np.float64)
-    ids = np.asarray(query_ids)
-    if ids.shape != values.shape[-1:] or not ids.size:
-        raise ValueError(
-            f"needed at least one pair and one query id per pair, got {ids.size} ids "
-            f"for values of shape {values.shape}; pairs are the last axis"
-        )
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f"needed finite numbers, got {np.count_nonzero(~np.isfinite(values))} that are NaN or "
-            "infinite; leave out the pairs they belong to and report them as skipped"
-        )
-    queries = np.unique(ids) if queries is None else np.asarray(queries)
+    values, ids = pairs_given(values, query_ids)
+    queries = np.unique(ids) if queries is None else ids_given(queries)
     return values @ (ids[:, None] == queries).astype(np.float64)
 
 
@@ -80,6 +71,6 @@ def p_values(sums: Float[np.ndarray, "*cell query"]) -> Float[np.ndarray, "*cell
 
 def resample_queries(n_queries: int, n_boot: int, seed: int) -> Float[np.ndarray, "boot query"]:
     """How often each query is drawn when as many are drawn with replacement, `n_boot` times."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checked_whole(seed, "seed", least=0))
     shares = np.full(n_queries, 1 / n_queries)
     return rng.multinomial(n_queries, shares, size=n_boot).astype(np.float64)

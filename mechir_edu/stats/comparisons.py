@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from mechir_edu.stats.clusters import QueryIds, query_sums
 from mechir_edu.stats.estimates import Estimate, as_estimate, mean_change
+from mechir_edu.stats.given import check_cells, numbers_given
 from mechir_edu.stats.intervals import IntervalOptions, estimate_difference
 
 Patched = tuple[Float[np.ndarray, "*cell pair"], Float[np.ndarray, " pair"]]
@@ -54,6 +55,13 @@ def mean_difference(
     ValueError
         If the two sets share no pair, or one of them has a pair twice.
     """
+    first, second = numbers_given(first, "first"), numbers_given(second, "second")
+    check_cells(first, second)
+    for side, pairs in ((first, first_pairs), (second, second_pairs)):
+        if side.shape[-1:] != (len(pairs),):
+            raise ValueError(
+                f"needed a pair for each column, got {len(pairs)} pairs for shape {side.shape}"
+            )
     here, there = match_pairs(first_pairs, second_pairs)
     difference = np.subtract(first[..., here], second[..., there], dtype=np.float64)
     query_ids = [first_pairs[i].query_id for i in here]
@@ -88,6 +96,7 @@ def recovery_difference(
         cannot be told from zero: there is no share of it then.
     """
     options: IntervalOptions = {"interval": interval, "n_boot": n_boot, "seed": seed}
+    check_cells(first[0], second[0])
     changes = [mean_change(change, query_ids=query_ids, **options) for _, change in (first, second)]
     first_sums, second_sums = (
         (query_sums(effect, query_ids), query_sums(change, query_ids))
@@ -113,6 +122,9 @@ def match_pairs(first: Sequence[HasIds], second: Sequence[HasIds]) -> tuple[np.n
 
 
 def _places(pairs: Sequence[HasIds]) -> dict[tuple[str, str], int]:
+    for pair in pairs:
+        if not isinstance(pair, HasIds):
+            raise TypeError(f"needed pairs, each with query_id and doc_id, got {pair!r}")
     places = {(pair.query_id, pair.doc_id): i for i, pair in enumerate(pairs)}
     if len(places) < len(pairs):
         raise ValueError(

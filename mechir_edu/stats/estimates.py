@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from scipy.stats import t as student_t
 
 from mechir_edu.stats.clusters import QueryIds, pairs_per_query, query_sums
+from mechir_edu.stats.given import check_share, checked_sign, pairs_given
 from mechir_edu.stats.intervals import FEWEST_QUERIES, Ratio, estimate_mean
 
 
@@ -53,6 +54,7 @@ def mean_change(
     interval, n_boot, seed : as in :func:`mechir_edu.stats.recovered.recovery`; the interval is
         ``(-inf, inf)`` with fewer than four queries.
     """
+    expected_sign = checked_sign(expected_sign)
     sums, counts = query_sums(change, query_ids), pairs_per_query(query_ids)
     ratio = estimate_mean(sums, counts, interval=interval, n_boot=n_boot, seed=seed)
     agreement = float((np.sign(change) == expected_sign).mean()) if expected_sign else None
@@ -81,8 +83,8 @@ def sign_agreement(
 
     Raises
     ------
-    ValueError
-        If the axiom expects nothing, so that nothing can agree with it.
+    TypeError, ValueError
+        If the axiom expects nothing, so that nothing can agree with it, or a change is no number.
 
     Examples
     --------
@@ -90,11 +92,15 @@ def sign_agreement(
     >>> agreement.value
     0.75
     """
-    if expected_sign not in (1, -1):
+    if checked_sign(expected_sign) not in (1, -1):
         raise ValueError(
             f"agreement needs an expected sign of 1 or -1, got {expected_sign}; "
             "a control predicts nothing, look at its mean_change"
         )
+    check_share(interval)
+    change, _ = pairs_given(change, query_ids)
+    if change.ndim != 1:
+        raise ValueError(f"agreement needs one change for each pair, got shape {change.shape}")
     agrees = np.where(np.sign(change) == expected_sign, 1.0, 0.0)
     counts = pairs_per_query(query_ids)
     n_pairs, n_queries = len(agrees), len(counts)
@@ -137,7 +143,9 @@ def grade_trend(
     ValueError
         If all pairs have the same grade.
     """
-    grade = np.asarray(relevance, dtype=np.float64)
+    check_share(interval)
+    change, _ = pairs_given(change, query_ids)
+    grade, _ = pairs_given(relevance, query_ids)
     grade = grade - grade.mean()
     if not grade.any():
         raise ValueError(

@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float
 from scipy.stats import t as student_t
 
 from mechir_edu.stats.clusters import p_values, resample_queries
+from mechir_edu.stats.given import check_draws, check_share
 
 # With fewer queries, a resample that draws the same query every time is too likely for any bound.
 FEWEST_QUERIES = 4
@@ -55,6 +56,7 @@ def selective_coverage(selected: Bool[np.ndarray, "*cell"], level: float = 0.05)
     >>> round(selective_coverage(np.array([True, False])), 4)
     0.9833
     """
+    check_share(level, "level", 0.05)
     n_selected, n_cells = max(1, int(selected.sum())), selected.size
     return 1 - n_selected * level / (n_cells * float((1 / np.arange(1, n_cells + 1)).sum()))
 
@@ -101,9 +103,10 @@ def estimate_mean(
 
     Raises
     ------
-    ValueError
-        If `interval` is not a share.
+    TypeError, ValueError
+        If `interval` is not a share, or `n_boot` too small for any.
     """
+    check_draws(interval, n_boot)
     cells = sums.reshape(-1, sums.shape[-1])
     value = cells.sum(axis=-1) / weights.sum()
     residual = cells - value[:, None] * weights
@@ -144,9 +147,10 @@ def estimate_ratio(
 
     Raises
     ------
-    ValueError
-        If `interval` is not a share.
+    TypeError, ValueError
+        If `interval` is not a share, or `n_boot` too small for any.
     """
+    check_draws(interval, n_boot)
     n_queries = numerator.shape[-1]
     value, residual, divisor = _split_ratio(numerator, denominator)
     total = divisor.sum(axis=-1)
@@ -187,9 +191,10 @@ def estimate_difference(
 
     Raises
     ------
-    ValueError
-        If `interval` is not a share.
+    TypeError, ValueError
+        If `interval` is not a share, or `n_boot` too small for any.
     """
+    check_draws(interval, n_boot)
     sides = [_influence(*side) for side in (first, second)]
     value, influence, without = (np.subtract(*parts) for parts in zip(*sides, strict=True))
     n_queries = influence.shape[-1]
@@ -268,8 +273,6 @@ def _tails(
     statistic: Float[np.ndarray, "boot cell"], interval: float
 ) -> tuple[Float[np.ndarray, " cell"], Float[np.ndarray, " cell"]]:
     """Quantiles that leave out half of ``1 - interval`` on either side; low <= 0 <= high."""
-    if not 0 < interval < 1:
-        raise ValueError(f"interval needs a share such as 0.95, got {interval}")
     tail = (1 - interval) / 2
     # No interpolation: a resample of one query alone has an infinite statistic.
     low, high = np.quantile(statistic, [tail, 1 - tail], axis=0, method="inverted_cdf")

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from scipy.stats import norm, rankdata
 
 from mechir_edu.stats.clusters import QueryIds, query_sums, resample_queries
+from mechir_edu.stats.given import check_cells, check_draws, check_share, checked_whole, ids_given
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ def profile_correlation(
     ValueError
         If a map has fewer than three cells, or the same effect in all of them.
     """
-    queries = np.union1d(first_queries, second_queries)
+    check_draws(interval, n_boot)
+    check_cells(first, second)
+    queries = np.union1d(ids_given(first_queries), ids_given(second_queries))
     weights = resample_queries(len(queries), n_boot, seed)
     weights = np.vstack([np.ones(len(queries)), weights])
     maps = [
@@ -101,7 +104,8 @@ def split_half_reliability(
     The value is the median over `n_splits` splits, low and high the span that a share `interval`
     of the splits keeps. Each half has half the queries: the whole map is more reliable than this.
     """
-    queries = np.unique(query_ids)
+    check_share(interval)
+    queries = np.unique(ids_given(query_ids))
     is_first = _random_halves(len(queries), n_splits, seed)
     halves = [_maps(effect, query_ids, queries, half) for half in (is_first, 1 - is_first)]
     tail = (1 - interval) / 2
@@ -139,7 +143,9 @@ def profile_gap(
     ValueError
         If there are fewer than eight queries, or maps as `profile_correlation` refuses them.
     """
-    queries = np.unique(query_ids)
+    check_draws(interval, n_boot)
+    check_cells(first, second)
+    queries = np.unique(ids_given(query_ids))
     if len(queries) < 8:
         raise ValueError(f"needed 8 queries to split them in halves, got {len(queries)}")
     draws = np.vstack([np.ones(len(queries)), resample_queries(len(queries), n_boot, seed)])
@@ -165,7 +171,8 @@ def profile_gap(
 
 def _random_halves(n_queries: int, n_splits: int, seed: int) -> np.ndarray:
     """1 where a query is of the first half, [split, query]."""
-    rng = np.random.default_rng(seed)
+    n_splits = checked_whole(n_splits, "n_splits", least=1)
+    rng = np.random.default_rng(checked_whole(seed, "seed", least=0))
     return rng.permuted(np.tile(np.arange(n_queries) % 2, (n_splits, 1)), axis=1)
 
 

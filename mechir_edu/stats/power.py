@@ -8,6 +8,7 @@ from jaxtyping import Float
 from scipy.stats import t as student_t
 
 from mechir_edu.stats.clusters import QueryIds, pairs_per_query, query_sums
+from mechir_edu.stats.given import check_share, checked_whole, pairs_given
 
 
 def minimum_detectable_effect(
@@ -37,13 +38,17 @@ def minimum_detectable_effect(
     ValueError
         If no pilot query has two pairs, or the pilot or the study has fewer than two queries.
     """
+    check_share(power, "power", 0.8)
+    check_share(level, "level", 0.05)
+    checked_whole(n_pairs, "n_pairs", least=1)
+    checked_whole(n_queries, "n_queries", least=1)
     counts = pairs_per_query(query_ids)
     if min(len(counts), n_queries) < 2 or counts.max() < 2:
         raise ValueError(
             f"needed at least two queries, and two pairs of one, got a pilot of {len(counts)} "
             f"queries with up to {int(counts.max())} pairs, and {n_queries} queries planned"
         )
-    within, between = _variances(np.asarray(change, dtype=np.float64), query_ids)
+    within, between = _variances(pairs_given(change, query_ids)[0], query_ids)
     error = np.sqrt(between / n_queries + within / n_pairs)
     quantiles = student_t.ppf([1 - level / 2, power], n_queries - 1)
     return float(quantiles.sum() * error)

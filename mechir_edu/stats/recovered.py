@@ -18,6 +18,7 @@ from scipy.stats import false_discovery_control
 
 from mechir_edu.stats.clusters import QueryIds, pairs_per_query, query_sums
 from mechir_edu.stats.estimates import Estimate, mean_change
+from mechir_edu.stats.given import check_scores, check_share
 from mechir_edu.stats.intervals import IntervalOptions, estimate_mean, estimate_ratio
 
 How = Literal["ratio_of_means", "mean_of_ratios"]
@@ -66,6 +67,7 @@ class Recovery:
 
     def significant(self, level: float = 0.05) -> np.ndarray:
         """Cells whose effect is significant after false-discovery control, bool [*cell]."""
+        check_share(level, "level", 0.05)
         return self.q < level
 
 
@@ -105,9 +107,9 @@ def recovery(
 
     Raises
     ------
-    ValueError
-        If there is nothing to divide by, `how` is unknown, a score is missing or not finite, or
-        an axis has no name or a name no axis.
+    TypeError, ValueError
+        If there is nothing to divide by, `how` is unknown, a score is missing or not finite, an
+        axis has no name or a name no axis, or for what `mechir_edu.stats.given` refuses.
 
     Examples
     --------
@@ -116,6 +118,7 @@ def recovery(
     >>> float(share.value)
     0.25
     """
+    check_scores(patched, recipient, donor)
     change = np.subtract(donor, recipient, dtype=np.float64)
     effect = np.subtract(patched, recipient, dtype=np.float64)
     options: IntervalOptions = {"interval": interval, "n_boot": n_boot, "seed": seed}

@@ -172,7 +172,7 @@ me.checks.check_patch_positions(patch_positions)
 # (a) almost nothing; (b) less than the edited span; (c) more than the edited span?
 
 # %% tags=["figure"] alt="Heat map of recovery of the residual stream: rows are layers, columns the six roles of positions."
-pairs = me.make_pairs(collection, "TFC1", n=me.tutorial.pick(16, 8), seed=0)
+pairs = me.make_pairs(collection, "TFC1", n=me.tutorial.pick(16, 4), seed=0)
 stream = me.patch(ranker, pairs, site="resid_pre", by="role", progress=False)
 me.plots.plot_roles(stream.recovery())
 plt.show()

@@ -62,7 +62,7 @@ for text, change in zip(texts, scores - scores[0], strict=True):
 # use the same documents.
 
 # %%
-n = me.tutorial.pick(72, 16)
+n = me.tutorial.pick(72, 8)
 names = [(axiom, place) for axiom in ("TFC1", "TFC1-control") for place in ("end", "start")]
 pairs = {name: me.make_pairs(collection, name[0], n, seed=0, place=name[1]) for name in names}
 
@@ -200,7 +200,7 @@ for place in ("end", "start"):
 # **Predict.** Will the map of the contrast show (a) the same heads, (b) fewer, (c) others?
 
 # %%
-few = me.tutorial.pick(24, 8)
+few = me.tutorial.pick(24, 4)
 options = {"direction": "perturbed_to_baseline", "progress": False}
 result = me.patch(ranker, pairs["TFC1", "end"][:few], **options)
 control = me.patch(ranker, pairs["TFC1-control", "end"][:few], **options)
@@ -371,7 +371,7 @@ me.checks.check_flip_by_query(flip_by_query)
 rng, counts = np.random.default_rng(0), {"p < 0.05": [], "q < 0.05": []}
 queries, place = np.unique(ids, return_inverse=True)
 zeros, ones = np.zeros(len(ids)), np.ones(len(ids))
-for _ in range(me.tutorial.pick(60, 20)):
+for _ in range(me.tutorial.pick(60, 6)):
     null = result.effect() * rng.choice([-1, 1], size=len(queries))[place]
     recovery = me.stats.recovery(null, zeros, ones, query_ids=ids, n_boot=200)
     counts["p < 0.05"].append(int((recovery.p < 0.05).sum()))

@@ -61,7 +61,7 @@ for text, score in zip(texts, planted.score(query, texts), strict=True):
 # different?
 
 # %% tags=["figure"] alt="Two heat maps of the planted ranker's heads: perturbed into baseline above, baseline into perturbed below."
-pairs = me.make_pairs(collection, "TFC1", n=me.tutorial.pick(16, 8), seed=0)
+pairs = me.make_pairs(collection, "TFC1", n=me.tutorial.pick(16, 4), seed=0)
 directions = ["perturbed_to_baseline", "baseline_to_perturbed"]
 figure, axes = plt.subplots(2, 1, figsize=(6.5, 6), layout="constrained")
 total = {}
@@ -202,7 +202,7 @@ me.checks.check_read_circuit(read_circuit)
 # (a) all of it; (b) about half; (c) hardly any?
 
 # %% tags=["figure"] alt="Two heat maps of the real ranker's heads on one scale: total effect above, direct effect on the score below."
-few = pairs[: me.tutorial.pick(12, 8)]
+few = pairs[: me.tutorial.pick(12, 4)]
 exact = me.patch(ranker, few, progress=False)
 straight = me.path_patch(ranker, few, receivers=[], direction=exact.direction, progress=False)
 by_head = straight.direct().value.reshape(ranker.n_layers, ranker.n_heads)

@@ -96,7 +96,7 @@ plain.summary().round(3)
 
 # %%
 pairs = [p for p in me.make_pairs(collection, "TFC1", n=200, seed=0) if p.query_id in learn]
-estimate = me.patch(ranker, pairs[:24], method="gradient", progress=False)
+estimate = me.tutorial.patch(ranker, pairs[:24], method="gradient")
 table = me.plots.top_heads(estimate.recovery(), k=6)
 heads = [(int(layer), int(head)) for layer, head in zip(table["layer"], table["head"], strict=True)]
 table.round(3)

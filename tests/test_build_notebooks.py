@@ -96,6 +96,16 @@ def test_outputs_stay_where_the_code_did_not_change(built):
     assert cells["plt.plot([0, 2])\nplt.show()"].outputs == []
 
 
+def test_outputs_do_not_depend_on_the_sizes_of_the_fast_profile(built):
+    for n_fast, n_full in ((8, 48), (4, 48), (4, 60)):
+        edit(built, "plt.plot([0, 1])", f"plt.plot([0, me.tutorial.pick({n_full}, {n_fast})])")
+        build(NAME, NOWHERE, root=built)
+        if n_fast == 8:
+            mark_executed(built)
+        assert (differences(NOWHERE, root=built) == []) == (n_full == 48)
+        edit(built, f"plt.plot([0, me.tutorial.pick({n_full}, {n_fast})])", "plt.plot([0, 1])")
+
+
 def test_an_unknown_tag_is_refused(root):
     edit(root, '["widget"]', '["wigdet"]')
     with pytest.raises(ValueError, match="try-it-.*wigdet"):

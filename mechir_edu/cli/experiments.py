@@ -6,7 +6,7 @@ it; ``mechir-edu demo`` writes it to files, and tutorial 04 looks at it step by 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from mechir_edu import plots, stats
 from mechir_edu.collection.collection import Collection
-from mechir_edu.patching.activation import patch_with
+from mechir_edu.patching.activation import patch
 from mechir_edu.patching.options import PatchOptions
 from mechir_edu.patching.progress import bar
 from mechir_edu.patching.result import PatchingResult
@@ -177,6 +177,7 @@ def demonstrate(
     method: str = "exact",
     filler: str = "a",
     progress: bool = True,
+    patch: Callable[..., PatchingResult] = patch,
 ) -> Demonstration:
     """Patch every attention head of each ranker under each axiom, and score the controls.
 
@@ -190,6 +191,8 @@ def demonstrate(
     seed : of all draws.
     method, filler : as in `mechir_edu.patch`.
     progress : show a bar.
+    patch : what patches, called as `mechir_edu.patch`; `mechir_edu.tutorial.patch` takes the
+        results that travel with the package.
 
     Raises
     ------
@@ -207,7 +210,7 @@ def demonstrate(
     >>> demonstration["TFC1", "Cat"].recovery.value.shape
     (4, 4)
     """
-    options = check_request(axioms=axioms, n=n, method=method, filler=filler)
+    check_request(axioms=axioms, n=n, method=method, filler=filler)
     named = _named(rankers)
     plan = [(name, axiom) for name in named for axiom in dict.fromkeys(axioms)]
     experiments = []
@@ -216,7 +219,7 @@ def demonstrate(
             shown.set_description(f"{name} {axiom}", refresh=False)
             draw = {"collection": collection, "n": n, "seed": seed, "length": named[name].n_pieces}
             pairs = make_pairs(axiom=axiom, **draw)
-            result = patch_with(options, named[name], pairs, progress=shown.update)
+            result = patch(named[name], pairs, method=method, filler=filler, progress=shown.update)
             control, skipped = None, list(pairs.skipped)
             if AXIOMS[axiom].control:
                 neutral = make_pairs(axiom=AXIOMS[axiom].control, **draw)
@@ -227,7 +230,7 @@ def demonstrate(
     return Demonstration(tuple(experiments), collection.name, n, seed)
 
 
-def check_request(*, axioms: Sequence[str], n: int, method: str, filler: str) -> PatchOptions:
+def check_request(*, axioms: Sequence[str], n: int, method: str, filler: str) -> None:
     """Refuse what `demonstrate` would refuse, before a model is loaded.
 
     Raises
@@ -241,7 +244,7 @@ def check_request(*, axioms: Sequence[str], n: int, method: str, filler: str) ->
         find_axiom(axiom)
     if n < FEWEST_PAIRS:
         raise ValueError(f"needed at least {FEWEST_PAIRS} pairs (two for each grade), got {n}")
-    return PatchOptions(method=method, filler=filler)
+    PatchOptions(method=method, filler=filler)
 
 
 def _named(rankers: Sequence[Ranker] | Mapping[str, Ranker]) -> dict[str, Ranker]:

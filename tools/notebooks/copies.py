@@ -22,6 +22,7 @@ from notebooks.sources import COPIES, ROOT, check_of, notebook_path, read_source
 
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 _EXPECTED = re.compile(r"<!-- expected: ([\w-]+) -->")
+_FAST_SIZE = re.compile(r"(tutorial\.pick\(\s*[^,()]+),[^,()]+\)")
 _RELATIVE_LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)]+\))")
 # Names with underscores, so that a notebook that forgot an import of its own still fails.
 _UNTOUCHED = """\
@@ -86,9 +87,14 @@ def write(notebook: NotebookNode, path: Path) -> None:
     write_whole(path, (nbformat.writes(notebook, indent=1).rstrip("\n") + "\n").encode())
 
 
+def in_full(code: str) -> str:
+    """Code without its sizes in the fast profile, which its outputs do not depend on."""
+    return _FAST_SIZE.sub(r"\1)", code)
+
+
 def fingerprint(notebook: NotebookNode) -> str:
-    """Tell one state of a notebook's code from another; its prose does not count."""
-    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    """Tell one state of a notebook's code from another; prose and fast sizes do not count."""
+    code = [in_full(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
     return hashlib.sha256("\0".join(code).encode()).hexdigest()[:16]
 
 
@@ -96,10 +102,10 @@ def _keep_outputs(notebook: NotebookNode, before: NotebookNode) -> None:
     kept = defaultdict(list)
     for cell in before.cells:
         if cell.cell_type == "code":
-            kept[cell.source].append(cell)
+            kept[in_full(cell.source)].append(cell)
     for cell in notebook.cells:
-        if cell.cell_type == "code" and kept[cell.source]:
-            old = kept[cell.source].pop(0)
+        if cell.cell_type == "code" and kept[in_full(cell.source)]:
+            old = kept[in_full(cell.source)].pop(0)
             cell.outputs, cell.execution_count = old.outputs, old.execution_count
     if "executed" in before.metadata:
         notebook.metadata.executed = before.metadata.executed

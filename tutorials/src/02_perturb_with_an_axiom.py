@@ -132,7 +132,7 @@ me.checks.check_add_rarest_term(add_rarest_term)
 # rarity: it shows what adding *any* word does.
 
 # %%
-n = me.tutorial.pick(60, 16)
+n = me.tutorial.pick(60, 8)
 names = ("TFC1", "TDC", "TFC1-control")
 pairs = {name: me.make_pairs(collection, name, n=n, seed=0) for name in names}
 terms = {name: [pair.term for pair in drawn] for name, drawn in pairs.items()}

@@ -298,7 +298,7 @@ pd.DataFrame({k: [v[at] for at in heads] for k, v in columns.items()}, heads).ro
 
 # %% tags=["figure"] alt="Two heat maps of recovery, layers by heads, for TFC1 above and TDC below, in the planted ranker over many pairs: the same three heads are red in both; under TDC the idf head has more and the matching head less."
 collection = me.load_collection("embedded")
-n = me.tutorial.pick(60, 16)
+n = me.tutorial.pick(60, 8)
 pairs = {name: me.make_pairs(collection, name, n=n, seed=0) for name in ("TFC1", "TDC")}
 results = {name: me.patch(planted, drawn, progress=False) for name, drawn in pairs.items()}
 panel = {(name, "planted"): result.recovery() for name, result in results.items()}

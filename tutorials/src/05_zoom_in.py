@@ -168,12 +168,15 @@ me.checks.check_patch_positions(patch_positions)
 # be averaged. Maps over roles can: patch *all* positions of a role together, and a cell means the
 # same in every pair. A pair without a role (no other occurrence, say) counts as 0 there.
 #
+# `me.tutorial.patch` is `me.patch` with the results that the package brings along: it loads what was
+# computed before and computes the rest (`me.tutorial.recompute = True` computes everything).
+#
 # **Predict.** Averaged over real pairs, how much will "other document" carry in the last layer:
 # (a) almost nothing; (b) less than the edited span; (c) more than the edited span?
 
 # %% tags=["figure"] alt="Heat map of recovery of the residual stream: rows are layers, columns the six roles of positions."
-pairs = me.make_pairs(collection, "TFC1", n=me.tutorial.pick(16, 8), seed=0)
-stream = me.patch(ranker, pairs, site="resid_pre", by="role", progress=False)
+pairs = me.make_pairs(collection, "TFC1", n=16, seed=0)
+stream = me.tutorial.patch(ranker, pairs, site="resid_pre", by="role")
 me.plots.plot_roles(stream.recovery())
 plt.show()
 
@@ -226,7 +229,7 @@ print(f"Together: {last.sum():.2f}")
 figure, axes = plt.subplots(2, 1, figsize=(8, 7.6), layout="constrained")
 written = {}
 for site, ax in zip(["attn_out", "mlp_out"], axes, strict=True):
-    written[site] = me.patch(ranker, pairs, site=site, by="role", progress=False).recovery()
+    written[site] = me.tutorial.patch(ranker, pairs, site=site, by="role").recovery()
     me.plots.plot_roles(written[site], ax=ax, limit=0.6).set_title(site)
 plt.show()
 
@@ -256,10 +259,10 @@ me.plots.top_heads(written["attn_out"]).round(2)
 # it only to choose three heads, and patch these exactly, role by role.
 
 # %%
-estimate = me.patch(ranker, pairs, method="gradient", progress=False)
+estimate = me.tutorial.patch(ranker, pairs, method="gradient")
 best = me.plots.top_heads(estimate.recovery(), k=3)
 heads = [(int(layer), int(head)) for layer, head in zip(best["layer"], best["head"], strict=True)]
-by_role = me.patch(ranker, pairs, heads=heads, by="role", progress=False)
+by_role = me.tutorial.patch(ranker, pairs, heads=heads, by="role")
 by_role.heads_table().pivot_table("recovery", ["layer", "head"], "role", sort=False).round(3)
 
 # %% [markdown]
@@ -305,7 +308,7 @@ for head, values in zip(heads, share, strict=True):
 
 # %%
 for site in ["head", "pattern", "v"]:
-    result = me.patch(ranker, pairs, site=site, heads=heads, progress=False)
+    result = me.tutorial.patch(ranker, pairs, site=site, heads=heads)
     table = result.heads_table()
     for row in table.to_dict("records"):
         print(

@@ -62,7 +62,7 @@ for text, change in zip(texts, scores - scores[0], strict=True):
 # use the same documents.
 
 # %%
-n = me.tutorial.pick(72, 16)
+n = 72
 names = [(axiom, place) for axiom in ("TFC1", "TFC1-control") for place in ("end", "start")]
 pairs = {name: me.make_pairs(collection, name[0], n, seed=0, place=name[1]) for name in names}
 
@@ -195,15 +195,16 @@ for place in ("end", "start"):
 # ## Subtract the control from the map of heads
 #
 # The same applies to heads. We patch the axiom's pairs and the control's, and take the difference
-# document by document: the remainder is what each head carries of *the match*.
+# document by document: the remainder is what each head carries of *the match*. Both results come with
+# the package (`me.tutorial.patch`, as in notebook 04).
 #
 # **Predict.** Will the map of the contrast show (a) the same heads, (b) fewer, (c) others?
 
 # %%
-few = me.tutorial.pick(24, 8)
-options = {"direction": "perturbed_to_baseline", "progress": False}
-result = me.patch(ranker, pairs["TFC1", "end"][:few], **options)
-control = me.patch(ranker, pairs["TFC1-control", "end"][:few], **options)
+few = 24
+options = {"direction": "perturbed_to_baseline"}
+result = me.tutorial.patch(ranker, pairs["TFC1", "end"][:few], **options)
+control = me.tutorial.patch(ranker, pairs["TFC1-control", "end"][:few], **options)
 contrast = result.contrast(control)
 
 # %% tags=["figure"] alt="Two heat maps of recovery per head on one scale: TFC1 above, TFC1 minus control below."
@@ -238,7 +239,7 @@ me.plots.top_heads(contrast.recovery).round(3)
 maps, ids = {}, [pair.query_id for pair in result.pairs]
 for filler in ("a", "mask", "pad", "neutral"):
     options = {"method": "gradient", "filler": filler, "direction": result.direction}
-    maps[filler] = me.patch(ranker, result.pairs, progress=False, **options)
+    maps[filler] = me.tutorial.patch(ranker, result.pairs, **options)
 for filler, other in maps.items():
     where = {"first_queries": ids, "second_queries": other.query_ids}
     r = me.stats.profile_correlation(maps["a"].effect(), other.effect(), **where)
@@ -371,7 +372,7 @@ me.checks.check_flip_by_query(flip_by_query)
 rng, counts = np.random.default_rng(0), {"p < 0.05": [], "q < 0.05": []}
 queries, place = np.unique(ids, return_inverse=True)
 zeros, ones = np.zeros(len(ids)), np.ones(len(ids))
-for _ in range(me.tutorial.pick(60, 20)):
+for _ in range(me.tutorial.pick(60, 6)):
     null = result.effect() * rng.choice([-1, 1], size=len(queries))[place]
     recovery = me.stats.recovery(null, zeros, ones, query_ids=ids, n_boot=200)
     counts["p < 0.05"].append(int((recovery.p < 0.05).sum()))

@@ -61,7 +61,7 @@ for text, score in zip(texts, planted.score(query, texts), strict=True):
 # different?
 
 # %% tags=["figure"] alt="Two heat maps of the planted ranker's heads: perturbed into baseline above, baseline into perturbed below."
-pairs = me.make_pairs(collection, "TFC1", n=me.tutorial.pick(16, 8), seed=0)
+pairs = me.make_pairs(collection, "TFC1", n=16, seed=0)
 directions = ["perturbed_to_baseline", "baseline_to_perturbed"]
 figure, axes = plt.subplots(2, 1, figsize=(6.5, 6), layout="constrained")
 total = {}
@@ -196,15 +196,16 @@ me.checks.check_read_circuit(read_circuit)
 # ## Do the same in a real ranker
 #
 # We patch every head of the real ranker as in notebook 04 (its total effect), then only its direct path
-# to the score.
+# to the score. `me.tutorial.patch` and `me.tutorial.path_patch` load these results, which come with
+# the package.
 #
 # **Predict.** How much of their total effect do the heads of the first layers have by themselves:
 # (a) all of it; (b) about half; (c) hardly any?
 
 # %% tags=["figure"] alt="Two heat maps of the real ranker's heads on one scale: total effect above, direct effect on the score below."
-few = pairs[: me.tutorial.pick(12, 8)]
-exact = me.patch(ranker, few, progress=False)
-straight = me.path_patch(ranker, few, receivers=[], direction=exact.direction, progress=False)
+few = pairs[:12]
+exact = me.tutorial.patch(ranker, few)
+straight = me.tutorial.path_patch(ranker, few, receivers=[], direction=exact.direction)
 by_head = straight.direct().value.reshape(ranker.n_layers, ranker.n_heads)
 figure, axes = plt.subplots(2, 1, figsize=(8, 7.6), layout="constrained")
 limit = np.abs(exact.recovery().value).max()
@@ -241,8 +242,8 @@ above = [
     for layer in range(sender[0] + 1, ranker.n_layers)
     for head in range(ranker.n_heads)
 ]
-options = {"senders": [sender], "receivers": above, "direction": exact.direction, "progress": False}
-heard = me.path_patch(ranker, few, **options).matrix()
+options = {"senders": [sender], "receivers": above, "direction": exact.direction}
+heard = me.tutorial.path_patch(ranker, few, **options).matrix()
 for place in np.argsort(-np.abs(heard.value[0]))[:3]:
     span = f"[{heard.low[0, place]:+.4f}, {heard.high[0, place]:+.4f}]"
     print(f"{sender} to {above[place]}: {heard.value[0, place]:+.4f} {span}")
@@ -255,7 +256,7 @@ for place in np.argsort(-np.abs(heard.value[0]))[:3]:
 # %%
 options |= {"receivers": [above[place] for place in np.argsort(-np.abs(heard.value[0]))[:3]]}
 for mlps in ("frozen", "recomputed"):
-    values = me.path_patch(ranker, few, mlps=mlps, **options).matrix().value[0]
+    values = me.tutorial.path_patch(ranker, few, mlps=mlps, **options).matrix().value[0]
     print(f"MLPs {mlps:<10}:", ", ".join(f"{value:+.4f}" for value in values))
 
 # %% [markdown]
@@ -320,8 +321,7 @@ me.checks.check_attribution(attribution)
 # 0.8; (c) above 0.95?
 
 # %% tags=["figure"] alt="Scatter plot: exact effect of each head of the real ranker on the horizontal axis, its estimate by gradient on the vertical one, with the diagonal."
-options = {"direction": exact.direction, "progress": False}
-estimate = me.patch(ranker, few, method="gradient", **options)
+estimate = me.tutorial.patch(ranker, few, method="gradient", direction=exact.direction)
 error = me.approximation_error(estimate, exact)
 x, y = (result.effect().mean(axis=-1).ravel() for result in (exact, estimate))
 plt.figure(figsize=(4.4, 4), layout="constrained")

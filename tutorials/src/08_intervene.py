@@ -74,7 +74,7 @@ assert np.allclose(unchanged, plain_scores, atol=1e-5)
 # you choose heads and report results on the same queries, you are reporting luck.
 
 # %%
-query_ids = list(collection.queries)[: me.tutorial.pick(24, 8)]
+query_ids = list(collection.queries)[: me.tutorial.pick(24, 4)]
 is_learn = np.arange(len(query_ids)) % 2 == 0
 learn = {query_id for query_id, chosen in zip(query_ids, is_learn, strict=True) if chosen}
 print(f"{len(learn)} queries to learn from, {len(query_ids) - len(learn)} to test on.")
@@ -96,7 +96,7 @@ plain.summary().round(3)
 
 # %%
 pairs = [p for p in me.make_pairs(collection, "TFC1", n=200, seed=0) if p.query_id in learn]
-estimate = me.patch(ranker, pairs[:24], method="gradient", progress=False)
+estimate = me.tutorial.patch(ranker, pairs[:24], method="gradient")
 table = me.plots.top_heads(estimate.recovery(), k=6)
 heads = [(int(layer), int(head)) for layer, head in zip(table["layer"], table["head"], strict=True)]
 table.round(3)

@@ -159,7 +159,7 @@ def other_headline(document, query):
 
 
 # %%
-n = me.tutorial.pick(60, 40)
+n = me.tutorial.pick(60, 16)
 pairs, controls = (
     me.make_pairs(collection, edit, n, seed=0) for edit in (headline, other_headline)
 )
@@ -230,7 +230,7 @@ for n_queries in (12, 43, 97):
 # Patch axiom and control in the same direction, so that you can subtract them.
 
 # %% tags=["figure"] alt="Heat map of recovery per head for the headline axiom: rows are layers, columns heads."
-few = me.tutorial.pick(16, 8)
+few = me.tutorial.pick(16, 4)
 options = {"direction": "perturbed_to_baseline", "progress": False}
 result = me.patch(ranker, pairs[:few], **options)
 me.plots.plot_heads(result.recovery())

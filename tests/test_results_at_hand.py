@@ -1,0 +1,140 @@
+"""The results that travel with the package: taken where they are the very ones, else computed."""
+
+import keep_results
+import numpy as np
+import pytest
+from notebooks.sources import contents
+from patching_helpers import assert_same_bits
+
+import mechir_edu as me
+from mechir_edu.checks import tutorial
+from mechir_edu.patching.result import PatchingResult
+
+HEADS = [(0, 0), (1, 1)]
+
+
+@pytest.fixture(scope="module")
+def ranker(small_ranker):
+    return small_ranker("bert", "dot")
+
+
+@pytest.fixture(scope="module")
+def pairs(collection):
+    return list(me.make_pairs(collection, "TFC1", n=3, seed=0))
+
+
+@pytest.fixture
+def kept(ranker, pairs, tmp_path, monkeypatch):
+    """One result of each kind in the folder of those at hand; gives how often was computed."""
+    monkeypatch.setenv("MECHIR_EDU_KEEP_RESULTS", str(tmp_path))
+    tutorial.patch(ranker, pairs, heads=HEADS)
+    tutorial.path_patch(ranker, pairs, receivers=[])
+    monkeypatch.delenv("MECHIR_EDU_KEEP_RESULTS")
+    monkeypatch.setattr(tutorial, "RESULTS", tmp_path)
+    n_computed = []
+    for name in ("compute_patch", "compute_path_patch"):
+        compute = getattr(tutorial, name)
+        counting = lambda *a, _compute=compute, **k: n_computed.append(1) or _compute(*a, **k)  # noqa: E731
+        monkeypatch.setattr(tutorial, name, counting)
+    return n_computed
+
+
+def test_what_is_at_hand_is_loaded_and_is_what_would_be_computed(ranker, pairs, kept, capsys):
+    at_hand = tutorial.patch(ranker, pairs, heads=HEADS)
+    assert "Loaded: 3 pairs" in capsys.readouterr().out
+    paths = tutorial.path_patch(ranker, pairs, receivers=[])
+    assert not kept
+    assert_same_bits(at_hand, me.patch(ranker, pairs, heads=HEADS, progress=False))
+    computed = me.path_patch(ranker, pairs, receivers=[], progress=False)
+    np.testing.assert_array_equal(paths.to_score, computed.to_score)
+
+
+def test_options_at_their_defaults_are_the_same_options(ranker, pairs, kept):
+    tutorial.patch(ranker, pairs, heads=HEADS, method="exact", filler="a", progress=False)
+    assert not kept
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"heads": HEADS[:1]},
+        {"heads": HEADS, "filler": "mask"},
+        {"heads": HEADS, "by": "role"},
+        {"heads": HEADS, "direction": "baseline_to_perturbed"},
+    ],
+)
+def test_other_options_are_computed(ranker, pairs, kept, options):
+    tutorial.patch(ranker, pairs, progress=False, **options)
+    assert kept
+
+
+def test_other_pairs_another_ranker_and_planted_weights_are_computed(
+    ranker, pairs, kept, small_ranker, planted
+):
+    tutorial.patch(ranker, pairs[:2], heads=HEADS, progress=False)
+    tutorial.patch(small_ranker("bert", "cat"), pairs, heads=HEADS, progress=False)
+    tutorial.patch(planted, pairs[:1], heads=HEADS, progress=False)
+    assert len(kept) == 3
+
+
+def test_a_ranker_with_a_hook_of_ones_own_is_computed(ranker, pairs, kept):
+    with ranker.bridge.hooks([("blocks.0.hook_mlp_out", lambda a, hook: a * 0)]):
+        changed = tutorial.patch(ranker, pairs, heads=HEADS, progress=False)
+    assert kept
+    assert not np.allclose(changed.recipient, tutorial.patch(ranker, pairs, heads=HEADS).recipient)
+
+
+def test_a_ranker_whose_weights_were_changed_is_computed(ranker, pairs, kept):
+    bias = ranker.hf_model.encoder.layer[0].output.dense.bias
+    bias[0] += 5  # one number alone: LayerNorm takes a shift of all away
+    try:
+        tutorial.patch(ranker, pairs, heads=HEADS, progress=False)
+        assert kept
+    finally:
+        bias[0] -= 5
+
+
+@pytest.mark.parametrize("how", ["switch", "environment"])
+def test_a_switch_computes_everything_here(ranker, pairs, kept, monkeypatch, how):
+    if how == "switch":
+        monkeypatch.setattr(tutorial, "recompute", True)
+    else:
+        monkeypatch.setenv("MECHIR_EDU_RECOMPUTE", "1")
+    tutorial.patch(ranker, pairs, heads=HEADS, progress=False)
+    assert kept
+
+
+def test_bad_input_is_refused_as_by_patch(ranker, pairs, kept):
+    with pytest.raises(ValueError, match="did you mean 'exact'"):
+        tutorial.patch(ranker, pairs, method="exakt")
+    with pytest.raises(TypeError, match="sites"):
+        tutorial.patch(ranker, pairs, sites="head")
+
+
+def test_the_results_that_travel_are_small_whole_and_of_embedded_rankers(dot, cat):
+    files = sorted(tutorial.RESULTS.glob("*.npz"))
+    assert len(files) > 10
+    assert sum(file.stat().st_size for file in files) < keep_results.MOST_BYTES
+    for file in files:
+        result = PatchingResult.load(file)
+        assert result.provenance["checksum"] in {dot.checksum, cat.checksum}
+        assert result.scores.dtype == np.float32
+        assert np.isfinite(result.scores).all()
+
+
+def test_tutorials_that_take_results_are_those_of_the_long_part():
+    assert set(keep_results.asking()) <= set(contents())
+    assert {name[:2] for name in keep_results.asking()} == {"04", "05", "06", "07", "08"}
+
+
+@pytest.mark.slow
+def test_every_result_that_travels_is_what_its_tutorial_computes(tmp_path):
+    keep_results.compute(tmp_path)
+    names = {file.name for file in tmp_path.glob("*.npz")}
+    assert names == {file.name for file in tutorial.RESULTS.glob("*.npz")}
+    for name in names:
+        here, travels = PatchingResult.load(tmp_path / name), tutorial.RESULTS / name
+        stored = PatchingResult.load(travels)
+        assert here.pairs == stored.pairs
+        for field in ("scores", "recipient", "donor"):
+            np.testing.assert_allclose(getattr(here, field), getattr(stored, field), atol=1e-4)

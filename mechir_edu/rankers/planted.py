@@ -68,7 +68,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
-from mechir_edu.collection.sources import read_source
+from mechir_edu.collection import mini
+from mechir_edu.collection.formats import read_qrels, read_texts
 from mechir_edu.collection.terms import terms
 
 N_LAYERS, N_HEADS, D_HEAD = 4, 4, 48
@@ -161,9 +162,9 @@ def build(seed: int = 0, *, documents: Iterable[str] | None = None) -> Planted:
 
 
 def _embedded() -> list[str]:
-    source = read_source("embedded")
-    judged = {doc_id for qrels in source.qrels.values() for doc_id in qrels}
-    return list(source.passages.lookup(sorted(judged)).values())
+    judged = {doc_id for docs in read_qrels(mini.QRELS).values() for doc_id in docs}
+    texts = read_texts(mini.DOCS)
+    return [texts[doc_id] for doc_id in sorted(judged)]
 
 
 def _document_frequencies(documents: Iterable[str]) -> tuple[dict[str, int], int]:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mechir_edu.alignment.aligned import AlignedPairs
+from mechir_edu.collection.given import checked_kind
 from mechir_edu.interventions.intervened import Intervened, Intervention, intervene
 from mechir_edu.patching.activation import patch
+from mechir_edu.patching.engines.choice import require_agreement
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.bi_encoder import BiEncoder
@@ -36,8 +38,12 @@ class _WithPatching(Ranker):
             self, aligned, patch_type=patch_type, layer_head_list=layer_head_list, **options
         )
 
+    def verify_further(self) -> None:
+        """Verify at load that fast patching equals patching through hooks."""
+        require_agreement(self)
+
     def under(self, intervention: Intervention) -> Intervened:
-        """The same ranker, to score with heads knocked out, scaled or steered.
+        """The same ranker, to score or patch with heads knocked out, scaled or steered.
 
         See `mechir_edu.interventions`. This ranker itself stays as it is.
         """
@@ -75,9 +81,11 @@ def patch_batch(
 
     Raises
     ------
-    ValueError
-        For another ``patch_type``, or ``head_by_pos`` without heads.
+    TypeError, ValueError
+        For anything but a collator's batch, another ``patch_type``, or ``head_by_pos`` without
+        heads.
     """
+    checked_kind(aligned, AlignedPairs, "aligned", "a batch of a collator", ranker=ranker)
     chosen: dict[str, Any] = {"direction": "perturbed_to_baseline", "progress": False, **options}
     if patch_type == "head_all":
         return patch(ranker, aligned, site="head", **chosen)

@@ -2,12 +2,14 @@
 
 import itertools
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from patching_helpers import PAIRS
 
-from mechir_edu import ablate, make_pairs, patch
+from mechir_edu import Knockout, Scale, ablate, align, make_pairs, patch
 from mechir_edu.patching.budget import bytes_of_weights, bytes_per_token
 from mechir_edu.patching.engines.threads import side_by_side
 from mechir_edu.patching.scoring import MAX_TOKENS, passes_at_once
@@ -118,3 +120,64 @@ def test_an_error_in_a_thread_reaches_the_caller(cores):
     with pytest.raises(ZeroDivisionError):
         list(side_by_side(lambda item: 1 // item, [1, 0, 1], 2))
     assert torch.get_num_threads() == 2
+
+
+JOBS = {
+    "score": lambda ranker: ranker.score("coral", ["a coral reef", "trains"]),
+    "knocked out": lambda ranker: ranker.under(Knockout([(0, 0)])).score("coral", ["a reef"]),
+    "naive": lambda ranker: patch(ranker, PAIRS[:1], method="naive", progress=False).scores,
+    "under": lambda ranker: patch(ranker.under(Scale([(1, 1)], 2)), PAIRS, progress=False).scores,
+    "align": lambda ranker: (
+        align(PAIRS, ranker.tokenizer, kind=ranker.kind).aligned[0].perturbed_ids
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["dot", "cat"])
+def test_calls_of_one_ranker_in_two_threads_give_the_numbers_of_calls_alone(small_ranker, kind):
+    ranker = small_ranker("bert", kind)
+    alone = {name: job(ranker) for name, job in JOBS.items()}
+
+    def run(name):
+        for _ in range(3):
+            np.testing.assert_array_equal(JOBS[name](ranker), alone[name])
+
+    with ThreadPoolExecutor(len(JOBS)) as pool:
+        for done in [pool.submit(run, name) for name in JOBS]:
+            done.result(timeout=300)
+
+
+def test_a_call_keeps_its_turn_while_it_calls_others(small_ranker):
+    ranker = small_ranker("bert", "dot")
+    inside = threading.Event()
+
+    def wait():
+        with ranker.alone():
+            inside.set()
+
+    with ranker.alone(), ranker.alone():
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        ranker.score("coral", ["reef"])
+        assert not inside.wait(0.05)
+    assert inside.wait(60)
+    waiting.join()
+
+
+def test_two_rankers_leave_the_default_dtype_as_it_was(small_ranker):
+    def scores_of(ranker):
+        return [ranker.score("coral", ["reef"]) for _ in range(9)]
+
+    rankers = [small_ranker("bert", kind) for kind in ("dot", "cat")]
+    expected = [ranker.score("coral", ["reef"]) for ranker in rankers]
+    torch.set_default_dtype(torch.float64)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            scores = list(
+                pool.map(lambda r: [r.score("coral", ["reef"]) for _ in range(9)], rankers)
+            )
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for of_ranker, needed in zip(scores, expected, strict=True):
+        np.testing.assert_array_equal(np.stack(of_ranker), np.stack([needed] * 9))

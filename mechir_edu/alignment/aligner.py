@@ -49,8 +49,10 @@ from mechir_edu.collection.judged import Skipped
 from mechir_edu.perturb.edits import Edit
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.kinds import find_kind
+from mechir_edu.rankers.turns import uses_tokenizer
 
 
+@uses_tokenizer
 def align(
     pairs: Iterable[Pair],
     tokenizer: Any,

@@ -14,13 +14,16 @@ from torch import Tensor
 
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.patching.batches import SIDES, make_batches
-from mechir_edu.patching.engines.hooks import mean_activations
+from mechir_edu.patching.engines.means import mean_activations
+from mechir_edu.patching.entry import takes_turn
+from mechir_edu.patching.numbers import plain_heads
 from mechir_edu.patching.scoring import align_for, token_limit
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import hook_name, require_heads, require_layer
 
 
+@takes_turn
 def head_direction(
     ranker: Ranker,
     pairs: Sequence[Pair] | AlignedPairs,
@@ -49,6 +52,7 @@ def head_direction(
     >>> head_direction(ranker, pairs, [(0, 1), (2, 3)]).shape
     (2, 48)
     """
+    heads = plain_heads(heads)
     require_heads(heads, ranker.n_layers, ranker.n_heads)
     names = [hook_name("head", layer) for layer, _ in heads]
     difference = _mean_difference(ranker, pairs, names, filler)
@@ -56,6 +60,7 @@ def head_direction(
     return np.stack([row.cpu().numpy() for row in rows])
 
 
+@takes_turn
 def residual_direction(
     ranker: Ranker, pairs: Sequence[Pair] | AlignedPairs, layer: int, *, filler: str = "a"
 ) -> Float[np.ndarray, " d_model"]:

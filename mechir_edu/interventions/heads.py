@@ -29,7 +29,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechir_edu.collection.judged import Judged
-from mechir_edu.patching.engines.hooks import mean_activations
+from mechir_edu.patching.engines.means import mean_activations
+from mechir_edu.patching.numbers import plain_heads
 from mechir_edu.patching.options import require_known
 from mechir_edu.patching.sweep import require_different
 from mechir_edu.rankers.base import BATCH_SIZE, Hook, Inputs, Ranker, Side
@@ -144,10 +145,10 @@ def tidy(intervention: Any) -> None:
 
     Raises
     ------
-    ValueError
-        For no head, a head twice, or a side that is none of `SIDES`.
+    ValueError, TypeError
+        For no head, a head twice, or a side that is none of `SIDES`; for what is no head.
     """
-    heads = tuple((int(layer), int(head)) for layer, head in intervention.heads)
+    heads = plain_heads(intervention.heads)
     require_different(heads)
     object.__setattr__(intervention, "heads", heads)
     require_known("side", intervention.side, SIDES)

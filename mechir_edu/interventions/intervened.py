@@ -1,4 +1,4 @@
-"""A ranker under an intervention: it is asked for scores as before, and computes them changed.
+"""A ranker under an intervention: it is scored and patched as before, and computes changed scores.
 
 The hooks that make the change are there while a text is read, and gone when that is done or has
 failed, so the ranker itself can be used in between, and under many interventions in any order.
@@ -17,6 +17,7 @@ from mechir_edu.interventions.heads import Hooks, Knockout, Scale
 from mechir_edu.interventions.steering import Steer, SteerResidual
 from mechir_edu.rankers.base import BATCH_SIZE, Ranker, Side
 from mechir_edu.rankers.hook_names import require_heads
+from mechir_edu.rankers.views import changed_ranker, hooked_first
 
 if TYPE_CHECKING:
     from mechir_edu.interventions.pyterrier import Reranker
@@ -61,8 +62,12 @@ class Intervened:
 
     @contextmanager
     def _in_place(self, side: Side) -> Iterator[None]:
-        with self.ranker.bridge.hooks(fwd_hooks=self.hooks[side]):
+        with self.ranker.alone(), hooked_first(self.ranker, self.hooks[side]):
             yield
+
+    def as_ranker(self) -> Ranker:
+        """A ranker that is changed whatever it is asked to read; `mechir_edu.patch` asks for it."""
+        return changed_ranker(self.ranker, self._in_place, repr(self.intervention))
 
     def score(
         self, query: str, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
@@ -115,5 +120,6 @@ def intervene(ranker: Ranker, intervention: Intervention) -> Intervened:
             f"{intervention.side!r}"
         )
     read = [side for side in ranker.sides if intervention.side in ("both", side)]
-    hooks = {side: intervention.hooks(ranker, side) for side in read}
+    with ranker.alone():
+        hooks = {side: intervention.hooks(ranker, side) for side in read}
     return Intervened(ranker, intervention, {side: hooks.get(side, []) for side in ranker.sides})

@@ -22,9 +22,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechir_edu.alignment.aligned import AlignedPair, AlignedPairs
+from mechir_edu.collection.given import checked_number
 from mechir_edu.patching.activation import as_result, make_job, measure
 from mechir_edu.patching.batches import SIDES, Batch, Runs, make_batches
-from mechir_edu.patching.engines.hooks import activations, mean_activations
+from mechir_edu.patching.engines.hooks import activations
+from mechir_edu.patching.engines.means import mean_activations
+from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.options import ChosenDirection, PatchOptions, require_known
 from mechir_edu.patching.progress import Progress
 from mechir_edu.patching.result import PatchingResult
@@ -36,6 +39,7 @@ from mechir_edu.rankers.hook_names import hook_name
 HOWS = ("zero", "mean", "resample")
 
 
+@takes_turn
 @torch.no_grad()
 def ablate(
     ranker: Ranker,
@@ -74,6 +78,7 @@ def ablate(
     ValueError
         For an unknown option, fewer than two pairs to resample from, or what `patch` refuses.
     """
+    seed = checked_number(seed, "seed", least=0)
     require_known("how", how, HOWS)
     require_known("on", on, SIDES)
     require_known("method", method, ("exact", "naive"))

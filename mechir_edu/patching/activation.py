@@ -8,9 +8,9 @@ keeps the score of every pair after every patch.
 Methods
 -------
 ``exact``
-    Only what the patch can change is run again (`mechir_edu.patching.engines.suffix`; for
-    architectures without a fast path `mechir_edu.patching.engines.hooks.patch_stacked`;
-    ``provenance["engine"]`` says which). The same numbers as ``naive``.
+    Only what the patch can change is run again (`mechir_edu.patching.engines.suffix`; without a
+    fast path, or with hooks of your own, `mechir_edu.patching.engines.hooks.patch_stacked`;
+    ``provenance["engine"]`` says which and why). The same numbers as ``naive``.
 ``naive``
     One forward pass for each cell, through hooks: the reference.
 ``gradient``
@@ -42,11 +42,13 @@ from jaxtyping import Bool, Float
 
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.patching.batches import Batch, Runs, make_batches
+from mechir_edu.patching.engines.choice import Choice, choose_engine, fast_stack, require_sound
 from mechir_edu.patching.engines.gradient import linearise
 from mechir_edu.patching.engines.hooks import patch_naive, patch_stacked, patch_together
 from mechir_edu.patching.engines.screening import screen
 from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
 from mechir_edu.patching.engines.threads import side_by_side
+from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.options import (
     DIRECTIONS,
     ESTIMATING,
@@ -74,6 +76,7 @@ from mechir_edu.rankers.hook_names import Head
 Engine = Callable[[Runs], Iterator[Scored]]
 
 
+@takes_turn
 def patch(
     ranker: Ranker,
     pairs: Sequence[Pair] | AlignedPairs,
@@ -93,7 +96,7 @@ def patch(
 
     Parameters
     ----------
-    ranker : a `Dot` or `Cat`.
+    ranker : a `Dot` or `Cat`, or one ``.under(intervention)``, which then holds in both runs.
     pairs : pairs to be aligned with ``filler``, or pairs already aligned.
     site : "head" (z), "pattern", "q", "k", "v", "resid_pre", "attn_out" or "mlp_out".
     by : None patches all positions at once, "pos" each position alone, "role" all positions of
@@ -119,7 +122,10 @@ def patch(
     ------
     ValueError
         For an unknown option, "screened" with cells that are not whole heads, pairs of the other
-        kind of ranker, or when no pair could be aligned.
+        kind of ranker, when no pair could be aligned, or for a hook of your own that is not the
+        same for every row and run.
+    TypeError, RuntimeError
+        For what is no ranker or no pair; for a model that was changed so that hooks are dead.
     """
     options = PatchOptions(
         site=site,
@@ -135,6 +141,7 @@ def patch(
     return patch_with(options, ranker, pairs, progress=progress)
 
 
+@takes_turn
 @torch.no_grad()
 def patch_with(
     options: PatchOptions,
@@ -186,27 +193,33 @@ class Job:
         """Tokens of each pair."""
         return np.array([len(pair.roles) for pair in self.aligned.aligned])
 
+    @cached_property
+    def choice(self) -> Choice:
+        """Whether the ranker's modules are bare, as a fast engine needs them."""
+        return choose_engine(self.ranker)
+
     @property
     def is_fast(self) -> bool:
         """Whether exact patching does without hooks, and so may run in threads."""
-        can_be = self.ranker.is_post_ln and not self.sweep.together
-        return can_be and self.options.method != "naive"
+        asked = self.options.method != "naive" and not self.sweep.together
+        return asked and self.choice.is_fast
 
     @cached_property
     def model(self) -> PostLNStack | Ranker:
         """The fast stack where it is used, else the ranker with its hooks."""
-        return PostLNStack(self.ranker) if self.is_fast else self.ranker
+        return fast_stack(self.ranker) if self.is_fast else self.ranker
 
     def engine(self, sweep: Sweep) -> Engine:
         """The function that patches one batch as the options ask."""
         if sweep.together:
-            skips = self.options.method == "exact"
+            skips = self.options.method == "exact" and self.choice.may_skip
             return partial(patch_together, self.ranker, sweep=sweep, skips=skips)
         if self.options.method == "naive":
             return partial(patch_naive, self.ranker, sweep=sweep)
         if isinstance(self.model, PostLNStack):
             return partial(patch_suffix, self.model, sweep=sweep, max_tokens=self.limit)
-        return partial(patch_stacked, self.ranker, sweep=sweep, max_tokens=self.limit)
+        skips = self.choice.may_skip
+        return partial(patch_stacked, self.ranker, sweep=sweep, max_tokens=self.limit, skips=skips)
 
     def patch(
         self,
@@ -310,7 +323,9 @@ def make_job(
     batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit // share))
     batches.reverse()  # the longest first, so that no core is left alone with one at the end
     at_once = min(passes_at_once(ranker, options.memory), len(batches))
-    return Job(ranker, options, sweep, aligned, batches, limit, at_once, progress)
+    job = Job(ranker, options, sweep, aligned, batches, limit, at_once, progress)
+    require_sound(ranker, batches[-1], sweep, by_gradient=options.method in ESTIMATING)
+    return job
 
 
 def measure(job: Job, direction: Direction) -> Measured:
@@ -373,16 +388,9 @@ def as_result(job: Job, measured: Measured, **provenance: object) -> PatchingRes
         method=job.options.method,
         filler=job.aligned.filler,
         provenance=provenance_of(job.ranker, job.sweep)
-        | {"engine": _engine_name(job)}
+        | {"engine": job.choice.engine_name(job.options.method, is_fast=job.is_fast)}
         | measured.notes
         | provenance,
         exact=measured.exact,
         **job.sweep.rows.columns([pair.roles for pair in aligned]),
     )
-
-
-def _engine_name(job: Job) -> str:
-    """Which code ran, for the record."""
-    if job.options.method == "naive":
-        return "one forward pass a cell"
-    return "post-LN suffix" if job.is_fast else "suffix through hooks"

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def parse_bytes(text: str) -> int:
     return n_bytes
 
 
-def require_budget(memory: int | float | None) -> None:
+def require_budget(memory: Any) -> None:
     """Refuse a budget that is no number of bytes.
 
     Raises

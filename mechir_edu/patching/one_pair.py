@@ -9,6 +9,8 @@ from jaxtyping import Bool, Float, Int64
 from mechir_edu.alignment.aligned import Role
 from mechir_edu.patching.batches import SIDES, make_batches
 from mechir_edu.patching.engines.hooks import activations
+from mechir_edu.patching.entry import takes_turn
+from mechir_edu.patching.numbers import plain_heads
 from mechir_edu.patching.options import require_known
 from mechir_edu.patching.scoring import align_for, score_pairs
 from mechir_edu.perturb.pair import Pair
@@ -32,6 +34,7 @@ class PairAttention:
     edited: Bool[np.ndarray, " pos"]
 
 
+@takes_turn
 @torch.no_grad()
 def pair_attention(
     ranker: Ranker,
@@ -49,6 +52,7 @@ def pair_attention(
     ValueError
         If there is no such layer, head or side, or the pair cannot be aligned.
     """
+    ((layer, head),) = plain_heads([(layer, head)])
     require_heads([(layer, head)], ranker.n_layers, ranker.n_heads)
     require_known("side", side, SIDES)
     aligned = align_for(ranker, [pair], filler).aligned
@@ -82,6 +86,7 @@ class PairReading:
         return self.perturbed_score - self.baseline_score
 
 
+@takes_turn
 def read_pair(ranker: Ranker, pair: Pair, *, filler: str = "a") -> PairReading:
     """Align and score one pair as `mechir_edu.patch` does.
 

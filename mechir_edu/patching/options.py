@@ -5,6 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
+
+from mechir_edu.patching.budget import require_budget
+from mechir_edu.patching.numbers import plain_heads, whole_number
 from mechir_edu.patching.rows import ROWS, By
 from mechir_edu.patching.sweep import Sweep
 from mechir_edu.rankers.base import Ranker
@@ -24,8 +28,10 @@ class PatchOptions:
     Raises
     ------
     ValueError
-        For an unknown site, ``by``, direction or method (the nearest known one is named), or for
-        options that exclude each other.
+        For an unknown site, ``by``, direction or method (the nearest known one is named), for
+        options that exclude each other, or for a number out of its range.
+    TypeError
+        For what is no number, or no whole one.
     """
 
     site: str = "head"
@@ -40,8 +46,11 @@ class PatchOptions:
 
     def __post_init__(self) -> None:
         if self.heads is not None:
-            plain = tuple((int(layer), int(head)) for layer, head in self.heads)
-            object.__setattr__(self, "heads", plain)
+            object.__setattr__(self, "heads", plain_heads(self.heads))
+        object.__setattr__(self, "top_k", whole_number("top_k", self.top_k, least=1))
+        require_budget(self.memory)
+        if not isinstance(self.together, bool | np.bool_):
+            raise TypeError(f"together needs True or False, got {self.together!r}")
         require_known("site", self.site, HOOK_POINTS)
         require_known("by", self.by, ROWS)
         require_known("direction", self.direction, ("auto", *DIRECTIONS))

@@ -62,7 +62,9 @@ from torch import Tensor
 from mechir_edu import stats
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.patching.batches import Batch, make_batches
+from mechir_edu.patching.engines.choice import choose_engine, fast_stack
 from mechir_edu.patching.engines.suffix import Branch, Layer, LayerRun, PostLNStack, Stream, attend
+from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.options import Direction, PatchOptions, require_known
 from mechir_edu.patching.progress import Progress, counted
 from mechir_edu.patching.result import PatchingResult
@@ -184,6 +186,7 @@ class PathResult:
         return cls(PatchingResult.load(path))
 
 
+@takes_turn
 @torch.no_grad()
 def path_patch(
     ranker: Ranker,
@@ -218,8 +221,8 @@ def path_patch(
     Raises
     ------
     ValueError
-        For a pre-LN ranker, an unknown option or head, too little memory for one sequence, or when
-        no pair could be aligned.
+        For a pre-LN ranker, one with hooks of your own or under an intervention, an unknown option
+        or head, too little memory for one sequence, or when no pair could be aligned.
     """
     edges = _make_edges(ranker, senders, receivers, via, mlps)
     aligned = align_for(ranker, pairs, filler)
@@ -227,11 +230,11 @@ def path_patch(
     # Batches small enough that one sender with all receivers of a layer fills a pass.
     tokens = limit // ranker.n_heads
     batches = list(make_batches(ranker, aligned.aligned, max_tokens=tokens))
+    stack = fast_stack(ranker)
     baseline, perturbed = score_both(ranker, batches, len(aligned.aligned))
     chosen = choose_direction(baseline, perturbed, direction)
     recipient, donor = in_direction(baseline, perturbed, chosen)
     scores = np.tile(recipient, (len(edges.senders), len(edges.receivers) + 1, 1))
-    stack = PostLNStack(ranker)
     for batch in counted(batches, [b.n_pairs for b in batches], "patching paths", progress):
         for sender, places, patched in _patch_edges(stack, batch, edges, chosen, limit):
             scores[sender, np.array(places)[:, None], batch.index] = patched.cpu().numpy()
@@ -332,6 +335,11 @@ def _make_edges(
         raise ValueError(
             f"path patching needs a post-LN ranker, one of {families}; got "
             f"{ranker.family.model_type}, which normalises before each sublayer"
+        )
+    if not (choice := choose_engine(ranker)).is_fast:
+        raise ValueError(
+            f"path patching reads the model's weights alone, where this would be lost: "
+            f"{choice.reason}. Remove it, or patch heads with me.patch, which obeys it"
         )
     require_known("via", via, VIAS)
     require_known("mlps", mlps, MLPS)

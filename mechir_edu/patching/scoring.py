@@ -11,9 +11,11 @@ from jaxtyping import Float
 
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.alignment.aligner import align
+from mechir_edu.alignment.made_for import require_made_for
 from mechir_edu.collection.judged import Skipped
 from mechir_edu.patching.batches import Batch, Encoder, make_batches
 from mechir_edu.patching.budget import tokens_for
+from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.options import DIRECTIONS, ChosenDirection, Direction, require_known
 from mechir_edu.patching.sweep import Sweep
 from mechir_edu.perturb.pair import Pair
@@ -42,6 +44,7 @@ class PairScores:
         return self.perturbed - self.baseline
 
 
+@takes_turn
 @torch.no_grad()
 def score_pairs(
     ranker: Ranker,
@@ -76,14 +79,17 @@ def align_for(ranker: Ranker, pairs: Sequence[Pair] | AlignedPairs, filler: str)
     Raises
     ------
     ValueError
-        When pairs were aligned for the other kind of ranker, or none could be aligned.
+        When pairs were aligned for another kind of ranker, another tokenizer, more tokens or other
+        prompts, or none could be aligned.
     """
     if not isinstance(pairs, AlignedPairs):
         pairs = align_as_read(ranker, pairs, filler)
-    if pairs.kind != ranker.kind:
+    elif pairs.kind != ranker.kind:
         raise ValueError(
             f"pairs were aligned for a {pairs.kind}, but the ranker is a {ranker.kind}"
         )
+    else:
+        require_made_for(pairs, ranker)
     if not pairs.aligned:
         raise nothing_aligned(pairs.skipped)
     return pairs
@@ -166,5 +172,6 @@ def provenance_of(ranker: Ranker, sweep: Sweep) -> dict:
         "device": ranker.device.type,
         "by": sweep.by,
         "heads": sweep.heads and [list(head) for head in sweep.heads],
+        "intervention": ranker.intervention,
         "versions": {name: version(name) for name in packages},
     }

@@ -12,17 +12,19 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens import ActivationCache
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerBase
 
-from mechir_edu.rankers.adapters import EncoderAdapter, family_of, position_ids
+from mechir_edu.rankers.adapters import EncoderAdapter, TokenIds, family_of, position_ids
+from mechir_edu.rankers.devices import find_device
+from mechir_edu.rankers.lengths import checked_length
 from mechir_edu.rankers.pooling import Hidden, Mask
+from mechir_edu.rankers.turns import TakesTurns, turn_of
 
-TokenIds = Int[Tensor, "text pos"]
 Inputs = dict[str, TokenIds]
 Hook = Callable[[Tensor, HookPoint], Tensor | None]
 Side = Literal["both", "query", "document"]  # what stands in one sequence
@@ -49,7 +51,7 @@ def undisturbed(side: Side) -> AbstractContextManager:
     return nullcontext()
 
 
-class Ranker:
+class Ranker(TakesTurns):
     """A wrapped encoder; its kind says how texts go in and scores come out.
 
     Attributes
@@ -87,20 +89,11 @@ class Ranker:
         device: str,
     ) -> None:
         self.name, self.tokenizer, self.checksum = name, tokenizer, checksum
-        device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        self.hf_model = hf_model.to(device).float().eval().requires_grad_(False)
-        self.max_length = self._checked_length(max_length)
-
-    def _checked_length(self, wanted: int | None) -> int:
+        self.turn = turn_of(tokenizer)
+        self.hf_model = hf_model.to(find_device(device)).float().eval().requires_grad_(False)
         most = self.family.longest(self.hf_model.config)
-        if wanted is None:
-            return min(self.tokenizer.model_max_length, most)
-        least = self.tokenizer.num_special_tokens_to_add(pair=self.reads_together) + 1
-        if not least <= wanted <= most:
-            raise ValueError(
-                f"max_length must be from {least} to {most} for this checkpoint, got {wanted}"
-            )
-        return wanted
+        self.max_length = checked_length(tokenizer, max_length, most=most, pair=self.reads_together)
+        tokenizer.model_max_length = self.max_length  # as `align` takes it by default
 
     def __repr__(self) -> str:
         return (
@@ -199,6 +192,9 @@ class Ranker:
         """
         return None
 
+    def verify_further(self) -> None:
+        """Verify at load what is built upon the hooks; nothing, unless a subclass does."""
+
     def score(
         self,
         query: str,
@@ -218,17 +214,16 @@ class Ranker:
     ) -> Inputs:
         """All inputs of the wrapped model, on its device, positions and mask explicit.
 
-        Positions are consecutive whatever the mask is, so that a masked filler does not renumber
-        the tokens behind it.
+        Positions are those that the model counts itself, but a masked filler does not renumber the
+        tokens behind it.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         inputs = {"input_ids": input_ids, "attention_mask": mask}
         if self.family.has_token_types:
             types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             inputs["token_type_ids"] = types
-        positions = position_ids(self.hf_model, input_ids.shape[1]).expand_as(input_ids)
-        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
-        return inputs | {"position_ids": positions}
+        inputs["position_ids"] = position_ids(self.hf_model, input_ids, mask)
+        return {name: tensor.to(self.device) for name, tensor in inputs.items()}
 
     def hidden(self, inputs: Inputs) -> Hidden:
         """Final hidden states of the encoder from `model_inputs`, hooks included."""

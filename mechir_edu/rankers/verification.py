@@ -3,6 +3,7 @@
 Three tests on tiny texts: the wrapped model's output equals the Hugging Face model's, the heads
 add up to ``attn_out``, and every site is *causal* (editing it changes the output). A hook that
 silently drops edits looks exactly like a component that does nothing, so this is worth a second.
+`Dot` and `Cat` have a fourth, `mechir_edu.patching.engines.choice.require_agreement`.
 """
 
 from functools import partial
@@ -11,29 +12,42 @@ import torch
 from torch import Tensor
 
 from mechir_edu.rankers.adapters import convert
+from mechir_edu.rankers.agreement import VerificationError, require_close
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import HOOK_POINTS, hook_name
+from mechir_edu.rankers.token_checks import check_tokens
 
 QUERY = "sea salt"
 TEXTS = ["Rivers carry dissolved salts into the sea.", "Tea."]
-TOLERANCE = 1e-5
 # The second is tried where the first changed nothing: in a layer that hardly tells tokens apart, as
 # in an untrained model, attention depends so little on queries that rounding hides a small edit.
 AMOUNTS = 1.0, 1000.0
 
 
+@torch.no_grad()
 def wrap(ranker: Ranker, *, verify: bool) -> None:
-    """Put the hooks into a ranker's model and, if asked to, verify them.
+    """Put the hooks into a ranker's model, record its modules and, if asked to, verify the hooks.
 
     Raises
     ------
-    RuntimeError
+    ValueError
+        For a tokenizer that does not fit the model, verified or not.
+    VerificationError
         For a checkpoint that fails; names the layer and site, and by how much.
     """
+    check_tokens(
+        ranker.name,
+        ranker.tokenizer,
+        ranker.hf_model,
+        pair=ranker.reads_together,
+        reads_first_position_only=ranker.reads_first_position_only,
+    )
     reference = run_reference(ranker) if verify else None
     ranker.bridge = convert(ranker.hf_model)
+    ranker.record_modules()
     if reference is not None:
         verify_hooks(ranker, reference)
+        ranker.verify_further()
 
 
 def tiny_inputs(ranker: Ranker, texts: list[str]) -> dict[str, Tensor]:
@@ -56,19 +70,13 @@ def verify_hooks(ranker: Ranker, reference: Tensor) -> None:
 
     Raises
     ------
-    RuntimeError
+    VerificationError
         Naming the layer and site that fail, and by how much.
     """
     inputs = tiny_inputs(ranker, TEXTS)
-    _require_close("output", ranker.forward(**inputs), reference, "the Hugging Face model's")
+    require_close("output", ranker.forward(**inputs), reference, "the Hugging Face model's")
     _verify_sums_of_heads(ranker, inputs)
     _verify_causal(ranker)
-
-
-def _require_close(what: str, got: Tensor, needed: Tensor, whose: str) -> None:
-    error = (got - needed).abs().max().item()
-    if not error <= TOLERANCE * max(1.0, needed.abs().max().item()):  # NaN fails too
-        raise RuntimeError(f"{what} differs from {whose} by {error:.2g}; its adapter is wrong")
 
 
 def _verify_sums_of_heads(ranker: Ranker, inputs: dict[str, Tensor]) -> None:
@@ -83,7 +91,7 @@ def _verify_sums_of_heads(ranker: Ranker, inputs: dict[str, Tensor]) -> None:
         if projection.bias is not None:
             summed = summed + projection.bias
         attn_out = cache[hook_name("attn_out", layer)]
-        _require_close(f"sum of heads of layer {layer}", summed, attn_out, "attn_out")
+        require_close(f"sum of heads of layer {layer}", summed, attn_out, "attn_out")
 
 
 def _verify_causal(ranker: Ranker) -> None:
@@ -106,7 +114,7 @@ def _verify_causal(ranker: Ranker) -> None:
             same &= (run(amount) == untouched).view(len(cells), -1).all(dim=1).cpu()
     dead = [f"{site} of layer {layer}" for (site, layer), at in zip(cells, same, strict=True) if at]
     if dead:
-        raise RuntimeError(
+        raise VerificationError(
             f"editing {', '.join(dead[:4])}{' ...' if len(dead) > 4 else ''} changes nothing: a "
             "dead hook, or a dead layer; load with verify=False only to study why"
         )

@@ -29,6 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechir_edu.patching.batches import Batch, Runs
+from mechir_edu.patching.engines.hooks import activations, run_hooked
 from mechir_edu.patching.engines.suffix import LayerRun, PostLNStack, attend
 from mechir_edu.patching.sweep import Scored, Sweep
 from mechir_edu.rankers.base import Inputs, Ranker
@@ -36,6 +37,7 @@ from mechir_edu.rankers.hook_names import hook_name
 
 Effects = Float[Tensor, "pair head pos"]  # in score units; one "head" for a whole block
 ByLayer = dict[int, Tensor]
+STEP = 0.01  # of the way to the donor, to measure a slope
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,45 @@ def linearise(model: PostLNStack | Ranker, runs: Runs, sweep: Sweep) -> Linearis
         else:
             recipient, donor, sites, changes = _through_hooks(model, runs, sweep)
         # Pairs do not see each other, so the sum's gradient holds each pair's own.
-        slopes = torch.autograd.grad(recipient.sum(), list(sites.values()))
+        slopes = torch.autograd.grad(
+            recipient.sum(), list(sites.values()), allow_unused=True, materialize_grads=True
+        )
     effects = {
         layer: (slope * change).sum(dim=-1).reshape(runs.batch.n_pairs, -1, runs.batch.n_pos)
         for (layer, change), slope in zip(changes.items(), slopes, strict=True)
     }
     return Linearised(recipient.detach(), donor.detach(), effects)
+
+
+@torch.no_grad()
+def require_true_slopes(ranker: Ranker, runs: Runs, sweep: Sweep) -> None:
+    """Refuse a ranker whose gradient is not the slope of its score, because of someone's hook.
+
+    Raises
+    ------
+    ValueError
+        Naming the layer where they differ.
+    """
+    linear = linearise(ranker, runs, sweep)
+    expected = {i: effects.sum(dim=(1, 2)) for i, effects in linear.effects.items()}
+    size = max(slope.abs().max().item() for slope in expected.values())
+    rounding = 1e-6 * max(1.0, linear.recipient.abs().max().item()) / STEP
+    for layer, slope in expected.items():
+        name = hook_name(sweep.site, layer)
+        sides = (runs.recipient, runs.donor)
+        own, given = (activations(ranker, side, [name])[name] for side in sides)
+        moved = (_moved(step * (given - own)) for step in (STEP, -STEP))
+        up, down = (run_hooked(ranker, runs.batch, runs.recipient, [(name, m)])[0] for m in moved)
+        apart = ((up - down) / (2 * STEP) - slope).abs().max().item()
+        if not apart <= 0.05 * size + 2 * rounding:
+            raise ValueError(
+                f"behind {sweep.site} of layer {layer} the gradient is not the slope of the score "
+                f"({apart:.2g} apart): a hook cuts or changes it; use method='exact'"
+            )
+
+
+def _moved(by: Tensor) -> Any:
+    return lambda activation, hook: activation + by
 
 
 def _through_stack(

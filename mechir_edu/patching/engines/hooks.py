@@ -2,10 +2,11 @@
 
 Both inject donor activations by a hook at the site. `patch_naive` runs the whole model once for
 each cell, as one writes it by hand. `patch_stacked` stacks cells along the batch and lets only the
-patched layer and those after it run: blocks before it hand on the recipient's stream.
+patched layer and those after it run: blocks before it hand on the recipient's stream. Where a hook
+of the user's own is in place, all blocks run, as it may carry something from one to another.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,12 +48,14 @@ def patch_naive(ranker: Ranker, runs: Runs, sweep: Sweep) -> Iterator[Scored]:
             for m, mask in enumerate(masks):
                 hook = _injection(sweep.site, given, mask.unsqueeze(0), [head])
                 hooks = [(hook_name(sweep.site, layer), hook)]
-                scores = _run(ranker, batch, runs.recipient, hooks)
+                scores = run_hooked(ranker, batch, runs.recipient, hooks)
                 yield [(layer, m, head)], scores
 
 
-def patch_stacked(ranker: Ranker, runs: Runs, sweep: Sweep, *, max_tokens: int) -> Iterator[Scored]:
-    """Run only the layers from the patch on, many cells in one pass.
+def patch_stacked(
+    ranker: Ranker, runs: Runs, sweep: Sweep, *, max_tokens: int, skips: bool = True
+) -> Iterator[Scored]:
+    """Run only the layers from the patch on (or all of them), many cells in one pass.
 
     A pair none of whose positions is patched has exactly its unpatched (recipient's) score.
     """
@@ -70,9 +73,10 @@ def patch_stacked(ranker: Ranker, runs: Runs, sweep: Sweep, *, max_tokens: int) 
             n, chosen = len(chunk), masks[[mask for _, mask, _ in chunk]]
             inject = _injection(sweep.site, given, chosen, [head for _, _, head in chunk])
             # The blocks before are skipped, so the recipient's stream is put in by hand.
-            hooks = [(stream, _replacement(resid.repeat(n, 1, 1))), (name, inject)]
-            with skipping(ranker, layer):
-                scores = _run(ranker, batch, repeat(recipient, n), hooks, n)
+            hooks = [(stream, _replacement(resid.repeat(n, 1, 1)))] if skips else []
+            hooks.append((name, inject))
+            with skipping(ranker, layer if skips else 0):
+                scores = run_hooked(ranker, batch, repeat(recipient, n), hooks, n)
             yield chunk, torch.where(chosen.any(dim=-1), scores, runs.unpatched)
 
 
@@ -95,7 +99,7 @@ def patch_together(
             for layer, head in heads
         ]
         with skipping(ranker, first if skips else 0):
-            scores = _run(ranker, batch, recipient, hooks)
+            scores = run_hooked(ranker, batch, recipient, hooks)
         yield [(first, m, None)], torch.where(mask.any(dim=-1), scores, runs.unpatched)
 
 
@@ -134,27 +138,6 @@ def activations(ranker: Ranker, inputs: Inputs, names: list[str]) -> dict[str, T
     return kept
 
 
-@torch.no_grad()
-def mean_activations(
-    ranker: Ranker, runs: Iterable[dict[str, Tensor]], names: list[str]
-) -> dict[str, Tensor]:
-    """Mean over the tokens of all runs of the activations at some hook points, each [*rest].
-
-    Parameters
-    ----------
-    ranker : a `Dot` or `Cat`.
-    runs : `Ranker.model_inputs` of each; what the attention mask hides does not count.
-    names : hook points whose activations are [batch, pos, *rest].
-    """
-    sums, n_tokens = dict.fromkeys(names, 0.0), 0
-    for inputs in runs:
-        seen = inputs["attention_mask"].bool()
-        for name, activation in activations(ranker, inputs, list(sums)).items():
-            sums[name] = sums[name] + activation[seen].sum(dim=0)
-        n_tokens += int(seen.sum())
-    return {name: total / n_tokens for name, total in sums.items()}
-
-
 def _replacement(value: Tensor) -> Any:
     return lambda activation, hook: value
 
@@ -171,7 +154,10 @@ def _injection(site: str, donor: Tensor, masks: Masks, heads: list[int | None]) 
     return inject
 
 
-def _run(ranker: Ranker, batch: Batch, inputs: Inputs, hooks: list, n_cells: int = 1) -> Tensor:
+def run_hooked(
+    ranker: Ranker, batch: Batch, inputs: Inputs, hooks: list, n_cells: int = 1
+) -> Tensor:
+    """Scores of a batch stacked so many times, with hooks in place, [cell, pair]."""
     with ranker.bridge.hooks(fwd_hooks=hooks):
         hidden = ranker.hidden(inputs)
     fixed = None if batch.fixed is None else batch.fixed.repeat(n_cells, 1)

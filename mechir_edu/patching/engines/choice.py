@@ -1,0 +1,169 @@
+"""Which engine may patch a ranker: the fast one reads weights, so it needs modules that are bare.
+
+Whatever changes what a module returns beside its weights (a hook of the user's own, a LoRA adapter,
+a replaced ``forward``, an intervention) holds in runs through hooks alone. So this is looked at
+each time that an engine starts, and not once at load.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from mechir_edu.patching.batches import Batch, Runs
+from mechir_edu.patching.engines.gradient import require_true_slopes
+from mechir_edu.patching.engines.hooks import patch_naive, run_hooked
+from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
+from mechir_edu.patching.options import DIRECTIONS
+from mechir_edu.patching.sweep import Sweep
+from mechir_edu.rankers.agreement import require_close
+from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.verification import TEXTS, tiny_inputs
+
+TOLERANCE = 1e-4  # between runs of one text in two batches, relative to the scores
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a ranker can be patched as it is now.
+
+    Attributes
+    ----------
+    is_fast : whether weights say all there is to know.
+    may_skip : whether blocks before a patch may be left out, as nothing in them is the user's.
+    reason : why it is not fast, in words; empty where it is.
+    """
+
+    is_fast: bool
+    may_skip: bool
+    reason: str = ""
+
+    def engine_name(self, method: str, *, is_fast: bool) -> str:
+        """Which code runs, and why no faster one does, for the record."""
+        if is_fast:
+            return "post-LN suffix"
+        name = "suffix through hooks" if self.may_skip else "whole runs through hooks"
+        name = "one forward pass a cell" if method == "naive" else name
+        return name if self.is_fast else f"{name}: {self.reason}"
+
+
+def choose_engine(ranker: Ranker) -> Choice:
+    """Look at a ranker's modules as they are now."""
+    if ranker.made is None:
+        return Choice(is_fast=False, may_skip=False, reason="its modules were not recorded at load")
+    if change := ranker.made.change() or _own_method(ranker):
+        return Choice(is_fast=False, may_skip=False, reason=change)
+    if ranker.intervention:
+        return Choice(is_fast=False, may_skip=True, reason=ranker.intervention)
+    if not ranker.is_post_ln:
+        return Choice(is_fast=False, may_skip=True, reason=f"{ranker.family.model_type} is pre-LN")
+    if other := _not_plain(ranker):
+        return Choice(is_fast=False, may_skip=True, reason=other)
+    return Choice(is_fast=True, may_skip=True)
+
+
+def fast_stack(ranker: Ranker) -> PostLNStack:
+    """The fast engine's copy of a ranker, which is compared with hooks when it is first asked for.
+
+    Raises
+    ------
+    VerificationError
+        Where the two do not agree.
+    """
+    require_agreement(ranker)
+    return PostLNStack(ranker)
+
+
+def _own_method(ranker: Ranker) -> str:
+    """A method between inputs and scores that the user has replaced."""
+    if ranker.intervention is None and "hidden" in vars(ranker):
+        return "ranker.hidden was replaced"
+    if type(ranker).hidden is not Ranker.hidden:
+        return f"{type(ranker).__name__} has a method hidden of its own"
+    replaced = [name for name in ("model_inputs", "output", "relevance") if name in vars(ranker)]
+    return f"ranker.{replaced[0]} was replaced" if replaced else ""
+
+
+def _not_plain(ranker: Ranker) -> str:
+    """The first module whose weights the fast engine reads and that is no plain layer."""
+    for index, block in enumerate(ranker.bridge.blocks):
+        attn, mlp = block.attn, block.mlp
+        linear = (attn.q, attn.k, attn.v, attn.o, getattr(mlp, "in"), mlp.out)
+        of_type = [(part, nn.Linear) for part in linear]
+        of_type += [(part, nn.LayerNorm) for part in (block.ln1, block.ln2)]
+        for part, plain in of_type:
+            if type(part.original_component) is not plain:
+                kind = type(part.original_component)
+                return f"{part.name} of layer {index} is {kind.__module__}.{kind.__name__}"
+    return ""
+
+
+def require_sound(ranker: Ranker, batch: Batch, sweep: Sweep, *, by_gradient: bool) -> None:
+    """Refuse a ranker whose scores, or slopes, do not mean what patching takes them for.
+
+    Parameters
+    ----------
+    ranker, sweep : what is to be patched.
+    batch : some pairs to try it on.
+    by_gradient : whether slopes are used.
+
+    Raises
+    ------
+    ValueError
+        For a hook that treats rows or runs differently, or that changes the gradient.
+    """
+    if by_gradient and (hook := ranker.made and ranker.made.gradient_hook()):
+        raise ValueError(f"{hook}, which changes what a gradient estimates; use method='exact'")
+    if not choose_engine(ranker).may_skip:
+        require_repeatable(ranker, batch)
+        if by_gradient:
+            require_true_slopes(ranker, batch.runs(DIRECTIONS[0]), sweep)
+
+
+def require_repeatable(ranker: Ranker, batch: Batch) -> None:
+    """Refuse a ranker in which a text's score depends on the run, or on the batch around it.
+
+    Raises
+    ------
+    ValueError
+        Saying by how much scores differ.
+    """
+    alone = batch.score(ranker, batch.baseline)
+    both = {name: torch.cat([of, batch.perturbed[name]]) for name, of in batch.baseline.items()}
+    beside = run_hooked(ranker, batch, both, [], 2)[0]
+    apart = (beside - alone).abs().max().item()
+    if not apart <= TOLERANCE * max(1.0, alone.abs().max().item()):  # NaN fails too
+        raise ValueError(
+            f"a text's score depends on the run or on its neighbours in a batch (by {apart:.2g}), "
+            f"so no patch can be told from chance: {choose_engine(ranker).reason}. Needed a hook "
+            "that treats every row alike, and the same each time"
+        )
+
+
+@torch.no_grad()
+def require_agreement(ranker: Ranker) -> None:
+    """Compare a fast patch and a fast run with those through hooks, once for each ranker.
+
+    Raises
+    ------
+    VerificationError
+        Saying by how much they differ.
+    """
+    if ranker.engines_agree or not ranker.is_post_ln:
+        return
+    inputs = ranker.model_inputs(**tiny_inputs(ranker, TEXTS[:1]))
+    n_pos = inputs["input_ids"].shape[1]
+    donor = inputs | {"input_ids": inputs["input_ids"].flip(1)}
+    fixed = ranker.encode_fixed([np.arange(2)]) if not ranker.reads_together else None
+    roles = torch.zeros(1, n_pos, dtype=torch.int8, device=ranker.device)
+    batch = Batch(np.arange(1), inputs, donor, roles, fixed)
+    stack = PostLNStack(ranker)
+    unpatched = batch.score(ranker, inputs)
+    require_close("a fast run", batch.score(stack, inputs), unpatched, "a run through hooks")
+    sweep = Sweep("head", None, ranker.n_layers, ranker.n_heads, heads=((0, 0),))
+    runs = Runs(batch, inputs, donor, unpatched)
+    ((_, fast),) = patch_suffix(stack, runs, sweep, max_tokens=n_pos)
+    ((_, naive),) = patch_naive(ranker, runs, sweep)
+    require_close("a fast patch", fast, naive, "a patch through hooks")
+    ranker.engines_agree = True

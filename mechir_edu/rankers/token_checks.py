@@ -3,7 +3,7 @@
 from itertools import islice
 
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mechir_edu.rankers.adapters import family_of
 
@@ -28,8 +28,9 @@ def check_tokens(
     Raises
     ------
     ValueError
-        For a token without an embedding, a token type without one, a tokenizer that cannot pad, or
-        a score that reads a first position where the tokenizer writes no special token.
+        For a token without an embedding, a token type without one, token types that may or may not
+        be read, a tokenizer that cannot pad, or a score that reads a first position where the
+        tokenizer writes no special token.
     """
     rows = hf_model.get_input_embeddings().num_embeddings
     beyond = {token: i for token, i in tokenizer.get_vocab().items() if i >= rows}
@@ -54,6 +55,16 @@ def check_tokens(
             f"of {types}; if it was trained without types, leave token_type_ids out of "
             "model_input_names in tokenizer_config.json"
         )
+    unsaid = type(tokenizer) is PreTrainedTokenizerFast and not (
+        {"model_input_names", "token_type_ids"} & {*tokenizer.init_kwargs, *read}
+    )
+    if pair and unsaid and family_of(hf_model).has_token_types and types > 1:
+        if max(tokenizer("a", "a", return_token_type_ids=True)["token_type_ids"]):
+            raise ValueError(
+                f"{name}: nothing says whether the model reads token types; transformers 4 gives "
+                "it those of tokenizer.json, transformers 5 none. Add model_input_names to "
+                "tokenizer_config.json, with token_type_ids if it was trained with them"
+            )
     if reads_first_position_only and read.sequence_ids(0)[:1] != [None]:
         raise ValueError(
             f"{name}: the score depends on the first position alone, and there the tokenizer "

@@ -13,7 +13,6 @@ from typing import Any
 
 from tokenizers import Tokenizer, normalizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
-from transformers.tokenization_utils_base import get_fast_tokenizer_file
 
 from mechir_edu.rankers.lengths import is_whole
 from mechir_edu.rankers.settings import transformer_settings
@@ -60,7 +59,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"{folder.name} has no tokenizer: needed one of {', '.join(VOCABULARIES)}"
         )
     settings = read_object(folder / SETTINGS)
-    file = folder / get_fast_tokenizer_file(settings.get("fast_tokenizer_files") or [])
+    file = folder / "tokenizer.json"
     _require_plain(settings, file)
     tokenizer = _built(folder, file)
     if not tokenizer.is_fast:
@@ -81,7 +80,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _built(folder: Path, file: Path) -> PreTrainedTokenizerBase:
+def _built(folder: Path, file: Path) -> Any:
     """The tokenizer that transformers builds, by its class or, if that fails, of any class."""
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -112,8 +111,18 @@ def _require_plain(settings: dict, file: Path) -> None:
             f"{where} has auto_map: the tokenizer is code of its own, which is not run; needed a "
             "tokenizer of transformers"
         )
+    if settings.get("fast_tokenizer_files"):
+        raise ValueError(
+            f"{where} has fast_tokenizer_files, one for each version of transformers; keep the one "
+            "that the model was trained with as tokenizer.json, and take the setting out"
+        )
     if file.exists():
         return
+    if any(file.parent.glob("vocab.json")) and not any(file.parent.glob("merges.txt")):
+        raise FileNotFoundError(
+            f"{file.parent.name} has vocab.json without merges.txt, so that every word would fall "
+            "apart into letters; download the whole checkpoint"
+        )
     if settings.get("do_basic_tokenize") is False or settings.get("never_split"):
         raise ValueError(
             f"{where} has do_basic_tokenize=false or never_split, which transformers 5 ignores; "
@@ -141,11 +150,10 @@ def _as_stored(
         _require_agreement(file, settings)
         known = {str(token) for token in stored.get_added_tokens_decoder().values()}
         special = tokenizer.special_tokens_map
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(
-            file.parent,
-            model_input_names=tokenizer.model_input_names,
-            **{name: token for name, token in special.items() if str(token) in known},
-        )
+        options = {name: token for name, token in special.items() if str(token) in known}
+        if type(tokenizer) is not PreTrainedTokenizerFast:
+            options["model_input_names"] = tokenizer.model_input_names
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(file.parent, **options)
     _require_same_tokens(tokenizer, stored, file)
     return tokenizer
 
@@ -203,5 +211,9 @@ def _require_readable_texts(tokenizer: PreTrainedTokenizerBase, folder: Path) ->
         read = tokenizer(list(PROBES), add_special_tokens=False, verbose=False)["input_ids"]
     except Exception as error:  # such as an unknown word without a token for it
         raise _unreadable(folder, error) from error
-    if not any(read):
-        raise ValueError(f"the tokenizer in {folder.name} makes no token of any text")
+    # What transformers builds where a class does not find the file that it looks for.
+    if not any(read) or len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+        raise ValueError(
+            f"the tokenizer in {folder.name}, a {type(tokenizer).__name__}, knows no word; needed "
+            "its vocabulary, tokenizer.json or the file of its class"
+        )

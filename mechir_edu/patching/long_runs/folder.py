@@ -101,6 +101,10 @@ class RunFolder:
     path: Path
     manifest: Manifest
 
+    def file_of(self, stage: str, shard: int) -> Path:
+        """Where a shard of a stage ("scores" or "patched") is kept."""
+        return shard_file(self.path, stage, shard)
+
     def store(self, stage: str, shard: int, content: bytes) -> None:
         """Keep a shard.
 
@@ -109,7 +113,7 @@ class RunFolder:
         OSError
             If it cannot be written, as on a full disk; what was kept before stays.
         """
-        store(shard_file(self.path, stage, shard), content)
+        store(self.file_of(stage, shard), content)
 
     def missing(self, stage: str) -> list[int]:
         """Shards of a stage that are not there, or are damaged, or belong to another run."""
@@ -119,7 +123,7 @@ class RunFolder:
     def scores(self, shard: int) -> Float[np.ndarray, "2 pair"] | None:
         """Scores of the baselines and of the perturbed versions; None where there are none."""
         try:
-            with np.load(shard_file(self.path, "scores", shard), allow_pickle=False) as stored:
+            with np.load(self.file_of("scores", shard), allow_pickle=False) as stored:
                 scores, run = stored["scores"], str(stored["run"])
                 stated = str(stored["sha256"]) if "sha256" in stored.files else None
         except UNREADABLE:

@@ -104,7 +104,18 @@ def test_a_switch_computes_everything_here(ranker, pairs, kept, monkeypatch, how
     assert kept
 
 
-def test_bad_input_is_refused_as_by_patch(ranker, pairs, kept):
+def test_pairs_that_are_aligned_already_and_a_ranker_under_an_intervention_are_computed(
+    ranker, pairs, kept
+):
+    aligned = me.align(pairs, ranker.tokenizer, kind="dot", max_length=ranker.max_length)
+    tutorial.patch(ranker, aligned, heads=HEADS, progress=False)
+    tutorial.patch(ranker.under(me.Knockout([(0, 0)])), pairs, heads=HEADS, progress=False)
+    assert len(kept) == 2
+
+
+def test_bad_input_is_refused_as_by_patch(ranker, pairs, kept, as_users_run):
+    with pytest.raises(TypeError, match="needed a list of Pair"):
+        tutorial.patch(ranker, "TFC1")
     with pytest.raises(ValueError, match="did you mean 'exact'"):
         tutorial.patch(ranker, pairs, method="exakt")
     with pytest.raises(TypeError, match="sites"):

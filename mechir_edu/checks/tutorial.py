@@ -46,7 +46,7 @@ def pick(full: T, little: T) -> T:
     return little if fast() else full
 
 
-def patch(ranker: Ranker, pairs: Sequence[Pair], **options: Any) -> PatchingResult:
+def patch(ranker: Any, pairs: Any, **options: Any) -> PatchingResult:
     """`mechir_edu.patch`, from the results at hand where they hold this very one.
 
     Parameters, result and errors as there. What is loaded is said in a line.
@@ -54,7 +54,7 @@ def patch(ranker: Ranker, pairs: Sequence[Pair], **options: Any) -> PatchingResu
     return _at_hand(PatchingResult, compute_patch, ranker, pairs, options)
 
 
-def path_patch(ranker: Ranker, pairs: Sequence[Pair], **options: Any) -> PathResult:
+def path_patch(ranker: Any, pairs: Any, **options: Any) -> PathResult:
     """`mechir_edu.path_patch`, from the results at hand where they hold this very one.
 
     Parameters, result and errors as there. What is loaded is said in a line.
@@ -79,13 +79,14 @@ def key(result: type, ranker: Ranker, pairs: Sequence[Pair], options: dict[str, 
 def _at_hand(
     result: type[Result],
     compute: Callable[..., Result],
-    ranker: Ranker,
-    pairs: Sequence[Pair],
+    ranker: Any,
+    pairs: Any,
     options: dict[str, Any],
 ) -> Result:
     progress = options.pop("progress", True)
     kept = os.environ.get("MECHIR_EDU_KEEP_RESULTS")  # the folder that tools/keep_results.py fills
-    if not isinstance(ranker, Ranker) or not ranker.checksum:  # constructed weights have none
+    known = isinstance(ranker, Ranker) and ranker.checksum  # constructed weights have none
+    if not known or not isinstance(pairs, Sequence) or not all(isinstance(p, Pair) for p in pairs):
         return compute(ranker, pairs, progress=progress, **options)
     name = f"{key(result, ranker, pairs, options)}.npz"
     if (RESULTS / name).is_file() and not (recompute or kept or _is_set("MECHIR_EDU_RECOMPUTE")):

@@ -18,5 +18,5 @@
     approximation  how far a gradient's estimates are from exact patching
     ablation       another z put in, which comes from no other version    -> PatchingResult
     paths          what one head tells another                            -> PathResult
-    one_pair       a pair's tokens and scores, and where a head looks
+    one_pair       a pair's tokens and scores, and where a head looks         -> PairReading
 """

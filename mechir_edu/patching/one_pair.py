@@ -12,6 +12,7 @@ from mechir_edu.patching.engines.hooks import activations
 from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.numbers import plain_heads
 from mechir_edu.patching.options import require_known
+from mechir_edu.patching.reading import PairReading
 from mechir_edu.patching.scoring import align_for, score_pairs
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
@@ -61,29 +62,6 @@ def pair_attention(
     pattern = activations(ranker, batch.side(side), [name])[name][0, head]
     ids = aligned[0].baseline_ids if side == "baseline" else aligned[0].perturbed_ids
     return PairAttention(pattern.cpu().numpy(), _labels(ranker, ids), aligned[0].roles == Role.EDIT)
-
-
-@dataclass(frozen=True, eq=False)
-class PairReading:
-    """Both versions of a pair, token for token; pass it on to `plots.plot_pair`.
-
-    Attributes
-    ----------
-    baseline, perturbed : one label for each position, as the tokenizer writes it; equally many.
-    edited : True where the two differ, filled gaps included.
-    baseline_score, perturbed_score : relevance scores of these very tokens.
-    """
-
-    baseline: tuple[str, ...]
-    perturbed: tuple[str, ...]
-    edited: Bool[np.ndarray, " pos"]
-    baseline_score: float
-    perturbed_score: float
-
-    @property
-    def score_change(self) -> float:
-        """Perturbed minus baseline score."""
-        return self.perturbed_score - self.baseline_score
 
 
 @takes_turn

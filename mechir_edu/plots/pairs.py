@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from mechir_edu.patching.one_pair import PairReading
+from mechir_edu.patching.reading import PairReading
 from mechir_edu.plots.heatmap import DARK, EDITED
 
 _LINE = 92  # characters, the names of the two lines included

@@ -14,14 +14,12 @@ from mechir_edu.rankers.settings import (
     MODEL_FILE,
     NO_MATTER,
     OBEYED,
-    Rule,
     encoder_folder,
-    obey,
     prompt_of_pairs,
     read_model,
     stated_modules,
 )
-from mechir_edu.rankers.stored import read_object, shown
+from mechir_edu.rankers.stored import Rule, obey, read_object, shown
 from mechir_edu.rankers.tokenizer import load_tokenizer
 
 # Versions 4 and 5 keep their settings in config.json, under the library's name; 2 and 3 a single

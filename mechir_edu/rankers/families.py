@@ -46,7 +46,7 @@ class RobertaAdapter(BertAdapter):
     def uncounted(config: PretrainedConfig) -> int | None:  # noqa: D102
         if config.pad_token_id is None:
             raise ValueError(
-                f"config.json has no pad_token_id, from which the model numbers "
+                "config.json has no pad_token_id, from which the model numbers "
                 "its positions; add the one that the model was trained with"
             )
         return config.pad_token_id

@@ -25,12 +25,11 @@ from mechir_edu.rankers.settings import (
     NORMALIZE,
     OBEYED,
     POOLING_RULES,
-    obey,
     prompts_of_sides,
     read_model,
     stated_modules,
 )
-from mechir_edu.rankers.stored import read_object, refuse_pointers, shown, whole
+from mechir_edu.rankers.stored import obey, read_object, refuse_pointers, shown, whole
 
 FLAGS = {  # older checkpoints' names of poolings: today's
     "pooling_mode_cls_token": "cls",

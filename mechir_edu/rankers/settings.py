@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from mechir_edu.rankers.stored import read_list, read_object, shown, whole
+from mechir_edu.rankers.stored import EMPTY, Rule, obey, read_list, read_object, shown, whole
 
 OBEYED, NO_MATTER = "obeyed", "cannot change a score"
-Rule = str | tuple[object, ...]  # a tuple: the only values that are taken
-EMPTY: tuple[object, ...] = (None, False, "", {}, [])
 ONLY_WHOLE = (None, "sentence_embedding")  # a module that reads and writes the pooled embedding
 MODEL_FILE = "config_sentence_transformers.json"
 # The first that holds anything is read, as sentence-transformers does.
@@ -113,35 +111,6 @@ class Module(NamedTuple):
 
     name: str
     folder: Path
-
-
-def obey(file: str, content: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
-    """Refuse settings that would change a score and are not obeyed.
-
-    Parameters
-    ----------
-    file : named in the message.
-    content : its keys and values.
-    rules : what is done with each known key; any other key has to be empty.
-
-    Raises
-    ------
-    ValueError
-        Naming the file, the key, its value and what would be taken.
-    """
-    for key, value in content.items():
-        taken = rules.get(key, EMPTY)
-        if isinstance(taken, str) or any(_same(value, other) for other in taken):
-            continue
-        needed = "no such key" if taken is EMPTY else " or ".join(map(repr, taken))
-        raise ValueError(
-            f"{file} sets {key} to {shown(value)}, which this toolkit does not obey; needed "
-            f"{needed}. Without it the scores would not be the publisher's"
-        )
-
-
-def _same(one: object, other: object) -> bool:
-    return type(one) is type(other) and one == other  # True is not 1
 
 
 def stated_modules(folder: Path) -> list[Module]:

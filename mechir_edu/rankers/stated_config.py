@@ -17,8 +17,15 @@ from transformers import PretrainedConfig
 from transformers.activations import ACT2FN
 
 from mechir_edu.rankers.adapters import ADAPTERS
-from mechir_edu.rankers.settings import EMPTY, Rule, obey
-from mechir_edu.rankers.stored import read_object, shown, small_positive, whole
+from mechir_edu.rankers.stored import (
+    EMPTY,
+    Rule,
+    obey,
+    read_object,
+    shown,
+    small_positive,
+    whole,
+)
 
 NOTHING: tuple[object, ...] = (None, {}, [])
 # Known or not to the model's class: the only values at which it is what was trained.

@@ -5,11 +5,13 @@ A file that is missing is an empty dictionary or list: what has to be there, the
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 POINTER = b"version https://git-lfs"
+Rule = str | tuple[object, ...]  # a tuple: the only values that are taken
+EMPTY: tuple[object, ...] = (None, False, "", {}, [])
 TEXTS_OF_TOKENIZERS = ("*.json", "*.txt", "*.model")
 
 
@@ -88,3 +90,32 @@ def shown(value: object, most: int = 80) -> str:
     """A value as a message shows it, cut where it is long."""
     text = repr(value)
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def obey(file: str, content: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
+    """Refuse settings that would change a score and are not obeyed.
+
+    Parameters
+    ----------
+    file : named in the message.
+    content : its keys and values.
+    rules : what is done with each known key; any other key has to be empty.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, the key, its value and what would be taken.
+    """
+    for key, value in content.items():
+        taken = rules.get(key, EMPTY)
+        if isinstance(taken, str) or any(_same(value, other) for other in taken):
+            continue
+        needed = "no such key" if taken is EMPTY else " or ".join(map(repr, taken))
+        raise ValueError(
+            f"{file} sets {key} to {shown(value)}, which this toolkit does not obey; needed "
+            f"{needed}. Without it the scores would not be the publisher's"
+        )
+
+
+def _same(one: object, other: object) -> bool:
+    return type(one) is type(other) and one == other  # True is not 1

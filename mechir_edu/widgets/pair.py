@@ -9,7 +9,8 @@ from mechir_edu import plots
 from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.judged import Judged, Skipped
 from mechir_edu.collection.load import load_collection
-from mechir_edu.patching.one_pair import PairReading, read_pair
+from mechir_edu.patching.one_pair import read_pair
+from mechir_edu.patching.reading import PairReading
 from mechir_edu.perturb.axioms.registry import AXIOMS
 from mechir_edu.perturb.draw import make_pairs, pair_maker
 from mechir_edu.perturb.own import difference

@@ -9,7 +9,8 @@ import numpy as np
 from mechir_edu import plots
 from mechir_edu.alignment.aligned import ROLE_NAMES
 from mechir_edu.patching.activation import patch
-from mechir_edu.patching.one_pair import PairReading, read_pair
+from mechir_edu.patching.one_pair import read_pair
+from mechir_edu.patching.reading import PairReading
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.scoring import DIRECTIONS, score_pairs
 from mechir_edu.perturb.pair import Pair

@@ -5,13 +5,13 @@ a replaced ``forward``, an intervention) holds in runs through hooks alone. So t
 each time that an engine starts, and not once at load.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from mechir_edu.patching.batches import Batch, Runs
+from mechir_edu.patching.batches import Batch
 from mechir_edu.patching.engines.gradient import require_true_slopes
 from mechir_edu.patching.engines.hooks import patch_naive, run_hooked
 from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
@@ -130,8 +130,8 @@ def require_repeatable(ranker: Ranker, batch: Batch) -> None:
         Saying by how much scores differ.
     """
     alone = batch.score(ranker, batch.baseline)
-    both = {name: torch.cat([of, batch.perturbed[name]]) for name, of in batch.baseline.items()}
-    beside = run_hooked(ranker, batch, both, [], 2)[0]
+    both = {name: torch.cat([batch.perturbed[name], of]) for name, of in batch.baseline.items()}
+    beside = run_hooked(ranker, batch, both, [], 2)[1]
     apart = (beside - alone).abs().max().item()
     if not apart <= TOLERANCE * max(1.0, alone.abs().max().item()):  # NaN fails too
         raise ValueError(
@@ -143,7 +143,7 @@ def require_repeatable(ranker: Ranker, batch: Batch) -> None:
 
 @torch.no_grad()
 def require_agreement(ranker: Ranker) -> None:
-    """Compare a fast patch and a fast run with those through hooks, once for each ranker.
+    """Compare a fast patch with one through hooks, once for each ranker.
 
     Raises
     ------
@@ -154,16 +154,14 @@ def require_agreement(ranker: Ranker) -> None:
         return
     inputs = ranker.model_inputs(**tiny_inputs(ranker, TEXTS[:1]))
     n_pos = inputs["input_ids"].shape[1]
-    donor = inputs | {"input_ids": inputs["input_ids"].flip(1)}
-    fixed = ranker.encode_fixed([np.arange(2)]) if not ranker.reads_together else None
+    fixed = None if ranker.reads_together else ranker.encode_fixed([np.arange(2)])
     roles = torch.zeros(1, n_pos, dtype=torch.int8, device=ranker.device)
-    batch = Batch(np.arange(1), inputs, donor, roles, fixed)
-    stack = PostLNStack(ranker)
-    unpatched = batch.score(ranker, inputs)
-    require_close("a fast run", batch.score(stack, inputs), unpatched, "a run through hooks")
+    runs = Batch(np.arange(1), inputs, inputs, roles, fixed).runs(DIRECTIONS[0])
+    zero = (torch.zeros(1, 1, 1, 1, device=ranker.device),) * ranker.n_layers
+    runs = replace(runs, given_z=zero)  # which spares a donor's run
+    # A patch in layer 0 runs through every weight of every layer.
     sweep = Sweep("head", None, ranker.n_layers, ranker.n_heads, heads=((0, 0),))
-    runs = Runs(batch, inputs, donor, unpatched)
-    ((_, fast),) = patch_suffix(stack, runs, sweep, max_tokens=n_pos)
+    ((_, fast),) = patch_suffix(PostLNStack(ranker), runs, sweep, max_tokens=n_pos)
     ((_, naive),) = patch_naive(ranker, runs, sweep)
     require_close("a fast patch", fast, naive, "a patch through hooks")
     ranker.engines_agree = True

@@ -196,15 +196,16 @@ class Made:
                 )
 
     def _require_float32(self) -> None:
-        device = self.hf_model.device
+        device, dtype = self.hf_model.device, self.hf_model.dtype
+        wanted = dtype if dtype.itemsize > torch.float32.itemsize else torch.float32
         for state in self.states:
             for name, weight in vars(state.module)["_parameters"].items():
                 if weight is None or not weight.is_floating_point():
                     continue
-                if weight.dtype != torch.float32 or weight.device != device:
+                if weight.dtype != wanted or weight.device != device:
                     raise RuntimeError(
                         f"{state.name}.{name} is {weight.dtype} on {weight.device}; a ranker is "
-                        f"float32 on one device, here {device}. Load it anew, with device="
+                        f"{wanted} on one device, here {device}. Load it anew, with device="
                     )
 
 

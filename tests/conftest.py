@@ -89,7 +89,7 @@ def small_ranker(tmp_path_factory):
     )
 
 
-@pytest.fixture()
+@pytest.fixture
 def as_users_run():
     """Without the checks of types that only tests install: the package's own must do."""
     import jaxtyping

@@ -47,9 +47,7 @@ def alone(planted, pairs, tmp_path_factory):
     return PatchingResult.load(folder)
 
 
-def test_two_workers_give_the_bits_of_one_process_though_a_worker_is_killed(
-    pairs, alone, tmp_path
-):
+def test_two_workers_give_the_bits_of_one_process_though_a_worker_is_killed(pairs, alone, tmp_path):
     died = tmp_path / "died"
     done = patch_distributed(dying(died), pairs, **SHARDED)
     assert died.exists()

@@ -84,7 +84,7 @@ def test_only_the_adapters_ask_what_architecture_a_model_has():
         if re.search(r"config\.(get\(.)?model_type", path.read_text())
     ]
     # The loader reads it off a file to find the adapter.
-    assert set(readers) <= {f"rankers/{name}.py" for name in ("adapters", "loading")}
+    assert set(readers) <= {f"rankers/{name}.py" for name in ("adapters", "checkpoint/loading")}
 
 
 def imported_names(tree):

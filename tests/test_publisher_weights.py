@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from small_models import save_model
 
 from mechir_edu import Cat, Dot
-from mechir_edu.rankers.loading import checked_name, load_encoder
+from mechir_edu.rankers.checkpoint.loading import checked_name, load_encoder
 
 WEIGHTS, SIZE = "model.safetensors", 32
 LAYER = "encoder.layer.0"

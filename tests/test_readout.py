@@ -7,8 +7,8 @@ import torch
 from small_models import build_model
 from torch import nn
 
+from mechir_edu.rankers.checkpoint.labels import relevant_label, score_of
 from mechir_edu.rankers.families import FAMILIES
-from mechir_edu.rankers.labels import relevant_label, score_of
 from mechir_edu.rankers.pooling import POOLING
 from mechir_edu.rankers.readout import (
     SIMILARITIES,

@@ -61,7 +61,7 @@ logits, where `CrossEncoder.predict` applies an activation, which keeps their or
 it is the relevant logit minus the other.
 
 Settings that sentence-transformers stores are obeyed or refused by name: the tables in
-`mechir_edu/rankers/settings.py` list every key.
+`mechir_edu/rankers/checkpoint/settings.py` list every key.
 
 | family | checkpoint | pooling | form | largest difference |
 |---|---|---|---|---|

@@ -5,7 +5,7 @@ from typing import Any
 from mechir_edu.alignment.encoding import SPECIAL, Template
 from mechir_edu.collection.given import checked_kind, checked_text, described
 from mechir_edu.perturb.pair import Pair
-from mechir_edu.rankers.lengths import is_whole
+from mechir_edu.rankers.checkpoint.lengths import is_whole
 
 
 def is_tokenizer(thing: Any) -> bool:

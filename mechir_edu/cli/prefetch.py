@@ -95,11 +95,12 @@ def download_model(name: str) -> Path:
     Raises
     ------
     OSError, ImportError, ValueError
-        As `mechir_edu.rankers.loading.model_folder`.
+        As `mechir_edu.rankers.checkpoint.loading.model_folder`.
     """
     # They bring torch, which installing a bundle does not need.
     from mechir_edu.files import check_sha256
-    from mechir_edu.rankers import embedded, loading
+    from mechir_edu.rankers import embedded
+    from mechir_edu.rankers.checkpoint import loading
 
     folder = loading.model_folder(name)
     files = sorted(path for path in folder.rglob("*") if path.is_file())

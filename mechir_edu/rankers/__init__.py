@@ -1,1 +1,14 @@
-"""Hugging Face rankers with hooks: how texts go in, what can be read and edited, what comes out."""
+"""Hugging Face rankers with hooks: how texts go in, what can be read and edited, what comes out.
+
+::
+
+    adapters      where an architecture's modules are (families: the others; components)
+    base          what every kind shares: a model with hooks
+    texts         texts as they are given, and encoded; pooling, readout: what becomes of the output
+    bi_encoder    Dot; cross_encoder: Cat; kinds: both by their names
+    verification  what is tested at load (agreement: within what is rounding)
+    turns         one call at a time; unchanged: what was done to the modules since; views: a
+                  ranker under an intervention
+    checkpoint/   files of a checkpoint, obeyed or refused by name
+    embedded      the weights that travel with the package; planted: the constructed ranker
+"""

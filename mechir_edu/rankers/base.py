@@ -20,8 +20,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedTokenizerBase
 
 from mechir_edu.rankers.adapters import EncoderAdapter, TokenIds, family_of, position_ids
+from mechir_edu.rankers.checkpoint.lengths import checked_length
 from mechir_edu.rankers.devices import find_device
-from mechir_edu.rankers.lengths import checked_length
 from mechir_edu.rankers.pooling import Hidden, Mask
 from mechir_edu.rankers.turns import TakesTurns, turn_of
 

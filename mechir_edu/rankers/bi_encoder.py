@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechir_edu.collection.given import checked_text
-from mechir_edu.rankers import loading
 from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Ranker, undisturbed
+from mechir_edu.rankers.checkpoint import loading
+from mechir_edu.rankers.checkpoint.settings import encoder_folder, stated_modules
+from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
 from mechir_edu.rankers.pooling import Embedding, Hidden, Mask
 from mechir_edu.rankers.readout import read_embedding_head
-from mechir_edu.rankers.settings import encoder_folder, stated_modules
 from mechir_edu.rankers.texts import encode, in_length_order, listed
-from mechir_edu.rankers.tokenizer import load_tokenizer
 from mechir_edu.rankers.verification import wrap
 
 

@@ -12,9 +12,9 @@ from torch import Tensor
 from mechir_edu.collection.given import checked_text
 from mechir_edu.rankers import embedded, planted
 from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Ranker, undisturbed
-from mechir_edu.rankers.cross_loading import Parts, load_parts, require_room
-from mechir_edu.rankers.labels import relevant_label, score_of
-from mechir_edu.rankers.loading import checked_name
+from mechir_edu.rankers.checkpoint.cross_loading import Parts, load_parts, require_room
+from mechir_edu.rankers.checkpoint.labels import relevant_label, score_of
+from mechir_edu.rankers.checkpoint.loading import checked_name
 from mechir_edu.rankers.pooling import Hidden, Mask
 from mechir_edu.rankers.texts import encode, in_length_order, listed, paired
 from mechir_edu.rankers.verification import QUERY, wrap

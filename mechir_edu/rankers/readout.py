@@ -17,8 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mechir_edu.rankers.base import Prompts
-from mechir_edu.rankers.pooling import POOLING, Embedding, Hidden, Mask
-from mechir_edu.rankers.settings import (
+from mechir_edu.rankers.checkpoint.settings import (
     BI_ENCODER,
     DENSE,
     MODEL_FILE,
@@ -29,7 +28,8 @@ from mechir_edu.rankers.settings import (
     read_model,
     stated_modules,
 )
-from mechir_edu.rankers.stored import obey, read_object, refuse_pointers, shown, whole
+from mechir_edu.rankers.checkpoint.stored import obey, read_object, refuse_pointers, shown, whole
+from mechir_edu.rankers.pooling import POOLING, Embedding, Hidden, Mask
 
 FLAGS = {  # older checkpoints' names of poolings: today's
     "pooling_mode_cls_token": "cls",
@@ -106,7 +106,7 @@ def read_embedding_head(
     ------
     ValueError
         For modules, a pooling, a similarity or any other setting that is not supported, naming it
-        and its file (`mechir_edu.rankers.settings`).
+        and its file (`mechir_edu.rankers.checkpoint.settings`).
     """
     modules = stated_modules(folder)
     if not modules:

@@ -14,8 +14,8 @@ from torch import Tensor
 from mechir_edu.rankers.adapters import convert
 from mechir_edu.rankers.agreement import VerificationError, require_close
 from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.checkpoint.token_checks import check_tokens
 from mechir_edu.rankers.hook_names import HOOK_POINTS, hook_name
-from mechir_edu.rankers.token_checks import check_tokens
 
 QUERY = "sea salt"
 TEXTS = ["Rivers carry dissolved salts into the sea.", "Tea."]

@@ -17,7 +17,7 @@ from transformers import PretrainedConfig
 from transformers.activations import ACT2FN
 
 from mechir_edu.rankers.adapters import ADAPTERS
-from mechir_edu.rankers.stored import (
+from mechir_edu.rankers.checkpoint.stored import (
     EMPTY,
     Rule,
     obey,

@@ -11,7 +11,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from mechir_edu.rankers.stored import shown
+from mechir_edu.rankers.checkpoint.stored import shown
 
 RELEVANT = {"relevant", "true", "yes", "1"}
 OTHER = {"irrelevant", "notrelevant", "nonrelevant", "false", "no", "0"}

@@ -20,18 +20,18 @@ from transformers import AutoModel, AutoModelForSequenceClassification
 
 from mechir_edu.files import embedded_folder, sha256
 from mechir_edu.rankers.adapters import EncoderAdapter
-from mechir_edu.rankers.families import FAMILIES
-from mechir_edu.rankers.labels import relevant_label
-from mechir_edu.rankers.quiet import quietly
-from mechir_edu.rankers.settings import encoder_folder
-from mechir_edu.rankers.stated_config import (
+from mechir_edu.rankers.checkpoint.labels import relevant_label
+from mechir_edu.rankers.checkpoint.settings import encoder_folder
+from mechir_edu.rankers.checkpoint.stated_config import (
     check_bi_encoder,
     check_cross_encoder,
     check_unknown,
     read_config,
 )
-from mechir_edu.rankers.stored import read_object, refuse_pointers, small_files
-from mechir_edu.rankers.weights import TASK_HEADS, check_weights, warn_of_word_prediction
+from mechir_edu.rankers.checkpoint.stored import read_object, refuse_pointers, small_files
+from mechir_edu.rankers.checkpoint.weights import TASK_HEADS, check_weights, warn_of_word_prediction
+from mechir_edu.rankers.families import FAMILIES
+from mechir_edu.rankers.quiet import quietly
 
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin")  # the first that is there is taken
 # Everything but the encoder's weights; sentence-transformers keeps Dense modules in "2_Dense".
@@ -132,7 +132,7 @@ def load_encoder(folder: Path, *, says_how: bool = False) -> nn.Module:
 
     Parameters
     ----------
-    folder : of the encoder itself, see `mechir_edu.rankers.settings.encoder_folder`.
+    folder : of the encoder itself, see `mechir_edu.rankers.checkpoint.settings.encoder_folder`.
     says_how : whether the caller, or the checkpoint, says how an embedding is made of its hidden
         states; else one that was trained as something else is refused.
 
@@ -207,7 +207,7 @@ def find_family(folder: Path) -> type[EncoderAdapter]:
         When there is no ``config.json``.
     ValueError
         For a generative or unsupported architecture, naming those that are supported; for a
-        setting that is not obeyed, see `mechir_edu.rankers.stated_config`.
+        setting that is not obeyed, see `mechir_edu.rankers.checkpoint.stated_config`.
     """
     config = read_config(folder)
     model_type = config.get("model_type")

@@ -6,10 +6,10 @@ from typing import NamedTuple
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from mechir_edu.rankers import loading
 from mechir_edu.rankers.base import Prompts, Ranker
-from mechir_edu.rankers.labels import check_activation
-from mechir_edu.rankers.settings import (
+from mechir_edu.rankers.checkpoint import loading
+from mechir_edu.rankers.checkpoint.labels import check_activation
+from mechir_edu.rankers.checkpoint.settings import (
     CROSS_ENCODER,
     MODEL_FILE,
     NO_MATTER,
@@ -19,8 +19,8 @@ from mechir_edu.rankers.settings import (
     read_model,
     stated_modules,
 )
-from mechir_edu.rankers.stored import Rule, obey, read_object, shown
-from mechir_edu.rankers.tokenizer import load_tokenizer
+from mechir_edu.rankers.checkpoint.stored import Rule, obey, read_object, shown
+from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
 
 # Versions 4 and 5 keep their settings in config.json, under the library's name; 2 and 3 a single
 # one, the activation.

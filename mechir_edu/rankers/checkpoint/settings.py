@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from mechir_edu.rankers.stored import EMPTY, Rule, obey, read_list, read_object, shown, whole
+from mechir_edu.rankers.checkpoint.stored import (
+    EMPTY,
+    Rule,
+    obey,
+    read_list,
+    read_object,
+    shown,
+    whole,
+)
 
 OBEYED, NO_MATTER = "obeyed", "cannot change a score"
 ONLY_WHOLE = (None, "sentence_embedding")  # a module that reads and writes the pooled embedding

@@ -14,9 +14,9 @@ from typing import Any
 from tokenizers import Tokenizer, normalizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from mechir_edu.rankers.lengths import is_whole
-from mechir_edu.rankers.settings import transformer_settings
-from mechir_edu.rankers.stored import read_object
+from mechir_edu.rankers.checkpoint.lengths import is_whole
+from mechir_edu.rankers.checkpoint.settings import transformer_settings
+from mechir_edu.rankers.checkpoint.stored import read_object
 
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 SETTINGS = "tokenizer_config.json"

@@ -18,6 +18,13 @@ os.environ["IR_DATASETS_HOME"] = f"{SCRATCH.name}/ir_datasets"
 os.environ["MECHIR_EDU_CACHE"] = f"{SCRATCH.name}/cache"
 
 
+def pytest_make_parametrize_id(val):
+    """Name a long text by its beginning."""
+    if isinstance(val, str | bytes) and len(val) > 80:
+        return ascii(val[:60])
+    return None
+
+
 @pytest.fixture(scope="session")
 def trec_dl():
     """DL19 and DL20 in the ir_datasets home of the tests; gives that folder."""

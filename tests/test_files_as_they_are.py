@@ -1,6 +1,7 @@
 """Files as people have them: read rightly, or refused with file, line and what was needed."""
 
 import bz2
+import functools
 import gzip
 import io
 import json
@@ -21,6 +22,9 @@ def file_of(folder, content, name="docs.tsv"):
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
+
+
+gzipped = functools.partial(gzip.compress, mtime=0)  # the same bytes, and so names, in any process
 
 
 def packed(pack, content=b"d1\tcoral\n"):
@@ -50,9 +54,9 @@ READ = {"d1": "coral reef", "d2": "the sea"}
         ("no-last-line-end", ROWS[:-1].encode()),
         ("no-last-line-end-of-windows", ROWS.replace("\n", "\r\n").encode()[:-1]),
         ("blank-lines", b"\n" + ROWS.replace("\n", "\n  \n\t\n").encode()),
-        ("docs.tsv.gz", gzip.compress(ROWS.encode())),
-        ("gzipped-under-another-name", gzip.compress(b"\xef\xbb\xbf" + ROWS.encode())),
-        ("in-two-parts.gz", gzip.compress(ROWS[:14].encode()) + gzip.compress(ROWS[14:].encode())),
+        ("docs.tsv.gz", gzipped(ROWS.encode())),
+        ("gzipped-under-another-name", gzipped(b"\xef\xbb\xbf" + ROWS.encode())),
+        ("in-two-parts.gz", gzipped(ROWS[:14].encode()) + gzipped(ROWS[14:].encode())),
         ("plain.gz", ROWS.encode()),
         ("said-twice", (ROWS + ROWS).encode()),
         ("spaces-at-ids", b" d1 \tcoral reef\nd2\xc2\xa0\tthe sea\n"),
@@ -89,14 +93,14 @@ def test_a_line_of_a_million_words_is_a_line(tmp_path):
         (bz2.compress(b"x"), "bzip2"),
         (lzma.compress(b"x"), "xz"),
         (b"\x28\xb5\x2f\xfd\x00", "zstd"),
-        (gzip.compress(gzip.compress(b"x")), "gzip twice"),
+        (gzipped(gzipped(b"x")), "gzip twice"),
         (b"PAR1\x15\x04", "Parquet"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
         (b"\n<!DOCTYPE html><html><body>404", "web page"),
         (b"d1\tcoral\rd2\tthe sea\r", "carriage returns but no line feed"),
         (b"", "empty"),
         (b"\n \n\t\n", "empty"),
-        (gzip.compress(b""), "empty"),
+        (gzipped(b""), "empty"),
     ],
 )
 def test_a_form_that_is_not_read_is_named_with_its_file(tmp_path, content, said):
@@ -113,8 +117,8 @@ def test_a_form_that_is_not_read_is_named_with_its_file(tmp_path, content, said)
         ("d0\ta\nd1\tcafé\n".encode("latin-1"), "docs.tsv, line 2: .*0xe9.*WINDOWS-1252"),
         (b"d0\ta\nd1\t\xed\xa0\x80\n", "docs.tsv, line 2: needed UTF-8"),
         (b"d0\ta\nd1\t\xc3\n", "docs.tsv, line 2: needed UTF-8"),
-        (gzip.compress(ROWS.encode() * 50)[:-9], "a damaged gzip file .*docs.tsv"),
-        (gzip.compress(ROWS.encode()) + b"rest", "a damaged gzip file .*docs.tsv"),
+        (gzipped(ROWS.encode() * 50)[:-9], "a damaged gzip file .*docs.tsv"),
+        (gzipped(ROWS.encode()) + b"rest", "a damaged gzip file .*docs.tsv"),
     ],
 )
 def test_what_cannot_be_decoded_is_named_with_its_place(tmp_path, content, said):
@@ -281,7 +285,7 @@ def test_a_judgment_that_could_be_misread_is_refused_by_line(tmp_path, line, sai
 def test_a_run_is_read_by_its_scores(tmp_path):
     run = "q1 Q0 d1 1 5.5 t\r\nq1 Q0 d2 2 5.5 t\nq2 0 d1 1 -1e-3 t\nq1 Q0 d3 3 .5 t\n"
     expected = {"q1": {"d1": 5.5, "d2": 5.5, "d3": 0.5}, "q2": {"d1": -0.001}}
-    assert read_run(file_of(tmp_path, gzip.compress(run.encode()), "run")) == expected
+    assert read_run(file_of(tmp_path, gzipped(run.encode()), "run")) == expected
     unranked = "q1 Q0 d1 0 1 t\nq1 Q0 d2 0 2 t\n"
     assert read_run(file_of(tmp_path, unranked, "run"))["q1"] == {"d1": 1.0, "d2": 2.0}
 

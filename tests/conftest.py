@@ -19,10 +19,10 @@ os.environ["MECHIR_EDU_CACHE"] = f"{SCRATCH.name}/cache"
 
 
 def pytest_make_parametrize_id(val):
-    """Name a long text by its beginning."""
-    if isinstance(val, str | bytes) and len(val) > 80:
-        return ascii(val[:60])
-    return None
+    """Name a long text by its beginning, and bytes by nothing: an archive holds the time."""
+    if isinstance(val, bytes):
+        return f"{len(val)}-bytes" if len(val) < 80 else "many-bytes"
+    return ascii(val[:60]) if isinstance(val, str) and len(val) > 80 else None
 
 
 @pytest.fixture(scope="session")

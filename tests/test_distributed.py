@@ -60,16 +60,16 @@ def dying(died: Path):
 
     def load():
         ranker = Cat("planted")
-        relevance, n_calls = ranker.relevance, [0]
+        encode, n_calls = ranker.encode_fixed, [0]
 
-        def die_or_score(*args):
+        def die_or_encode(sequences):  # called once a batch; no engine minds who does it
             n_calls[0] += 1
-            if os.getpid() != driver and n_calls[0] > 3 and not died.exists():
+            if os.getpid() != driver and n_calls[0] > 2 and not died.exists():
                 died.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            return relevance(*args)
+            return encode(sequences)
 
-        ranker.relevance = die_or_score
+        ranker.encode_fixed = die_or_encode
         return ranker
 
     return load

@@ -611,7 +611,7 @@ def test_an_aligned_padding_token_takes_the_same_position(counting, kind, filler
 @pytest.mark.parametrize("family", COUNTING)
 def test_padding_on_the_left_is_numbered_by_the_publisher(counting, family):
     ranker, plain = counting(family, "dot", "Model")
-    tokens = byte_level_bpe()(
+    tokens = copy.deepcopy(byte_level_bpe())(  # which remembers the side
         ["a reef", LONG], padding=True, padding_side="left", return_tensors="pt"
     )
     tokens = {name: tokens[name][:, -120:] for name in ("input_ids", "attention_mask")}

@@ -272,7 +272,8 @@ def test_a_changed_shard_size_is_refused_by_name(planted, pairs, whole):
 
 
 def test_a_changed_document_is_refused(planted, pairs, whole):
-    changed = [replace(pairs[0], baseline=f"#{pairs[0].baseline[1:]}"), *pairs[1:]]
+    texts = {name: f"#{getattr(pairs[0], name)[1:]}" for name in ("baseline", "perturbed")}
+    changed = [replace(pairs[0], **texts), *pairs[1:]]
     with pytest.raises(ValueError, match="holds results made with digest of the pairs"):
         run(planted, changed, whole)
 

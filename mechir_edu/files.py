@@ -1,15 +1,14 @@
 """Whole files, their checksums, and the weights that travel in a package of their own."""
 
 import hashlib
-import json
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
+GIT_LFS_POINTER = b"version https://git-lfs"  # how a file begins that git left without its content
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -81,8 +80,3 @@ def embedded_folder() -> Path:
     folder = Path(get_model_path())
     check_sha256(folder / "model.safetensors", EMBEDDED_SHA256)
     return folder
-
-
-def read_json(path: Path) -> Any:
-    """Content of a JSON file; an empty dictionary for a file that does not exist."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -25,11 +25,11 @@ def drop_shared(chunks: Sequence[Chunk], n_tokens: int, *, from_left: bool) -> l
     """
     kept: list[Chunk] = []
     for chunk in chunks if from_left else reversed(chunks):
-        cut = min(n_tokens, chunk.width) if chunk.same else 0
-        n_tokens -= cut
-        head, tail = (cut, 0) if from_left else (0, cut)
+        n_gone = min(n_tokens, chunk.width) if chunk.same else 0
+        n_tokens -= n_gone
+        head, tail = (n_gone, 0) if from_left else (0, n_gone)
         (start, end), (other, other_end) = chunk.baseline, chunk.perturbed
-        if cut < chunk.width:
+        if n_gone < chunk.width:
             spans = (start + head, end - tail), (other + head, other_end - tail)
             kept.append(Chunk(*spans, chunk.same))
     if n_tokens > 0:

@@ -116,6 +116,16 @@ def _checked_each(values: Any, place: str, check: Callable[[Any, str], T], neede
     return [check(value, f"{place}[{i}]") for i, value in enumerate(values)]
 
 
+def as_whole(value: Any) -> int | None:
+    """Read a whole number as Python's own; None for anything else, a bool or an array too."""
+    if isinstance(value, bool) or bool(getattr(value, "shape", ())):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
 def checked_number(
     value: Any, place: str, *, least: int | None = None, most: int | None = None
 ) -> int:
@@ -128,12 +138,8 @@ def checked_number(
     ValueError
         For a number below `least` or above `most`.
     """
-    try:
-        if isinstance(value, bool) or bool(getattr(value, "shape", ())):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{place} is {described(value)}; needed a whole number") from None
+    if (number := as_whole(value)) is None:
+        raise TypeError(f"{place} is {described(value)}; needed a whole number")
     if (least is not None and number < least) or (most is not None and number > most):
         span = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise ValueError(f"{place} is {number}; needed a whole number {span}")

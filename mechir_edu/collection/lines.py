@@ -14,6 +14,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mechir_edu.files import GIT_LFS_POINTER
+
 _UNPACK = "unpack it first"
 _CONVERT = "convert it first: iconv -f {} -t UTF-8 FILE > NEW"
 # What a file begins with -> what it is, and what to do.
@@ -37,7 +39,7 @@ _SIGNATURES = (
     (b"\x00\x00\xfe\xff", "in UTF-32", _CONVERT.format("UTF-32")),
     (b"\xff\xfe", "in UTF-16", _CONVERT.format("UTF-16")),
     (b"\xfe\xff", "in UTF-16", _CONVERT.format("UTF-16")),
-    (b"version https://git-lfs", "a pointer of Git LFS in place of the file", "run: git lfs pull"),
+    (GIT_LFS_POINTER, "a pointer of Git LFS in place of the file", "run: git lfs pull"),
 )
 _PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 _GZIP = b"\x1f\x8b"

@@ -324,7 +324,8 @@ def make_job(
     batches.reverse()  # the longest first, so that no core is left alone with one at the end
     at_once = min(passes_at_once(ranker, options.memory), len(batches))
     job = Job(ranker, options, sweep, aligned, batches, limit, at_once, progress)
-    require_sound(ranker, batches[-1], sweep, by_gradient=options.method in ESTIMATING)
+    by_gradient = options.method in ESTIMATING
+    require_sound(ranker, job.choice, batches[-1], sweep, by_gradient=by_gradient)
     return job
 
 

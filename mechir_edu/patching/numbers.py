@@ -1,11 +1,9 @@
 """Numbers that are asked for: whole where they count something, and never silently rounded."""
 
-import operator
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
+from mechir_edu.collection.given import as_whole
 from mechir_edu.rankers.hook_names import Head
 
 
@@ -19,12 +17,8 @@ def whole_number(name: str, value: Any, *, least: int | None = None) -> int:
     ValueError
         For a number below the least.
     """
-    try:
-        if isinstance(value, bool | np.bool_):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError as error:
-        raise TypeError(f"{name} needs a whole number, got {value!r}") from error
+    if (number := as_whole(value)) is None:
+        raise TypeError(f"{name} needs a whole number, got {value!r}")
     if least is not None and number < least:
         raise ValueError(f"{name} needs a number of at least {least}, got {number}")
     return number

@@ -17,7 +17,7 @@ from mechir_edu.patching.engines.hooks import patch_naive, run_hooked
 from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
 from mechir_edu.patching.options import DIRECTIONS
 from mechir_edu.patching.sweep import Sweep
-from mechir_edu.rankers.agreement import require_close
+from mechir_edu.rankers.agreement import difference, require_close
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.verification import TEXTS, tiny_inputs
 
@@ -99,12 +99,14 @@ def _not_plain(ranker: Ranker) -> str:
     return ""
 
 
-def require_sound(ranker: Ranker, batch: Batch, sweep: Sweep, *, by_gradient: bool) -> None:
+def require_sound(
+    ranker: Ranker, choice: Choice, batch: Batch, sweep: Sweep, *, by_gradient: bool
+) -> None:
     """Refuse a ranker whose scores, or slopes, do not mean what patching takes them for.
 
     Parameters
     ----------
-    ranker, sweep : what is to be patched.
+    ranker, choice, sweep : what is to be patched, by which engine.
     batch : some pairs to try it on.
     by_gradient : whether slopes are used.
 
@@ -115,14 +117,19 @@ def require_sound(ranker: Ranker, batch: Batch, sweep: Sweep, *, by_gradient: bo
     """
     if by_gradient and (hook := ranker.made and ranker.made.gradient_hook()):
         raise ValueError(f"{hook}, which changes what a gradient estimates; use method='exact'")
-    if not choose_engine(ranker).may_skip:
-        require_repeatable(ranker, batch)
+    if not choice.may_skip:
+        require_repeatable(ranker, batch, choice.reason)
         if by_gradient:
             require_true_slopes(ranker, batch.runs(DIRECTIONS[0]), sweep)
 
 
-def require_repeatable(ranker: Ranker, batch: Batch) -> None:
+def require_repeatable(ranker: Ranker, batch: Batch, changed: str) -> None:
     """Refuse a ranker in which a text's score depends on the run, or on the batch around it.
+
+    Parameters
+    ----------
+    ranker, batch : the ranker, and some pairs to try it on.
+    changed : what was done to the ranker, for the message.
 
     Raises
     ------
@@ -132,11 +139,10 @@ def require_repeatable(ranker: Ranker, batch: Batch) -> None:
     alone = batch.score(ranker, batch.baseline)
     both = {name: torch.cat([batch.perturbed[name], of]) for name, of in batch.baseline.items()}
     beside = run_hooked(ranker, batch, both, [], 2)[1]
-    apart = (beside - alone).abs().max().item()
-    if not apart <= TOLERANCE * max(1.0, alone.abs().max().item()):  # NaN fails too
+    if (apart := difference(beside, alone, TOLERANCE)) is not None:
         raise ValueError(
             f"a text's score depends on the run or on its neighbours in a batch (by {apart:.2g}), "
-            f"so no patch can be told from chance: {choose_engine(ranker).reason}. Needed a hook "
+            f"so no patch can be told from chance: {changed}. Needed a hook "
             "that treats every row alike, and the same each time"
         )
 

@@ -142,7 +142,8 @@ def load_encoder(folder: Path, *, says_how: bool = False) -> nn.Module:
         For a generative or unsupported architecture, settings that are not obeyed, weights that are
         missing, unreadable or not used.
     """
-    family, stated = find_family(folder), read_config(folder)
+    stated = read_config(folder)
+    family = _family_of(stated, folder)
     check_bi_encoder(stated, folder, says_how=says_how)
     unused = family.unused_by_bi_encoders
     heads = (*family.pretraining_heads, *(TASK_HEADS if says_how else ()))
@@ -165,7 +166,8 @@ def load_classifier(folder: Path) -> nn.Module:
         As `load_encoder`, and when the checkpoint has no trained classification head
         (transformers would fill in random weights).
     """
-    family, stated = find_family(folder), read_config(folder)
+    stated = read_config(folder)
+    family = _family_of(stated, folder)
     check_cross_encoder(stated, folder)
     relevant_label(stated)
     model, info = _load(AutoModelForSequenceClassification, folder)
@@ -209,7 +211,10 @@ def find_family(folder: Path) -> type[EncoderAdapter]:
         For a generative or unsupported architecture, naming those that are supported; for a
         setting that is not obeyed, see `mechir_edu.rankers.checkpoint.stated_config`.
     """
-    config = read_config(folder)
+    return _family_of(read_config(folder), folder)
+
+
+def _family_of(config: dict[str, Any], folder: Path) -> type[EncoderAdapter]:
     model_type = config.get("model_type")
     is_generative = config.get("is_decoder") or config.get("is_encoder_decoder")
     if not isinstance(model_type, str) or model_type not in FAMILIES or is_generative:

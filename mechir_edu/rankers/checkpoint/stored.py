@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-POINTER = b"version https://git-lfs"
+from mechir_edu.files import GIT_LFS_POINTER
+
 Rule = str | tuple[object, ...]  # a tuple: the only values that are taken
 EMPTY: tuple[object, ...] = (None, False, "", {}, [])
 TEXTS_OF_TOKENIZERS = ("*.json", "*.txt", "*.model")
@@ -54,7 +55,7 @@ def refuse_pointers(files: Iterable[Path]) -> None:
     """
     for path in files:
         with path.open("rb") as file:
-            if file.read(len(POINTER)) == POINTER:
+            if file.read(len(GIT_LFS_POINTER)) == GIT_LFS_POINTER:
                 raise ValueError(
                     f"{path} is a pointer of git-lfs, not the file itself; run `git lfs pull` in "
                     "its folder"

@@ -79,7 +79,11 @@ plt.show()
 
 # %% [markdown]
 # ## What you saw
-# A sum. ## On your own: subtract. ## Further reading: [above](#exercise-1-add).
+# A sum.
+# ## On your own
+# Subtract.
+# ## Further reading
+# - [Above](#exercise-1-add).
 '''
 
 
@@ -88,6 +92,7 @@ def write_project(root, source=SOURCE, repository="", minutes="45"):
     entry = {"name": "03_try_it", "minutes": minutes, "afterwards": "add"}
     files = {
         "README.md": "# Small\n<!-- notebooks -->\n<!-- /notebooks -->\nThe end\n",
+        "docs/instructors.md": "# Teach\n<!-- seconds -->\n<!-- /seconds -->\n",
         "tutorials/contents.json": json.dumps([entry]),
         "tutorials/repository.json": json.dumps({"repository": repository, "ref": "v1"}),
         "tutorials/src/03_try_it.py": source,

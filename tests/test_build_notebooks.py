@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -15,7 +16,8 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 from notebooks.address import Address, load_address, store_address
 from notebooks.comparison import differences
 from notebooks.copies import build, fingerprint, make_copy, make_rehearsal, write
-from notebooks.execution import execute, run
+from notebooks.costs import outdated_costs, store_cost
+from notebooks.execution import Cost, execute, run
 from notebooks.lint import problems
 from notebooks.outputs import clean, png_of
 from notebooks.sources import contents, notebook_path, read_source
@@ -80,7 +82,7 @@ def test_a_cell_has_one_id_in_both_copies(built):
 def test_links_are_deepened_for_the_solutions(built):
     assert "(../README.md)" in load(built).cells[0].source
     assert "(../../README.md)" in load(built, "solutions").cells[0].source
-    assert "(#exercise-1-add)" in load(built, "solutions").cells[-1].source
+    assert "(#exercise-1-add)" in load(built, "solutions").cells[-2].source
 
 
 def test_outputs_stay_where_the_code_did_not_change(built):
@@ -106,6 +108,33 @@ def test_outputs_do_not_depend_on_the_sizes_of_the_fast_profile(built):
         edit(built, f"plt.plot([0, me.tutorial.pick({n_full}, {n_fast})])", "plt.plot([0, 1])")
 
 
+def test_every_notebook_says_what_it_costs_and_shows_the_way_on(built):
+    (built / "tutorials/src/04_next.py").write_text(SOURCE.replace("# # Try it", "# # Go on"))
+    listed = [{"name": name, "minutes": "45", "afterwards": "add"} for name in (NAME, "04_next")]
+    (built / "tutorials/contents.json").write_text(json.dumps(listed))
+    for name in (NAME, "04_next"):
+        build(name, NOWHERE, root=built)
+    first, solved = load(built).cells, load(built, "solutions").cells
+    assert "2 GB" in first[0].source
+    assert "[04 Go on](04_next.ipynb)" in first[-1].source
+    assert "(solutions/03_try_it.ipynb)" in first[-1].source
+    assert "[04 Go on](../04_next.ipynb)" in solved[-1].source
+    assert "(../03_try_it.ipynb)" in solved[-1].source
+    assert "doi.org/" in first[-1].source
+    last = nbformat.read(notebook_path("04_next", "participant", root=built), as_version=4).cells[
+        -1
+    ]
+    assert "[all notebooks](../README.md#notebooks)" in last.source
+
+
+def test_a_solution_is_folded_below_the_hints_of_the_participant_alone(built):
+    (hints,) = [cell.source for cell in load(built).cells if "Hint 3" in cell.source]
+    after = hints.split("Hint 3")[1]
+    assert "<details><summary>Solution</summary>\n\n```python\ndef add" in after
+    assert "return a + b\n```" in after
+    assert "Solution</summary>" not in str(load(built, "solutions").cells)
+
+
 def test_an_unknown_tag_is_refused(root):
     edit(root, '["widget"]', '["wigdet"]')
     with pytest.raises(ValueError, match="try-it-.*wigdet"):
@@ -116,6 +145,85 @@ def test_a_source_that_is_not_listed_is_refused(root):
     (root / "tutorials/src/04_new.py").write_text(SOURCE)
     with pytest.raises(ValueError, match=r"contents.json needs an entry.*04_new"):
         contents(root)
+
+
+# --- predictions ----------------------------------------------------------------------------------
+
+
+PREDICT = "# <!-- expected: sum -->\n#\n# **Predict.** Does it (a) rise, (b) fall?"
+FOLD = "# <details><summary>What we see</summary>\n#\n# It rises: (a).\n#\n# </details>\n#\n"
+
+
+def predict(root, fold=FOLD):
+    edit(root, "# <!-- expected: sum -->", PREDICT)
+    edit(root, "# ## What you saw", f"{fold}# ## What you saw")
+
+
+def with_outputs(root, copy):
+    build(NAME, NOWHERE, root=root)
+    notebook = load(root, copy)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [new_output("stream", text="seen")], 1
+    notebook.metadata.executed = fingerprint(notebook)
+    write(notebook, notebook_path(NAME, copy, root=root))
+
+
+def test_a_participant_sees_no_output_between_a_prediction_and_its_fold(root):
+    predict(root)
+    for copy in ("solutions", "participant"):
+        with_outputs(root, copy)
+    assert "shows what a prediction asks for" in differences(NOWHERE, root=root)[0]
+    build(NAME, NOWHERE, root=root)
+    seen = {
+        copy: [cell.id for cell in load(root, copy).cells if cell.get("outputs")]
+        for copy in ("participant", "solutions")
+    }
+    assert set(seen["solutions"]) - set(seen["participant"]) >= {"try-it-009", "try-it-010"}
+    assert "try-it-002" in seen["participant"]
+    assert differences(NOWHERE, root=root) == []
+
+
+@pytest.mark.parametrize(
+    ("fold", "said"),
+    [
+        (FOLD, None),
+        ("", "try-it-008: a prediction needs a fold"),
+        (FOLD.replace("(a)", "it does"), "try-it-011: the fold after the prediction in try-it-008"),
+    ],
+)
+def test_each_prediction_has_a_fold_that_names_its_letter(root, fold, said):
+    predict(root, fold)
+    told = "\n".join(problems(NAME, root=root))
+    assert (said in told) if said else "prediction" not in told
+
+
+# --- costs ----------------------------------------------------------------------------------------
+
+
+def test_seconds_of_every_cell_stand_on_the_instructors_page(built):
+    assert "needs the seconds of each cell of 03_try_it" in outdated_costs(root=built)[0]
+    cells = [cell.id for cell in load(built).cells if cell.cell_type == "code"]
+    store_cost(NAME, Cost(9, 8e8, dict.fromkeys(cells, 0.5) | {"try-it-002": 7.4}), root=built)
+    page = (built / "docs/instructors.md").read_text()
+    assert "**03 Try it**: 10 s, 800 MB" in page
+    assert "| `import os` | 7 |" in page
+    assert "| the 5 other cells together | 2 |" in page
+    assert outdated_costs(root=built) == []
+    edit(built, '"a panel"', '"a panel"\n\n# %%\n1')
+    assert (
+        "run: python tools/build_notebooks.py --execute 03_try_it" in outdated_costs(root=built)[0]
+    )
+
+
+def test_a_page_edited_by_hand_and_a_notebook_too_large_for_its_promise_are_told(built):
+    cells = [cell.id for cell in load(built).cells if cell.cell_type == "code"]
+    store_cost(NAME, Cost(9, 1.7e9, dict.fromkeys(cells, 0.5)), root=built)
+    page = built / "docs/instructors.md"
+    page.write_text(page.read_text().replace("1700 MB", "17 MB"))
+    large, edited = outdated_costs(root=built)
+    assert "took 1700 MB, and its opening promises at most 1.4 GB" in large
+    assert "its seconds differ" in edited
 
 
 # --- comparison -----------------------------------------------------------------------------------
@@ -327,6 +435,8 @@ def test_executing_fills_both_copies_and_shows_the_expected_figure(root):
         cost = execute(NAME, copy, NOWHERE, root=root, fast=False)
         assert cost.seconds > 0
         assert 50e6 < cost.peak < 1e9
+        assert min(cost.by_cell.values()) >= 0
+        assert len(cost.by_cell) == sum(c.cell_type == "code" for c in load(root, copy).cells)
     participant, solutions = load(root), load(root, "solutions")
     assert "strict" in str(solutions.cells)
     assert "lenient" in str(participant.cells)
@@ -392,7 +502,7 @@ def test_a_small_notebook_is_only_too_small(root):
     ("old", "new", "said"),
     [
         ("What you need", "You need", "needs ['What you need']"),
-        ("What you saw", "We saw", "needs ['What you saw']"),
+        ("What you saw", "We saw", "needs ['## What you saw']"),
         ("45 minutes", "50 minutes", "needs '45 minutes'"),
         ("import os\n", "import os\n" + "x = 1\n" * 15, "18 lines, at most 15"),
         ('"a panel"\n', '"a panel"\n\n# %%\n1\n', "third code cell in a row"),
@@ -405,6 +515,15 @@ def test_a_small_notebook_is_only_too_small(root):
         ('"solution", "figure", ', '"solution", ', "needs the tag figure too"),
         ("import os\n", "import os\nfrom mechir_edu.files import sha256\n", "needs a public name"),
         ('"a panel"', "add(1, 2)", "uses add, which only an exercise defines"),
+        ('"a panel"', "plt = 1", "try-it-009: takes plt, which try-it-010 overwrites"),
+        ('"a panel"', "plt = plt.figure", "try-it-010: takes plt, which try-it-010 overwrites"),
+        ("## On your own", "**On your own**", "needs ['## On your own']"),
+        (
+            "[Above](#exercise-1-add)",
+            "Above, 2020",
+            "needs a link, such as a DOI, in 'Above, 2020.'",
+        ),
+        ("- [Above]", "- Next: [above]", "leave out 'Next:'"),
     ],
 )
 def test_each_broken_promise_is_told(root, old, new, said):

@@ -62,6 +62,7 @@ import sys
 from notebooks.address import Address, load_address, store_address
 from notebooks.comparison import differences
 from notebooks.copies import build
+from notebooks.costs import outdated_costs, store_cost, write_seconds
 from notebooks.execution import execute
 from notebooks.lint import problems, words
 from notebooks.sources import read_source, select
@@ -75,7 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
         if asked.repository is not None:
             store_address(Address(asked.repository, asked.ref))
         if asked.check:
-            return _report(differences(load_address()) + outdated(load_address()))
+            found = differences(load_address()) + outdated(load_address()) + outdated_costs()
+            return _report(found)
         names = select([name for name in asked.names if name != "build"])
         if asked.lint:
             return _lint(names)
@@ -107,6 +109,7 @@ def _build(names: list[str]) -> int:
     for name in names:
         build(name, load_address())
     write_table(load_address())
+    write_seconds()
     return 0
 
 
@@ -116,6 +119,8 @@ def _execute(names: list[str], *, fast: bool) -> int:
         for copy in ("solutions", "participant"):
             cost = execute(name, copy, load_address(), fast=fast)
             print(f"{name} ({copy}): {cost}", flush=True)
+            if copy == "participant" and not fast:
+                store_cost(name, cost)
     if not fast:
         write_table(load_address())
     return 0

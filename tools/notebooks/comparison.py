@@ -8,6 +8,7 @@ from nbformat import NotebookNode
 
 from notebooks.address import Address
 from notebooks.copies import fingerprint, make_copy
+from notebooks.predictions import unanswered
 from notebooks.sources import COPIES, ROOT, contents, notebook_path, source_path
 
 _PICTURE = re.compile(
@@ -31,6 +32,11 @@ def _differences(name: str, copy: str, address: Address, root: Path) -> list[str
         return [f"{place} is missing; run: python tools/build_notebooks.py build {name}"]
     built, found = make_copy(name, copy, address, root=root), nbformat.read(path, as_version=4)
     executed = found.metadata.pop("executed", None)
+    if copy == "participant" and any(cell.outputs for cell in unanswered(found.cells)):
+        return [
+            f"{place}: shows what a prediction asks for; "
+            f"run: python tools/build_notebooks.py build {name}"
+        ]
     where = _first_difference(built, found)
     if where:
         return [f"{place}: {where}; run: python tools/build_notebooks.py build {name}"]

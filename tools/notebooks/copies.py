@@ -9,6 +9,7 @@ import hashlib
 import re
 import textwrap
 from collections import defaultdict
+from copy import deepcopy
 from pathlib import Path
 
 import nbformat
@@ -17,8 +18,20 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from mechir_edu.files import write_whole
 from notebooks.address import Address
+from notebooks.frame import closing, put_memory, put_solutions
 from notebooks.outputs import png_of
-from notebooks.sources import COPIES, ROOT, check_of, notebook_path, read_source, slug, tags
+from notebooks.predictions import leave_out_answers
+from notebooks.sources import (
+    COPIES,
+    ROOT,
+    check_of,
+    contents,
+    notebook_path,
+    read_source,
+    slug,
+    tags,
+    titles,
+)
 
 _KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 _EXPECTED = re.compile(r"<!-- expected: ([\w-]+) -->")
@@ -37,12 +50,15 @@ assert _said.getvalue().startswith("Not attempted yet"), _said.getvalue()"""
 def make_copy(name: str, copy: str, address: Address, *, root: Path = ROOT) -> NotebookNode:
     """Generate one notebook, without outputs; ``copy`` is a key of `COPIES`."""
     source = read_source(name, root=root)
-    cells = [cell for cell in source.cells if COPIES[copy] not in tags(cell)]
+    cells = [deepcopy(cell) for cell in source.cells if COPIES[copy] not in tags(cell)]
+    put_memory(cells[0])
+    cells.append(closing(name, copy, contents(root), titles(root)))
     badges = address.badges(name)
     if badges:
         title, _, rest = cells[0].source.partition("\n")
         cells[0].source = f"{title}\n\n{badges}\n{rest}"
     if copy == "participant":
+        put_solutions(source.cells, cells)
         _put_expected(source, cells, notebook_path(name, "solutions", root=root))
     else:
         _deepen_links(cells)
@@ -78,6 +94,8 @@ def build(name: str, address: Address, *, root: Path = ROOT) -> None:
         notebook = make_copy(name, copy, address, root=root)
         if path.is_file():
             _keep_outputs(notebook, nbformat.read(path, as_version=4))
+        if copy == "participant":
+            leave_out_answers(notebook)
         write(notebook, path)
 
 

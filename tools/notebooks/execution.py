@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
@@ -13,6 +14,7 @@ from nbformat.v4 import new_code_cell
 from notebooks.address import Address
 from notebooks.copies import fingerprint, make_copy, write
 from notebooks.outputs import clean
+from notebooks.predictions import leave_out_answers
 from notebooks.sources import ROOT, notebook_path
 from notebooks.wakeful import stay_awake
 
@@ -30,10 +32,14 @@ else:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a run: wall-clock seconds, and bytes at the peak of its kernel."""
+    """The cost of a run: wall-clock seconds, bytes at the peak of its kernel, and each cell's time.
+
+    ``by_cell`` is cell id -> seconds of the kernel's processor, and of processes that it ended.
+    """
 
     seconds: float
     peak: int
+    by_cell: dict[str, float]
 
     def __str__(self) -> str:
         return f"{self.seconds:.0f} s, {self.peak / 1e6:.0f} MB at most"
@@ -54,6 +60,8 @@ def execute(name: str, copy: str, address: Address, *, root: Path = ROOT, fast: 
     clean(notebook)
     if not fast:
         notebook.metadata.executed = fingerprint(notebook)
+        if copy == "participant":
+            leave_out_answers(notebook)
         write(notebook, notebook_path(name, copy, root=root))
     return cost
 
@@ -76,14 +84,29 @@ def run(notebook: NotebookNode, *, strict: bool, fast: bool) -> Cost:
             coalesce_streams=True,  # or lines printed together come apart at random
         )
         with client.setup_kernel(env=env):
-            peak = _run_cells(client, notebook)
-    return Cost(time.perf_counter() - start, peak)
+            peak, by_cell = _run_cells(client, notebook)
+    return Cost(time.perf_counter() - start, peak, by_cell)
 
 
-def _run_cells(client: NotebookClient, notebook: NotebookNode) -> int:
+def _run_cells(client: NotebookClient, notebook: NotebookNode) -> tuple[int, dict[str, float]]:
+    kernel, by_cell = psutil.Process(client.km.provisioner.pid), {}
     for index, cell in enumerate(notebook.cells):
+        before = _busy(kernel)
         client.execute_cell(cell, index)
+        if cell.cell_type == "code":
+            by_cell[cell.id] = _busy(kernel) - before
     # Only the kernel knows its peak; the cell that asks is not part of the notebook.
     notebook.cells.append(new_code_cell(_PEAK))
     client.execute_cell(notebook.cells[-1], len(notebook.cells) - 1)
-    return int(notebook.cells.pop().outputs[0].text)
+    return int(notebook.cells.pop().outputs[0].text), by_cell
+
+
+def _busy(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    # macOS has no times of children.
+    return (
+        times.user
+        + times.system
+        + getattr(times, "children_user", 0)
+        + getattr(times, "children_system", 0)
+    )

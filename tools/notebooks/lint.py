@@ -4,25 +4,27 @@ The docstring of tools/build_notebooks.py has the rules. They are checked on the
 participant sees it: solution cells are not counted.
 """
 
+import dis
 import re
 import statistics
 from itertools import pairwise
 from pathlib import Path
 from symtable import Symbol, SymbolTable, symtable
+from types import CodeType
 
 from nbformat import NotebookNode
 
+from notebooks.predictions import HINT, without_fold
 from notebooks.sources import ROOT, Entry, contents, read_source, tags
 
 WORDS = (1100, 2000)  # the aim is 1200-1800
 CODE_CELLS = (16, 28)  # the aim is 20-25
 MEDIAN_LINES, MOST_LINES = 6, 15
 _OPENING = ("What you will do", "What you will learn", "What you need")
-_CLOSING = ("What you saw", "On your own", "Further reading")
+_CLOSING = ("## What you saw", "## On your own", "## Further reading")
 _EXERCISE = ("ifficulty", "mportance", "minutes")
 _INSIDE = re.compile(r"(?m)^\s*(?:from mechir_edu\b|import mechir_edu\.).*")
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)[^)]*\)")
-_HINT = re.compile(r"<details>\s*<summary>\s*(?:<b>)?Hint.*?</details>", re.DOTALL)
 
 
 def problems(name: str, *, root: Path = ROOT) -> list[str]:
@@ -32,15 +34,14 @@ def problems(name: str, *, root: Path = ROOT) -> list[str]:
     seen = [cell for cell in cells if "solution" not in tags(cell)]
     found = _frame(entry, seen) + _size(seen) + _rows_of_code(seen) + _figures(cells)
     found += _links(seen, root) + _exercises(entry, cells) + _inside(cells) + _borrowed(cells)
+    found += without_fold(seen) + _overwritten(cells) + _reading(seen)
     return [f"{name}: {problem}" for problem in found]
 
 
 def words(cells: list[NotebookNode]) -> int:
     """Words of prose; hints are not counted, because few readers open them all."""
     prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    return len(
-        re.findall(r"\w[\w'.,-]*", re.sub(r"<[^>]+>|\]\([^)]*\)", " ", _HINT.sub("", prose)))
-    )
+    return len(re.findall(r"\w[\w'.,-]*", re.sub(r"<[^>]+>|\]\([^)]*\)", " ", HINT.sub("", prose))))
 
 
 def _code(cells: list[NotebookNode]) -> list[NotebookNode]:
@@ -51,7 +52,7 @@ def _frame(entry: Entry, cells: list[NotebookNode]) -> list[str]:
     """Opening and closing, and the minutes that the README promises."""
     opening, closing = cells[0].source, "\n".join(cell.source for cell in cells[-4:])
     missing = [part for part in _OPENING if part not in opening]
-    missing += [part for part in _CLOSING if part not in closing]
+    missing += [part for part in _CLOSING if not re.search(rf"(?m)^{part}$", closing)]
     found = [f"{cells[0].id}: needs {missing}"] if missing else []
     if entry.minutes.isdigit() and f"{entry.minutes} minutes" not in opening:
         found.append(f"{cells[0].id}: needs '{entry.minutes} minutes', as in contents.json")
@@ -119,7 +120,7 @@ def _exercises(entry: Entry, cells: list[NotebookNode]) -> list[str]:
             "a header with difficulty, importance and minutes": all(w in header for w in _EXERCISE),
             "a solution cell": any("solution" in tags(cell) for cell in after),
             "a check cell": "check_" in text,
-            "three folded hints": len(_HINT.findall(text)) >= 3,
+            "three folded hints": len(HINT.findall(text)) >= 3,
         }
         found += [f"{cells[start].id}: needs {what}" for what, there in asked.items() if not there]
     return found
@@ -148,6 +149,48 @@ def _borrowed(cells: list[NotebookNode]) -> list[str]:
         if "check_" not in cell.source
         for name in sorted(_used(symtable(cell.source, cell.id, "exec")) & own)
     ]
+
+
+def _overwritten(cells: list[NotebookNode]) -> list[str]:
+    """Find cells that take a name which a later cell, or they themselves, give to something else.
+
+    Run again at the end, in any order, such a cell would meet something else than the first time.
+    """
+    code = [cell for cell in _code(cells) if "stub" not in tags(cell)]
+    names = [_taken_and_stored(compile(cell.source, cell.id, "exec")) for cell in code]
+    return [
+        f"{code[i].id}: takes {name}, which {code[j].id} overwrites; use a name of its own there, "
+        "so that cells can be run again in any order"
+        for i, (taken, _) in enumerate(names)
+        for j, (_, stored) in enumerate(names[i:], start=i)
+        for name in sorted(taken & stored)
+    ]
+
+
+def _taken_and_stored(code: CodeType) -> tuple[set[str], set[str]]:
+    """Names that a cell reads before it gives them a value, and names that it gives one."""
+    taken, stored = set(), set()
+    for step in dis.get_instructions(code):
+        if step.opname in ("LOAD_NAME", "LOAD_GLOBAL"):
+            taken |= {step.argval} - stored
+        elif step.opname in ("STORE_NAME", "STORE_GLOBAL"):
+            stored.add(step.argval)
+        elif isinstance(step.argval, CodeType):
+            taken |= _taken_and_stored(step.argval)[0] - stored
+    return taken, stored
+
+
+def _reading(cells: list[NotebookNode]) -> list[str]:
+    """Further reading can be clicked, and leaves the way on to the builder."""
+    text = cells[-1].source.partition("## Further reading")[2]
+    found = [
+        f"{cells[-1].id}: needs a link, such as a DOI, in {item.strip()[:40]!r}"
+        for item in re.split(r"(?m)^- ", text)[1:]
+        if "](" not in item
+    ]
+    if re.search(r"\bNext:", cells[-1].source):
+        found.append(f"{cells[-1].id}: leave out 'Next:'; the builder writes it")
+    return found
 
 
 def _defined(cells: list[NotebookNode]) -> set[str]:

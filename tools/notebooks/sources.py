@@ -37,6 +37,16 @@ def contents(root: Path = ROOT) -> dict[str, Entry]:
     }
 
 
+def titles(root: Path = ROOT) -> dict[str, str]:
+    """Titles of the notebooks: name -> ``03 Patch by hand``, from the first line of each source."""
+    return {name: f"{name[:2]} {_title(source_path(name, root=root))}" for name in contents(root)}
+
+
+def _title(source: Path) -> str:
+    lines = source.read_text(encoding="utf-8").splitlines()
+    return next((line[4:] for line in lines if line.startswith("# # ")), source.stem)
+
+
 def select(wanted: list[str], root: Path = ROOT) -> list[str]:
     """Names that start with one of the wanted; all names if none is wanted."""
     names = list(contents(root))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mechir_edu.files import write_whole
 from notebooks.address import Address
-from notebooks.sources import ROOT, Entry, contents, read_source
+from notebooks.sources import ROOT, Entry, contents, titles
 
 START, END = "<!-- notebooks -->", "<!-- /notebooks -->"
 
@@ -13,13 +13,16 @@ def table(address: Address, *, root: Path = ROOT) -> str:
     """Make the table: a row for each notebook; badges only where the repository is known."""
     columns = ["notebook", "minutes", "afterwards you can", "open", "solutions"]
     rows = [columns, ["---"] * len(columns)]
-    rows += [_row(entry, address, root) for entry in contents(root).values()]
+    shown = titles(root)
+    rows += [_row(entry, shown[name], address) for name, entry in contents(root).items()]
     if not address.repository:
         rows = [row[:3] + row[4:] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def with_table(readme: str, made: str) -> str:
+def with_table(
+    page: str, made: str, name: str = "README.md", markers: tuple[str, str] = (START, END)
+) -> str:
     """Replace the text between the markers.
 
     Raises
@@ -27,11 +30,11 @@ def with_table(readme: str, made: str) -> str:
     ValueError
         If the markers are not there, once and in order.
     """
-    before, start, rest = readme.partition(START)
-    _, end, after = rest.partition(END)
+    before, start, rest = page.partition(markers[0])
+    _, end, after = rest.partition(markers[1])
     if not start or not end:
-        raise ValueError(f"README.md needs {START} and {END} around the place of the table")
-    return f"{before}{START}\n{made}\n{END}{after}"
+        raise ValueError(f"{name} needs {' and '.join(markers)} around the place of the table")
+    return f"{before}{start}\n{made}\n{end}{after}"
 
 
 def write_table(address: Address, *, root: Path = ROOT) -> None:
@@ -51,10 +54,9 @@ def outdated(address: Address, *, root: Path = ROOT) -> list[str]:
     return ["README.md: its table of notebooks differs; run: python tools/build_notebooks.py build"]
 
 
-def _row(entry: Entry, address: Address, root: Path) -> list[str]:
-    title = read_source(entry.name, root=root).cells[0].source.splitlines()[0].removeprefix("# ")
+def _row(entry: Entry, title: str, address: Address) -> list[str]:
     return [
-        f"[{entry.name[:2]} {title}](tutorials/{entry.name}.ipynb)",
+        f"[{title}](tutorials/{entry.name}.ipynb)",
         entry.minutes,
         entry.afterwards,
         address.badges(entry.name),

@@ -297,6 +297,6 @@ me.widgets.explore_pair(dot, pairs)
 # ## Further reading
 #
 # - Nogueira and Cho, *Passage Re-ranking with BERT* (2019): the cross-encoder.
-# - Reimers and Gurevych, *Sentence-BERT* (2019): the bi-encoder.
-# - Parry, Chen, Eickhoff and MacAvaney, *MechIR* (ECIR 2025): the paper that these notebooks follow.
+#   [arXiv:1901.04085](https://arxiv.org/abs/1901.04085)
+# - Reimers and Gurevych, *Sentence-BERT* (2019): the bi-encoder. [arXiv:1908.10084](https://arxiv.org/abs/1908.10084)
 # - How the collection was made: [its card](../mechir_edu/assets/mini/README.md).

@@ -381,6 +381,5 @@ print(neutral.recovery().warning or "The change differs from zero here, so recov
 # ## Further reading
 #
 # - Fang, Tao and Zhai, *A Formal Study of Information Retrieval Heuristics* (SIGIR 2004): the
-#   axioms.
-# - Parry, Chen, Eickhoff and MacAvaney, *MechIR* (ECIR 2025): axioms as perturbations.
+#   axioms. [doi:10.1145/1008992.1009004](https://doi.org/10.1145/1008992.1009004)
 # - [All axioms of the package](../docs/axioms.md), with sources, preconditions and controls.

@@ -411,9 +411,9 @@ me.widgets.explore_heads({f"{name} {axiom}": result for (axiom, name), result in
 #
 # ## Further reading
 #
-# - Parry, Chen, Eickhoff and MacAvaney, *MechIR: A Mechanistic Interpretability Framework for
-#   Information Retrieval* (ECIR 2025).
+# - The paper that this notebook follows is named below; compare its Figure 2 with the one above.
+#   [doi:10.1007/978-3-031-88720-8_16](https://doi.org/10.1007/978-3-031-88720-8_16)
 # - Benjamini and Yekutieli, *The control of the false discovery rate in multiple testing under
-#   dependency* (Annals of Statistics 2001).
+#   dependency* (Annals of Statistics 2001). [doi:10.1214/aos/1013699998](https://doi.org/10.1214/aos/1013699998)
 # - [The same panel from the command line](../docs/figure2.png), with more pairs;
 #   [06](06_is_it_an_artefact.ipynb) takes such pictures apart.

@@ -444,16 +444,16 @@ me.widgets.explore_patch(ranker, [toy, *pairs[:4]])
 # - You split a head's effect into where it looks and what it reads, with intervals.
 # - You drew the attention pattern last, and compared it with the attention that the filler gets.
 #
-# **On your own**
+# ## On your own
 #
 # - Switch `kind` to `cat`. In which layer does `[CLS]` take over?
 # - Make pairs with `place="start"`. Does the rest of the document receive the term earlier?
 # - Patch `q` and `k` instead of `pattern`. Which of the two moves the attention?
 #
-# **Further reading**
+# ## Further reading
 #
-# - Jain and Wallace, *Attention is not explanation*, NAACL 2019.
-# - Meng, Bau, Andonian and Belinkov, *Locating and editing factual associations in GPT*, NeurIPS 2022
-#   (maps over positions and layers).
+# - Jain and Wallace, *Attention is not Explanation* (NAACL 2019).
+#   [arXiv:1902.10186](https://arxiv.org/abs/1902.10186)
+# - Meng, Bau, Andonian and Belinkov, *Locating and Editing Factual Associations in GPT* (NeurIPS
+#   2022): maps over positions and layers. [arXiv:2202.05262](https://arxiv.org/abs/2202.05262)
 # - [How the hook points are named](../mechir_edu/rankers/adapters.py), with a drawing of a post-LN block.
-# - Next: [06, is it an artefact?](06_is_it_an_artefact.ipynb)

@@ -487,17 +487,19 @@ for path in sorted(Path(published).glob("*.tsv.gz")) if published else []:
 # - You built data without effects and counted the heads that looked significant in them.
 # - You made a finding out of nothing by selecting pairs on their outcome.
 #
-# **On your own**
+# ## On your own
 #
 # - Switch `kind` to `cat`. Which of the controls matters more there?
 # - Flip signs by pair instead of by query. How many heads look significant now?
 # - Select the quarter on half of the queries, and look at the change of the same quarter's documents
 #   under another edit. What is left of the effect?
 #
-# **Further reading**
+# ## Further reading
 #
-# - Gelman and Loken, *The garden of forking paths*, 2013.
+# - Gelman and Loken, [*The garden of forking
+#   paths*](http://www.stat.columbia.edu/~gelman/research/unpublished/p_hacking.pdf) (2013).
 # - Benjamini and Yekutieli, *The control of the false discovery rate in multiple testing under
-#   dependency*, Annals of Statistics 2001.
-# - Zhang and Nanda, *Towards best practices of activation patching*, ICLR 2024.
-# - Next: [07, paths and gradients](07_paths_and_gradients.ipynb)
+#   dependency* (Annals of Statistics 2001). [doi:10.1214/aos/1013699998](https://doi.org/10.1214/aos/1013699998)
+# - Zhang and Nanda, *Towards Best Practices of Activation Patching in Language Models* (ICLR 2024).
+#   [arXiv:2309.16042](https://arxiv.org/abs/2309.16042)
+

@@ -19,14 +19,20 @@ from common import Timed
 from mechir_environment import DEFAULT, python_of
 
 SIDE = Path(__file__).with_name("mechir_side.py")
-TOLERANCE = 1e-4  # absolute, of scores that both sides compute from the same token ids
+TOLERANCE = 1e-4  # of scores that both sides compute from the same token ids; see check_agreement
 
 
 class MechIR:
-    """A process in which MechIR has loaded the embedded checkpoint."""
+    """A process in which MechIR has loaded a checkpoint.
+
+    Attributes
+    ----------
+    versions : of MechIR and what it runs on.
+    gpu_megabytes : peak of its last call beside what it held before; "" on a CPU.
+    """
 
     def __init__(self, process: subprocess.Popen, model: Path, pooling: str) -> None:
-        self.process = process
+        self.process, self.gpu_megabytes = process, ""
         self.versions = self.ask("load", model=str(model), pooling=pooling)["versions"]
 
     def ask(self, call: str, **request: Any) -> dict:
@@ -56,6 +62,7 @@ class MechIR:
     def heads(self, name: str) -> Timed:
         """Patch all heads of some batches; gives scores [cell, pair] and MechIR's own times."""
         answer = self.ask("heads", name=name)
+        self.gpu_megabytes = answer["gpu_MB"]
         scores = np.concatenate([np.array(batch) for batch in answer["scores"]], axis=1)
         return Timed(answer["cpu"], answer["wall"], scores)
 
@@ -100,8 +107,11 @@ def add_ranker_options(parser: ArgumentParser) -> None:
 
 
 @contextmanager
-def mechir(options: Namespace, pooling: str) -> Iterator[MechIR | None]:
-    """MechIR's process while the context lasts; None, said loudly, without its environment."""
+def mechir(options: Namespace, pooling: str, model: Path | None = None) -> Iterator[MechIR | None]:
+    """MechIR's process while the context lasts; None, said loudly, without its environment.
+
+    ``model`` is the folder of the checkpoint that it loads, the embedded one when omitted.
+    """
     python = python_of(options.mechir)
     if python is None:
         print(
@@ -116,7 +126,7 @@ def mechir(options: Namespace, pooling: str) -> Iterator[MechIR | None]:
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     with subprocess.Popen([python, SIDE], env=environment, **pipes) as process:
         try:
-            yield MechIR(process, embedded_folder(), pooling)
+            yield MechIR(process, model or embedded_folder(), pooling)
         finally:
             process.stdin.close()
 
@@ -179,10 +189,10 @@ def check_agreement(what: str, ours: np.ndarray, theirs: np.ndarray) -> float:
     Raises
     ------
     RuntimeError
-        Where it is beyond `TOLERANCE`: then both do not compute the same thing, and no ratio of
-        their times means anything.
+        Where it is beyond `TOLERANCE`, of the largest score where that is above 1: then both do not
+        compute the same thing, and no ratio of their times means anything.
     """
     difference = float(np.abs(ours - theirs).max())
-    if difference > TOLERANCE:
+    if difference > TOLERANCE * max(1.0, float(np.abs(theirs).max())):
         raise RuntimeError(f"{what}: scores of both sides differ by {difference:.2g}")
     return difference

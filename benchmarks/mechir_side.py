@@ -54,7 +54,13 @@ class Side:
 
     def heads(self, name: str) -> dict:
         """Patch all heads of all batches, timed; scores [batch][cell][pair]."""
-        return _answer(timed(lambda: [self._patch_heads(batch) for batch in self.batches[name]]))
+        on_gpu = torch.cuda.is_available()
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() if on_gpu else 0
+        run = timed(lambda: [self._patch_heads(batch) for batch in self.batches[name]])
+        most = (torch.cuda.max_memory_allocated() - before) / 1e6 if on_gpu else ""
+        return {**_answer(run), "gpu_MB": most}
 
     def blocks(self, name: str, n_positions: int) -> dict:
         """Patch a part of ``block_all``'s cells: all components and layers, some positions.

@@ -37,7 +37,7 @@ from mechir_edu.patching.sweep import Cell, Scored, Sweep
 from mechir_edu.rankers.base import Inputs, Ranker
 
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
-MLP_ROWS = 768  # tokens whose inner activations are held at once
+MLP_ROWS = 768  # tokens whose inner activations are held at once on a CPU, within its caches
 
 Stream = Float[Tensor, "batch pos d_model"]
 Rows = Float[Tensor, "batch row d_model"]  # all positions, or position 0 alone
@@ -149,7 +149,8 @@ class Layer:
     def mlp(self, x: Stream) -> Stream:
         """What the MLP adds, before the residual sum."""
         # In parts, because its inner activation is four times as wide as the stream.
-        parts = x.flatten(0, 1).split(MLP_ROWS)
+        rows = x.flatten(0, 1)
+        parts = rows.split(MLP_ROWS if x.is_cpu else len(rows))
         inner = (self._act(F.linear(enter(part), self.w_in, self.b_in)) for part in parts)
         out = [leave(F.linear(part, self.w_out, self.b_out)) for part in inner]
         return torch.cat(out).view_as(x)
@@ -188,17 +189,20 @@ class Layer:
         # term is the same for all cells, the second is change @ w_in_by_head[head], a product over
         # d_head where the MLP's own is over d_model. The scale s comes last, for each position.
         out = torch.empty_like(delta)
-        for cell, head in enumerate(heads):
-            patched = resid_mid + delta[cell]
+        # On a CPU cell by cell, within its caches; a GPU wants all at once.
+        step = 1 if delta.is_cpu else len(heads)
+        for start in range(0, len(heads), step):
+            cells = slice(start, start + step)
+            patched = resid_mid + delta[cells]
             after_ln1, _, scale = torch.native_layer_norm(  # the plain one keeps its 1/std
                 patched, patched.shape[-1:], self.ln1.weight, self.ln1.bias, self.ln1.eps
             )
-            patched_inner = torch.addmm(
-                inner.flatten(0, 1), change[cell].flatten(0, 1), self.w_in_by_head[head]
+            patched_inner = torch.baddbmm(
+                inner.flatten(0, 1), change[cells].flatten(1, 2), self.w_in_by_head[heads[cells]]
             )
-            hidden = torch.addcmul(self.b_in_after_ln, patched_inner, scale.flatten(0, 1))
+            hidden = torch.addcmul(self.b_in_after_ln, patched_inner, scale.flatten(1, 2))
             mlp_out = linear(self.act(hidden), self.w_out, self.b_out).view_as(patched)
-            out[cell] = self.ln2(after_ln1 + mlp_out)
+            out[cells] = self.ln2(after_ln1 + mlp_out)
         return out
 
     def run(self, x: Stream, bias: Tensor | None) -> LayerRun:

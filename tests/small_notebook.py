@@ -40,6 +40,10 @@ plt.plot([0, add(1, 2)])
 plt.show()
 
 # %%
+from types import SimpleNamespace
+
+# Stands for the package, which takes seconds to import.
+me = SimpleNamespace(tutorial=SimpleNamespace(progress=lambda: print("1 of 1 exercises right")))
 def check_add(add):
     strict = os.environ.get("MECHIR_EDU_STRICT") == "1"
     try:

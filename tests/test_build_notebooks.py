@@ -15,7 +15,7 @@ from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from notebooks.address import Address, load_address, store_address
 from notebooks.comparison import differences
-from notebooks.copies import build, fingerprint, make_copy, make_rehearsal, write
+from notebooks.copies import build, fingerprint, make_copy, make_rehearsal, then_backwards, write
 from notebooks.costs import outdated_costs, store_cost
 from notebooks.execution import Cost, execute, run
 from notebooks.lint import problems
@@ -208,7 +208,7 @@ def test_seconds_of_every_cell_stand_on_the_instructors_page(built):
     page = (built / "docs/instructors.md").read_text()
     assert "**03 Try it**: 10 s, 800 MB" in page
     assert "| `import os` | 7 |" in page
-    assert "| the 5 other cells together | 2 |" in page
+    assert "| the 6 other cells together | 3 |" in page
     assert outdated_costs(root=built) == []
     edit(built, '"a panel"', '"a panel"\n\n# %%\n1')
     assert (
@@ -332,7 +332,7 @@ def colab(monkeypatch, tmp_path):
     return commands
 
 
-def test_setup_does_nothing_elsewhere(monkeypatch):
+def test_setup_installs_nothing_elsewhere(monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("ran a command"))
     exec(Address("us/it").setup(), {})
 
@@ -438,6 +438,7 @@ def test_executing_fills_both_copies_and_shows_the_expected_figure(root):
         assert min(cost.by_cell.values()) >= 0
         assert len(cost.by_cell) == sum(c.cell_type == "code" for c in load(root, copy).cells)
     participant, solutions = load(root), load(root, "solutions")
+    assert "1 of 1 exercises right" in str(participant.cells[-2].outputs)
     assert "strict" in str(solutions.cells)
     assert "lenient" in str(participant.cells)
     (folded,) = [cell.source for cell in participant.cells if "Expected figure" in cell.source]
@@ -489,6 +490,15 @@ def test_an_exercise_without_a_check_cannot_be_rehearsed(root):
     edit(root, "check_add", "try_add")
     with pytest.raises(ValueError, match="try-it-004: needed a cell that calls check_"):
         make_rehearsal(NAME, NOWHERE, root=root)
+
+
+def test_cells_run_again_backwards_meet_what_later_cells_left_behind(root):
+    run(then_backwards(make_copy(NAME, "solutions", NOWHERE, root=root)), strict=True, fast=True)
+    edit(root, '"a panel"', "plt = None")
+    with pytest.raises(CellExecutionError, match="'NoneType' object has no attribute 'plot'"):
+        run(
+            then_backwards(make_copy(NAME, "solutions", NOWHERE, root=root)), strict=True, fast=True
+        )
 
 
 # --- lint -----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from notebooks.address import load_address
 from notebooks.comparison import differences
-from notebooks.copies import make_rehearsal
+from notebooks.copies import make_copy, make_rehearsal, then_backwards
 from notebooks.costs import outdated_costs
 from notebooks.lint import problems
 from notebooks.outputs import clean
@@ -119,6 +119,14 @@ def test_a_notebook_runs_offline_with_its_exercises_untouched_and_solved(name, t
 def test_a_notebook_runs_in_full_within_binders_memory(name, which, tmp_path):
     strict = {"MECHIR_EDU_STRICT": "1"} if which == "solutions" else {}
     check_run(nbformat.read(notebook_path(name, which), as_version=4), tmp_path, **strict)
+
+
+@pytest.mark.slow
+@each_notebook
+def test_the_cells_of_a_notebook_can_be_run_again_backwards(name, tmp_path):
+    twice = then_backwards(make_copy(name, "solutions", load_address()))
+    code, said, _ = run_notebook(twice, tmp_path, MECHIR_EDU_FAST="1", MECHIR_EDU_STRICT="1")
+    assert code == 0, said
 
 
 def test_the_peak_of_a_run_is_not_that_of_the_process_that_started_it(tmp_path):

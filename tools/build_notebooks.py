@@ -19,9 +19,15 @@ How a source is written
 ``tutorials/src/NN_slug.py`` is a py:percent file with a jupytext header that names the kernel
 python3 and nothing else. It makes two notebooks: ``tutorials/NN_slug.ipynb`` for the participant,
 and ``tutorials/solutions/NN_slug.ipynb``. The first cell is markdown: ``# Title`` (a verb), then
-*What you will do*, *What you will learn*, *What you need* (with "45 minutes"). After it the builder
-puts the setup cell, and under the title the badges; do not write either. The last cells are *What
-you saw*, *On your own*, *Further reading*.
+*What you will do*, *What you will learn*, *What you need* (with "45 minutes"). The last cells are
+the headings *What you saw*, *On your own*, *Further reading*, whose items have a link each, a DOI
+or an arXiv id where there is one. Around them the builder puts, and you do not write: badges under
+the title, what an open notebook costs in memory, the setup cell, and at the end the next notebook,
+the solutions and the MechIR paper.
+
+Each **Predict** offers options (a), (b), ... in its paragraph. The fold after its figure,
+``<details><summary>What we see</summary>``, names the letter that was right. The participant's copy
+stores no output between the two.
 
 Tags, as in ``# %% tags=["figure"] alt="Heat map: rows are layers, columns heads"``:
 
@@ -35,8 +41,9 @@ parameters  form fields: ``ranker_name = "embedded"  # @param {type:"string"}``.
 
 An exercise is: a markdown header (difficulty n/5, importance n/5, minutes, why), the stub, the
 solution, a cell that calls ``me.checks.check_x(x)``, and markdown with three folded hints, each
-``<details><summary>Hint 1: ...</summary>``, a blank line, text, a blank line, ``</details>``. Later
-cells use the package, never the learner's function.
+``<details><summary>Hint 1: ...</summary>``, a blank line, text, a blank line, ``</details>``. The
+builder folds the solution below the hints. Later cells use the package, never the learner's
+function, and show no solution.
 
 Links are written as seen from ``tutorials/``; the builder deepens them for the solutions.
 
@@ -45,13 +52,17 @@ What the lint asks
 1100-2000 words outside hints (the aim is 1200-1800) and 16-28 code cells (20-25); cells of at most
 15 lines, 6 in the median; no third code cell in a row; at least one figure, alt text for each; a
 figure before each widget; links that resolve; at least two exercises in 01-08; public names alone
-(``me.something``, no import from inside the package); no name that only an exercise defines.
+(``me.something``, no import from inside the package); no name that only an exercise defines; no
+name that a cell takes and a later one overwrites, so that cells can be run again in any order; a
+fold with a letter for each prediction; a link in each item of the further reading.
 
 What is committed
 -----------------
 Both copies, executed in the full profile (about 90 s each on one core; choose sizes by
 ``me.tutorial.pick(full, little)``). ``build`` keeps the outputs of cells whose code did not change,
-and ``--check`` tells which notebooks have outputs of other code. The kernel runs in an empty
+and ``--check`` tells which notebooks have outputs of other code. ``tutorials/costs.json`` has the
+seconds of every cell and the memory, as ``--execute`` measured them for the participant's copy;
+docs/instructors.md shows them. The kernel runs in an empty
 folder. The builder refuses a notebook that prints a warning, a path or an object's address, lacks a
 figure, or is larger than 1 MB.
 """

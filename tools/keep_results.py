@@ -1,18 +1,23 @@
-"""Compute the results that travel with the package, and compare those that do.
+"""Compute the results that travel with the package.
 
-``python tools/keep_results.py`` runs the solutions of all tutorials that call `me.tutorial.patch`
-or `me.tutorial.path_patch`, in full and without results at hand, and writes what they computed to
-``mechir_edu/assets/results``; what no tutorial asks for any longer is deleted. Run it after a
-change of a tutorial's pairs or options, of the embedded rankers, or of what patching computes. Some
-minutes on two cores.
+``python tools/keep_results.py`` runs the solutions of all tutorials that call `me.tutorial.patch`,
+`path_patch`, `score_pairs` or `evaluate`, in full, and writes what they asked for to
+``mechir_edu/assets/results``: what is there already is taken, what is missing is computed, and what
+no tutorial asks for any longer is deleted. Run it after a change of a tutorial's pairs or options.
+``--anew`` computes everything, some forty minutes on two cores: for after a change of the embedded
+rankers, or of what patching computes. ``pytest -m slow tests/test_results_at_hand.py`` computes
+everything and compares.
 """
 
+import argparse
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+from nbformat import NotebookNode
 from notebooks.address import load_address
 from notebooks.copies import make_copy
 from notebooks.execution import run
@@ -20,7 +25,10 @@ from notebooks.sources import contents, read_source
 
 from mechir_edu.checks.tutorial import RESULTS
 
-ASKS = ("me.tutorial.patch", "me.tutorial.path_patch")
+ASKS = tuple(f"me.tutorial.{name}" for name in ("patch", "path_patch", "score_pairs", "evaluate"))
+# Their texts send readers to the other ranker, so its results travel, too.
+OF_BOTH_KINDS = ("05", "06")
+KINDS = ('kind = "dot"', 'kind = "cat"')
 MOST_BYTES = 3_000_000
 
 
@@ -33,22 +41,47 @@ def asking() -> list[str]:
     ]
 
 
-def compute(folder: Path) -> None:
-    """Compute every result that the tutorials ask for into a folder."""
-    os.environ["MECHIR_EDU_KEEP_RESULTS"] = str(folder)
+def notebooks(name: str) -> Iterator[NotebookNode]:
+    """Solutions of a tutorial as they are and, where it is to be had, with the other ranker."""
+    notebook = make_copy(name, "solutions", load_address())
+    yield notebook
+    if name.startswith(OF_BOTH_KINDS):
+        (form,) = (cell for cell in notebook.cells if cell.source.count("kind = ") == 1)
+        here, other = KINDS if KINDS[0] in form.source else KINDS[::-1]
+        form.source = form.source.replace(here, other)
+        yield notebook
+
+
+def compute(folder: Path, *, anew: bool = True) -> None:
+    """Fill a folder with every result that the tutorials ask for.
+
+    Parameters
+    ----------
+    anew : compute what is at hand, too.
+    """
+    told = {"MECHIR_EDU_KEEP_RESULTS": str(folder), "MECHIR_EDU_RECOMPUTE": str(int(anew))}
+    before = {name: os.environ.pop(name, None) for name in told}
+    os.environ.update(told)
     try:
         for name in asking():
             print(name, flush=True)
-            run(make_copy(name, "solutions", load_address()), strict=True, fast=False)
+            for notebook in notebooks(name):
+                run(notebook, strict=True, fast=False)
     finally:
-        del os.environ["MECHIR_EDU_KEEP_RESULTS"]
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def main() -> int:
     """Replace the results that travel with the package."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--anew", action="store_true", help="compute what is at hand, too")
+    anew = parser.parse_args().anew
     with tempfile.TemporaryDirectory() as scratch:
-        compute(Path(scratch))
-        files = sorted(Path(scratch).glob("*.npz"))
+        compute(Path(scratch), anew=anew)
+        files = sorted(Path(scratch).iterdir())
         size = sum(file.stat().st_size for file in files)
         if size > MOST_BYTES:
             raise SystemExit(f"{size:,} bytes of results; needed at most {MOST_BYTES:,}")

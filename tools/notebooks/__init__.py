@@ -3,5 +3,7 @@
 Data flows one way: ``sources`` reads the hand-written sources, ``copies`` makes the two notebooks
 of each (and the rehearsal that tests run in their place), ``execution`` fills them in, ``outputs``
 cleans what came out, ``comparison`` finds notebooks that are not as built, ``lint`` finds broken
-promises, and ``table`` writes the README's list. ``wakeful`` keeps a run from stalling.
+promises, ``table`` writes the README's list and ``costs`` the instructors' table of seconds.
+``frame`` has what every notebook begins and ends with, ``predictions`` keeps answers hidden, and
+``wakeful`` keeps a run from stalling.
 """

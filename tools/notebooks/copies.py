@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from mechir_edu.files import write_whole
 from notebooks.address import Address
-from notebooks.frame import closing, put_memory, put_solutions
+from notebooks.frame import closing, progress, put_memory, put_solutions
 from notebooks.outputs import png_of
 from notebooks.predictions import leave_out_answers
 from notebooks.sources import (
@@ -52,6 +52,8 @@ def make_copy(name: str, copy: str, address: Address, *, root: Path = ROOT) -> N
     source = read_source(name, root=root)
     cells = [deepcopy(cell) for cell in source.cells if COPIES[copy] not in tags(cell)]
     put_memory(cells[0])
+    if copy == "participant" and any("stub" in tags(cell) for cell in cells):
+        cells.append(progress(name))
     cells.append(closing(name, copy, contents(root), titles(root)))
     badges = address.badges(name)
     if badges:
@@ -79,6 +81,16 @@ def make_rehearsal(name: str, address: Address, *, root: Path = ROOT) -> Noteboo
             code = _UNTOUCHED.format(check=textwrap.indent(check.source, "    "))
             cells.append(new_code_cell(code, id=f"{cell.id}-untouched"))
     return _with_setup(name, cells, address)
+
+
+def then_backwards(notebook: NotebookNode) -> NotebookNode:
+    """Let all code cells run once more after the last, from the last to the first."""
+    again = [
+        new_code_cell(cell.source, id=f"{cell.id}-again")
+        for cell in reversed(notebook.cells)
+        if cell.cell_type == "code"
+    ]
+    return new_notebook(cells=[*notebook.cells, *again], metadata=notebook.metadata)
 
 
 def _with_setup(name: str, cells: list[NotebookNode], address: Address) -> NotebookNode:

@@ -9,9 +9,11 @@ import json
 from pathlib import Path
 
 from mechir_edu.files import write_whole
+from notebooks.address import load_address
+from notebooks.copies import make_copy
 from notebooks.execution import Cost
 from notebooks.frame import MOST_BYTES
-from notebooks.sources import ROOT, contents, read_source, slug, tags, titles
+from notebooks.sources import ROOT, contents, titles
 from notebooks.table import with_table
 
 START, END = "<!-- seconds -->", "<!-- /seconds -->"
@@ -72,13 +74,13 @@ def outdated_costs(*, root: Path = ROOT) -> list[str]:
 
 def _code_cells(name: str, root: Path) -> list[str]:
     """Ids of the participant's code cells."""
-    cells = [cell for cell in read_source(name, root=root).cells if cell.cell_type == "code"]
-    ids = [cell.id for cell in cells if "solution" not in tags(cell)]
-    return [f"{slug(name)}-setup", *ids]
+    made = make_copy(name, "participant", load_address(root), root=root)
+    return [cell.id for cell in made.cells if cell.cell_type == "code"]
 
 
 def _table(name: str, cost: dict, root: Path) -> str:
-    begins = {cell.id: cell.source.splitlines()[0] for cell in read_source(name, root=root).cells}
+    made = make_copy(name, "participant", load_address(root), root=root)
+    begins = {cell.id: cell.source.splitlines()[0] for cell in made.cells if cell.source}
     seconds = cost["seconds"]
     long = [cell for cell, s in seconds.items() if s >= SHORT_S]
     rows = [f"| `{begins.get(cell, cell)[:70]}` | {seconds[cell]:.0f} |" for cell in long]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from itertools import dropwhile
 
 from nbformat import NotebookNode
-from nbformat.v4 import new_markdown_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from notebooks.predictions import HINT
 from notebooks.sources import slug, tags
@@ -42,6 +42,12 @@ def put_solutions(source: list[NotebookNode], cells: list[NotebookNode]) -> None
 
 def _folded(code: str) -> str:
     return f"<details><summary>Solution</summary>\n\n```python\n{code}\n```\n\n</details>"
+
+
+def progress(name: str) -> NotebookNode:
+    """Make the cell that counts the exercises that are right."""
+    code = "# The exercises that you have solved so far, in all notebooks\nme.tutorial.progress()"
+    return new_code_cell(code, id=f"{slug(name)}-progress")
 
 
 def closing(name: str, copy: str, sequence: Iterable[str], titles: dict[str, str]) -> NotebookNode:

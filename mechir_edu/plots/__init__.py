@@ -21,11 +21,16 @@ In reading order::
     attention   where a head looks                         plot_attention
     rankings    one query's ranking, before and after      plot_ranking
     words       the same in words and in tables            top_heads, alt_text
+    drawings/   how rankers and patches work, in SVG       draw_architectures, draw_three_runs, ...
 """
 
 from mechir_edu.plots.attention import plot_attention
 from mechir_edu.plots.cells import plot_cells
 from mechir_edu.plots.changes import plot_score_change
+from mechir_edu.plots.drawings.circuit import draw_circuit
+from mechir_edu.plots.drawings.rankers import draw_architectures, draw_block
+from mechir_edu.plots.drawings.runs import draw_three_runs, step_three_runs
+from mechir_edu.plots.drawings.versions import draw_alignment
 from mechir_edu.plots.figure2 import plot_figure2
 from mechir_edu.plots.grids import plot_heads, plot_paths, plot_roles
 from mechir_edu.plots.head_pairs import plot_head_pairs
@@ -36,6 +41,11 @@ from mechir_edu.plots.words import alt_text, top_heads
 
 __all__ = [
     "alt_text",
+    "draw_alignment",
+    "draw_architectures",
+    "draw_block",
+    "draw_circuit",
+    "draw_three_runs",
     "plot_attention",
     "plot_cells",
     "plot_figure2",
@@ -47,5 +57,6 @@ __all__ = [
     "plot_ranking",
     "plot_roles",
     "plot_score_change",
+    "step_three_runs",
     "top_heads",
 ]

@@ -66,6 +66,13 @@ passages = {
 texts = list(passages.values())
 
 # %% [markdown]
+# Two kinds of ranker can score them. Read the drawing from the bottom, where the texts go in; a
+# line between two tokens means that one can look at the other.
+
+# %%
+me.plots.draw_architectures()
+
+# %% [markdown]
 # ## Follow a bi-encoder
 #
 # A **bi-encoder**, here `Dot`, encodes the query and each passage *alone*. Each becomes one vector,
@@ -94,7 +101,7 @@ print(f"query {tuple(query_vector.shape)}, passages {tuple(passage_vectors.shape
 by_hand = torch.nn.functional.cosine_similarity(query_vector, passage_vectors).numpy()
 dot_scores = dot.score(query, texts)
 assert np.allclose(by_hand, dot_scores, atol=1e-5)
-print(f"relevant {dot_scores[0]:.3f}, not relevant {dot_scores[1]:.3f}")
+print(f"The relevant passage scores {dot_scores[0]:.3f}, by hand and by the package.")
 
 # %% [markdown]
 # ## Follow a cross-encoder
@@ -112,7 +119,7 @@ print(cat.tokenizer.decode(cat.tokenize(query, texts[0])["input_ids"][0]))
 
 # %%
 cat_scores = cat.score(query, texts)
-print(f"relevant {cat_scores[0]:+.3f}, not relevant {cat_scores[1]:+.3f}")
+print(f"The relevant passage scores {cat_scores[0]:+.3f}.")
 
 # %% [markdown]
 # **Predict.** We swap the roles: the passage becomes the query and the query becomes the text.
@@ -138,7 +145,9 @@ assert np.isclose(swapped["Dot"], dot_scores[0], atol=1e-5)
 #
 # ## Compare the two rankers
 #
-# **Predict.** Will both rankers put the relevant passage first? (a) both, (b) only the bi-encoder,
+# Each ranker has scored the other passage, too; we have not looked at that score yet.
+#
+# **Predict.** Which ranker puts the relevant passage first? (a) both, (b) only the bi-encoder,
 # (c) only the cross-encoder.
 
 
@@ -169,10 +178,10 @@ for name, text in passages.items():
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# One shared word each, "bats" and "dark": a count would call it a tie, and an exact count does not
-# even notice that *bat* is *bats* in the singular. The bi-encoder clearly prefers the relevant
-# passage, so it does more than count. No formula says what it does instead; the weights do. These
-# notebooks look for *where* in the weights.
+# (a): in both panels the relevant passage lies further right. Each passage shares one word with the
+# query, "bats" and "dark": a count would call it a tie, and an exact count does not even notice that
+# *bat* is *bats* in the singular. So both rankers do more than count. No formula says what they do
+# instead; the weights do. These notebooks look for *where* in the weights.
 #
 # </details>
 #
@@ -209,7 +218,9 @@ plt.show()
 # %%
 for name in units:
     print(f"{name} ranks first:")
-    print(table.nlargest(3, name)[["grade", name, "passage"]].round(3).to_string())
+    first = table.nlargest(3, name)
+    print(first[["grade", name, "passage"]].round(3).to_string())
+    print(f"{(first['grade'] == 3).sum()} of these three have grade 3.\n")
 
 # %% [markdown]
 # **Read.** Columns of points are grades, points are passages. A perfect ranker would have all points
@@ -217,11 +228,10 @@ for name in units:
 #
 # <details><summary>What we see</summary>
 #
-# With the bi-encoder, one full answer is far ahead and the other is lost among irrelevant passages.
-# The lost one begins "Pipistrelles, horseshoes and their night-flying cousins hunt by ear": it
-# contains neither *bat* nor *prey* nor *dark*. So this ranker does miss the words, and we have a
-# suspicion to test: how much of a score depends on the query terms being there at all? Look at the
-# right panel to see whether the cross-encoder does better.
+# (c). In both rankers one full answer is ahead, and the other is not among the first three. The lost
+# one begins "Pipistrelles, horseshoes and their night-flying cousins hunt by ear": it contains
+# neither *bat* nor *prey* nor *dark*. So both rankers miss the words, and we have a suspicion to
+# test: how much of a score depends on the query terms being there at all?
 #
 # </details>
 #
@@ -239,18 +249,44 @@ for name in units:
 # **Predict.** Which edits raise the bi-encoder's score? (a) both, (b) only *prey*, (c) none.
 
 # %%
-for ranker, before in ((dot, dot_scores), (cat, cat_scores)):
-    for word in ("prey", "spoon"):
-        good, bad = ranker.score(query, [f"{text} {word}" for text in texts]) - before
-        print(f"{type(ranker).__name__} + {word}: {good:+.3f} relevant, {bad:+.3f} not relevant")
+for word in ("prey", "spoon"):
+    good, bad = dot.score(query, [f"{text} {word}" for text in texts]) - dot_scores
+    print(f"Dot + {word}: {good:+.3f} relevant, {bad:+.3f} not relevant")
 
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
 # (b), and for both passages: even an advertisement for a wooden bat gains from the word *prey*. The
-# unrelated word lowers both scores, the relevant passage's by more than *prey* raised it. So not
-# just *any* extra word brings the gain; that would have been the artefact to fear. A word that is
-# added only for comparison is called a **control**.
+# unrelated word lowers both scores, so not just *any* extra word brings the gain; that would have
+# been the artefact to fear. A word that is added only for comparison is called a **control**.
+#
+# </details>
+#
+# Now let the advertisement alone have the word.
+#
+# **Predict.** In which ranker does "wooden bat, plus *prey*" beat the real answer without it?
+# (a) in neither, (b) in the bi-encoder, (c) in the cross-encoder, (d) in both.
+
+# %%
+for ranker in (dot, cat):
+    real, wooden = ranker.score(query, [texts[0], f"{texts[1]} prey"])
+    outcome = "beats" if wooden > real else "stays behind"
+    print(f"{type(ranker).__name__}: the advertisement, {wooden:+.3f},", end=" ")
+    print(f"{outcome} the real answer, {real:+.3f}.")
+
+# %%
+for word in ("prey", "spoon"):
+    good, bad = cat.score(query, [f"{text} {word}" for text in texts]) - cat_scores
+    print(f"Cat + {word}: {good:+.3f} relevant, {bad:+.3f} not relevant")
+
+# %% [markdown]
+# <details><summary>What we see</summary>
+#
+# (c). In the cross-encoder one word is worth more than the whole difference between an answer and an
+# advertisement; in the bi-encoder it is not. The changes explain it: the advertisement gains twice
+# what the answer gains. And the control? In the cross-encoder, *spoon* does not lower both scores: it
+# raises that of the advertisement a little. Part of what a word does can come from there being a
+# word at all, so every later notebook has a control.
 #
 # </details>
 #
@@ -269,11 +305,11 @@ plt.show()
 
 # %% [markdown]
 # **Read.** The title's score change differs a little from the one above, because here the baseline
-# contains the filler. Now it is your turn: choose a passage, edit the text, leave the field with
-# the Tab key, and watch score and tokens. Can you make the wooden bat beat the real one?
+# contains the filler. Now it is your turn: choose a passage, edit the text, press *Apply*, and watch
+# scores and tokens. Can you make the wooden bat beat the real one in the bi-encoder, too?
 
 # %% tags=["widget"]
-me.widgets.explore_pair(dot, pairs)
+me.widgets.explore_pair(dot, pairs, axioms=["TFC1", "TFC1-control", "LNC1"])
 
 # %% [markdown]
 # ## What you saw
@@ -281,11 +317,12 @@ me.widgets.explore_pair(dot, pairs)
 # - The bi-encoder encoded query and passages separately and compared directions; we computed its
 #   score by hand. The cross-encoder read both at once, and its score was a logit that depends on
 #   the order.
-# - Scores of different rankers are on different scales; orders can be compared. The bi-encoder put
-#   the relevant passage first although each passage shared one word with the query, yet it missed a
-#   full answer that used other words.
+# - Scores of different rankers are on different scales; orders can be compared. Both rankers put
+#   the relevant passage first although each passage shared one word with the query, and both missed
+#   a full answer that used other words.
 # - One appended query term raised the bi-encoder's score of both passages, and an unrelated word
-#   did not. The next notebooks ask *which part of the network* carries that gain.
+#   did not. In the cross-encoder the same term lifted an advertisement above the answer. The next
+#   notebooks ask *which part of the network* carries that gain.
 #
 # ## On your own
 #

@@ -33,6 +33,23 @@ dot, cat, planted = me.Dot(bi_encoder), me.Cat(cross_encoder), me.Cat("planted")
 print(dot, cat, planted, sep="\n")
 
 # %% [markdown]
+# ## Read ten lines of PyTorch
+#
+# These notebooks need no more PyTorch than this. Skip it if you know it.
+
+# %%
+x = torch.arange(6.0).reshape(2, 3)  # a tensor: an array with a shape, here [pos, d]
+print(x.shape, x[0], x[:, -1])  # index as in NumPy: the first row, the last column
+y = x.clone()  # a copy; without it, writing to y would change x
+y[:, 0] = 0
+print(x.sum(-1), y.sum(-1))  # the last axis is summed away
+W = torch.ones(3, 2, 4)  # [d, head, m]
+print(torch.einsum("pd,dhm->phm", x, W).shape)  # letters missing from the result are summed over
+print(torch.zeros(6, 4).unflatten(0, (2, 3)).shape)  # split the first axis of six into 2 x 3
+print(x.sum().item())  # a tensor of one element as a number
+print(torch.allclose(x, x + 1e-9))  # equal but for rounding
+
+# %% [markdown]
 # ## Score two passages
 #
 # A **relevance score** is the number by which a ranker orders passages for a query. A
@@ -69,18 +86,12 @@ print(", ".join(name for name in in_block_0 if name.count("hook") and "." not in
 
 # %% [markdown]
 # BERT and its relatives are **post-LN**: LayerNorm comes *after* each sum, not before each part as
-# in GPT.
-#
-# ```
-# resid_pre ──┬─> q, k, v ─> scores ─> pattern ─> z ─> W_O ─> attn_out ─┐
-#             └──────────────────────── + <─────────────────────────────┘
-#                                       │ resid_mid
-#                                      LN1 ──┬──> MLP ──> mlp_out ─┐
-#                                            └───────── + <────────┘
-#                                                       │
-#                                                      LN2 ──> resid_post (= next resid_pre)
-# ```
-#
+# in GPT. This is one block, from the bottom to the top:
+
+# %%
+me.plots.draw_block()
+
+# %% [markdown]
 # | site | what it is |
 # |---|---|
 # | `hook_resid_pre` | the **residual stream**, one vector for each token, handed from block to block |
@@ -121,6 +132,7 @@ resid_pre, attn_out, resid_mid, resid_post, following = (
 assert torch.allclose(resid_pre + attn_out, resid_mid, atol=1e-4)
 assert torch.equal(resid_post, following)
 assert torch.allclose(cache["pattern", 0].sum(-1), torch.ones(1), atol=1e-4)
+print("The drawing holds: both sums, the way to the next block, and rows that sum to 1.")
 
 # %% [markdown]
 # ## Exercise 1: take attention apart
@@ -189,7 +201,7 @@ print(
 #
 # **Predict.** Where does the passage's word *roads* look? Write it down before you run the cell.
 # (a) At itself. (b) At the query's *roads*. (c) At `[CLS]`. And where does *freezing* look, a word
-# that the query lacks?
+# that the query lacks: (d) at itself, or (e) at `[CLS]`?
 
 # %% tags=["figure"] alt="Heat map of one head's attention in the planted ranker: rows are the tokens that look, columns the tokens looked at. Passage words that are in the query put all their attention on the equal query word, all other tokens on [CLS]."
 match, idf, aggregate = sorted(planted.planted_heads)  # (layer, head) of each
@@ -218,7 +230,7 @@ print(looks_at(pattern, tokens, "roads"), looks_at(pattern, tokens, "freezing"),
 #
 # <details><summary>What we see</summary>
 #
-# (b). *roads* puts all its attention on the query's *roads*; *freezing* puts it on `[CLS]`, the
+# (b) and (e). *roads* puts all its attention on the query's *roads*; *freezing* puts it on `[CLS]`, the
 # place to look when there is nothing to match. That is how we built it.
 #
 # </details>
@@ -357,29 +369,29 @@ largest(zeroed)
 # %%
 averaged = me.ablate(planted, [pair], how="mean", on="baseline").effect()[..., 0]
 left = [at for at in planted.planted_heads if abs(averaged[at]) > 1e-4]
-print(f"With the mean put in, {(abs(averaged) > 1e-4).sum()} heads change the score,")
-print(f"and the planted ones are {len(left)} of them.")
+print(f"With the mean put in, {(abs(averaged) > 1e-4).sum()} heads change the score,", end=" ")
+print(f"among them {len(left)} of the 3 planted ones.")
 assert (abs(zeroed) > 1e-4).sum() >= (abs(averaged) > 1e-4).sum()
 
 # %% [markdown]
-# The distractors are gone. What an ablation shows depends on what replaces the head's output, so we
-# always report it. In a trained ranker nobody knows the answer. Here is the same question for the
-# cross-encoder.
+# The distractors are gone: what they write is the same at every position, and the mean keeps it.
+# What an ablation shows depends on what replaces the head's output, so we always report it. In a trained ranker nobody knows the answer. Here is the same question for the
+# cross-encoder's 96 heads; a bar shows how far it is.
 
 # %%
 trained = me.ablate(cat, [pair], how="mean", on="baseline").effect()[..., 0]
 share = (abs(trained) > 0.1 * abs(trained).max()).mean()
 print(f"{share:.0%} of its {trained.size} heads have more than a tenth of the largest effect.")
 (layer, head), idle = (divmod(int(i), cat.n_heads) for i in abs(trained).ravel().argsort()[[-1, 0]])
-print(f"The least effect has head {idle[1]} of layer {idle[0]}.")
+print(f"Head {layer}.{head} has the largest effect, head {idle[0]}.{idle[1]} the smallest.")
 largest(trained)
 
 # %% [markdown]
 # The work is spread over several heads, and one passage says little about others: an interval needs
 # many queries. Notebook [04](04_tfc1_versus_tdc.ipynb) uses many.
 #
-# **Predict.** Where does the head with the largest effect look: at equal words, at `[CLS]` and
-# `[SEP]`, or at its neighbours?
+# **Predict.** Where do the passage's words look in the head with the largest effect? (a) At equal
+# words. (b) At `[CLS]` and `[SEP]`. (c) At their neighbours.
 
 # %% tags=["figure"] alt="Heat map of the attention pattern of the trained cross-encoder's head with the largest effect: rows are the tokens that look, columns the tokens looked at; the added word is marked in red."
 seen = me.pair_attention(cat, pair, layer=layer, head=head)
@@ -387,26 +399,32 @@ me.plots.plot_attention(seen.pattern, seen.tokens, edited=seen.edited)
 plt.show()
 
 # %% tags=["widget"]
-me.widgets.explore_attention(cat, [pair])
+me.widgets.explore_attention(cat, [pair], layer=layer, head=head)
 
 # %% [markdown]
 # **Read.** As above; red marks the word that we added. In a running notebook, the panel shows any
-# head. Look first at the passage's rows under the query's columns.
+# head, and begins with this one. Look first at the passage's rows under the query's columns.
 
 # %%
 labels = pd.Series(seen.tokens)
 end = seen.tokens.index(cat.tokenizer.sep_token)
 equal = labels.to_numpy()[end:, None] == labels.to_numpy()[1:end]
 share = (seen.pattern[end:, 1:end] * equal).sum(axis=1)[equal.any(axis=1)].mean()
-print(f"Passage words that the query has, too, put {share:.0%} of their attention on it there.")
+kind = "a matching head" if share > 0.5 else "not mainly a matching head"
+print(
+    f"Passage words that the query has, too, put {share:.0%} of their attention on the equal",
+    end=" ",
+)
+print(f"word in the query: {kind}.")
 looks_at(seen.pattern, list(seen.tokens), seen.tokens[seen.edited.argmax()])
 
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# If that share is large, training has found a head like the one that we planted: passage words look
-# at the same words in the query. The rest of a row goes to the word itself and to `[CLS]`. In
-# another ranker the leading head may do something else.
+# (a). Training has found a head like the one that we planted: passage words look at the same words
+# in the query. The planted head looks there alone; in this one, the added *salt* also looks at the
+# passage's own first *salt*, and a little at itself. In another ranker the leading head may do
+# something else: the cell above says so.
 #
 # </details>
 #

@@ -11,14 +11,13 @@ PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
 .PHONY: demo study test slow lint clean
 
-# Threads that sleep while they wait finish many times sooner where others use the cores, too.
 demo: $(VENV)/.installed-demo
-	OMP_WAIT_POLICY=passive $(VENV)/bin/mechir-edu demo --out $(OUT)
+	$(VENV)/bin/mechir-edu demo --out $(OUT)
 
 # Hours with its defaults; make study OUT=DIR ARGS="--collections embedded --n 16" is a small one.
 study: OUT = study-out
 study: $(VENV)/.installed-demo
-	PYTHONPATH=tools OMP_WAIT_POLICY=passive $(VENV)/bin/python -m study --out $(OUT) $(ARGS)
+	PYTHONPATH=tools $(VENV)/bin/python -m study --out $(OUT) $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(if $(BROWSER),,@echo "*** BROWSER TESTS LEFT OUT: there is no chromium here ***" >&2)

@@ -53,6 +53,24 @@ def test_an_absent_jupyterlab_is_said_and_does_not_matter(versions, capsys):
     assert "absent  jupyterlab" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("policy", "state", "said"),
+    [
+        ("passive", "ok", "OMP_WAIT_POLICY=passive"),
+        ("active", "note", "OMP_WAIT_POLICY=active is set"),
+        (None, "note", "PyTorch was imported before mechir_edu"),
+    ],
+)
+def test_how_threads_wait_is_said(policy, state, said, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    line = check.threads()
+    assert line[0] == state
+    assert said in line[1]
+    assert line in list(check.machine())
+
+
 def test_what_the_caches_hold_is_listed_with_its_size(tmp_path, monkeypatch):
     (tmp_path / "family").mkdir()
     (tmp_path / "family" / "docs").write_bytes(bytes(3_000_000))

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib import metadata
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ import mechir_edu as me
 from mechir_edu.cli import demo as command
 from mechir_edu.cli.main import main, parser
 from mechir_edu.cli.summary import summarise
+from mechir_edu.collection.load import load_collection
+from mechir_edu.files import sha256
 
 COLUMNS = ["ranker", "axiom", "grade", "layer", "head", "recovery", "low", "high", "q"]
 
@@ -65,6 +68,21 @@ def test_the_planted_heads_lead_the_table(out):
     assert set(zip(best["layer"], best["head"], strict=True)) == set(planted.load().planted_heads)
 
 
+def test_significant_heads_come_first_in_the_summary_and_are_named(out):
+    table = pd.read_csv(out / "heads.csv").query("grade == 'all' and axiom == 'TFC1'")
+    significant = table[table["q"] < 0.05]
+    rows = re.findall(
+        r"^\| Cat planted \| TFC1 \| layer (\d), head (\d) \| (yes|no) \|",
+        (out / "summary.md").read_text(),
+        re.MULTILINE,
+    )
+    said = [answer for *_, answer in rows]
+    assert said == sorted(said, reverse=True)
+    named = {(int(layer), int(head)) for layer, head, answer in rows if answer == "yes"}
+    assert named == set(zip(significant["layer"], significant["head"], strict=True)) != set()
+    assert len(rows) >= 5
+
+
 def test_run_json_holds_every_choice_and_version(out):
     record = json.loads((out / "run.json").read_text())
     assert record["choices"]["seed"] == 5
@@ -85,9 +103,11 @@ def test_the_summary_says_what_moved_which_heads_and_what_was_skipped(out):
     assert not re.search(r"\bnan\b", text)
 
 
-def test_the_same_seed_gives_the_same_table(out, tmp_path):
-    assert demo(tmp_path, "--pairs", "40", "--seed", "5") == 0
-    assert (tmp_path / "heads.csv").read_bytes() == (out / "heads.csv").read_bytes()
+def test_the_same_seed_gives_the_same_table(tmp_path):
+    for folder in ("first", "second"):
+        assert demo(tmp_path / folder, "--pairs", "8", "--seed", "5", "--axiom", "TFC1") == 0
+    first, second = ((tmp_path / each / "heads.csv").read_bytes() for each in ("first", "second"))
+    assert first == second
 
 
 def test_dl19_and_dl20_run_by_their_ids(trec_dl, tmp_path):
@@ -169,6 +189,95 @@ def test_a_bad_request_is_refused_before_anything_is_computed(
         me.demonstrate(rankers, embedded, **asked)
 
 
+# --- a collection and an axiom of one's own ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Two queries, four documents, their judgments and a file of axioms; gives the folder."""
+    folder = tmp_path_factory.mktemp("own")
+    texts = ["Warm seas harm corals.", "Trains run late.", "Salt melts ice.", "Ice covers roads."]
+    docs = [json.dumps({"id": f"d{i}", "text": text}) for i, text in enumerate(texts)]
+    judged = [f"q{q} 0 d{d} {int(d // 2 == q)}" for q in range(2) for d in range(4)]
+    for name, lines in {
+        "queries.tsv": ["q0\tcoral seas", "q1\tsalt and ice"],
+        "docs.jsonl": docs,
+        "qrels.txt": judged,
+        "axioms.py": [
+            "def shout(document, query):",
+            '    """The query in capitals',
+            '    at the end."""',
+            '    return f"{document} {query.upper()}"',
+        ],
+        "fails.py": ["x = 1", "y = nothing"],
+    }.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def own_collection(folder):
+    files = {"queries": "queries.tsv", "docs": "docs.jsonl", "qrels": "qrels.txt"}
+    return [part for name, file in files.items() for part in (f"--{name}", str(folder / file))]
+
+
+def test_an_own_collection_and_axiom_are_run_and_recorded_with_their_checksums(own, tmp_path):
+    axiom = f"{own / 'axioms.py'}:shout"
+    assert demo(tmp_path, *own_collection(own), "--axiom", axiom, "--pairs", "8") == 0
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["choices"]["dataset"] == []
+    assert record["choices"]["axiom"] == [axiom]
+    assert record["choices"]["queries"] == str(own / "queries.tsv")
+    names = ("queries.tsv", "docs.jsonl", "qrels.txt", "axioms.py")
+    assert record["files"] == {str(own / name): sha256(own / name) for name in names}
+    said = (tmp_path / "summary.md").read_text()
+    source = f"axioms.py, SHA-256 {sha256(own / 'axioms.py')}"
+    assert f"- shout: The query in capitals at the end. ({source})\n" in said
+
+
+def test_an_axiom_without_a_word_for_its_control_is_run_without_it(own):
+    collection = load_collection(
+        queries=own / "queries.tsv", docs=own / "docs.jsonl", qrels=own / "qrels.txt"
+    )
+    experiment = me.demonstrate([me.Cat("planted")], collection, axioms=["TFC1"], n=8)
+    assert experiment.experiments[0].control is None
+    assert experiment.experiments[0].unperturbed["no neutral word of this length and rarity"] == 8
+
+
+def test_an_axiom_that_fits_no_pair_is_refused_with_the_reasons(own, planted, embedded):
+    with pytest.raises(ValueError, match=r"keep can be applied to no.*changes nothing \(324\)"):
+        me.demonstrate([planted], embedded, axioms=[keep], n=8)
+
+
+def keep(document):
+    return document
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--queries", "queries.tsv"], "add --docs and --qrels"),
+        (["--queries", "no.tsv", "--docs", "docs.jsonl", "--qrels", "qrels.txt"], "none at no.tsv"),
+        (["--dataset", "q.tsv"], "--queries, --docs and --qrels"),
+        (["--axiom", "no.py:shout"], "there is no file no.py"),
+        (
+            ["--axiom", "axioms.py:shot"],
+            "no function 'shot' that edits a document; it defines",
+        ),
+        (["--axiom", "fails.py:shout"], "fails.py fails in line 2: NameError"),
+        (["--axiom", "axioms.py:shout", "axioms.py:shout"], "two axioms are called 'shout'"),
+    ],
+)
+def test_what_is_wrong_with_ones_own_files_is_said_and_nothing_is_left(
+    own, capsys, monkeypatch, options, message
+):
+    monkeypatch.chdir(own)
+    before = sorted(own.iterdir())
+    monkeypatch.setattr(command, "load_rankers", None)
+    assert main(["demo", "--out", "out", *options]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(path for path in own.iterdir() if path.name != "__pycache__") == before
+
+
 # --- bad input ----------------------------------------------------------------------------------
 
 
@@ -248,6 +357,17 @@ def test_help_and_bad_arguments():
     assert shown.returncode == 0
     assert "TFC1" in shown.stdout
     assert subprocess.run([*command, "dance"], capture_output=True).returncode == 2
+
+
+def test_without_an_argument_the_help_is_shown(capsys):
+    assert main([]) == 0
+    assert "prefetch" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"mechir-edu {metadata.version('mechir-edu')}\n"
 
 
 def test_importing_the_package_and_its_help_load_nothing_heavy():

@@ -81,6 +81,31 @@ def test_commands_that_are_shown_are_understood(page):
         cli.parser().parse_args(shlex.split(command, comments=True))
 
 
+def wait_policy(code, **environment):
+    """Environment after a program has run in a process of its own, and what OpenMP said there."""
+    unset = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    code += "; import os; print(os.environ.get('OMP_WAIT_POLICY'))"
+    run = [sys.executable, "-W", "error", "-c", code]
+    said = subprocess.run(run, env=unset | environment, capture_output=True, text=True, check=True)
+    return said.stdout.strip(), said.stderr
+
+
+def test_pytorchs_threads_sleep_while_they_wait():
+    code = "import sys, mechir_edu; assert 'torch' not in sys.modules; import torch"
+    policy, said = wait_policy(code, OMP_DISPLAY_ENV="true")
+    assert policy == "passive"
+    assert re.search(r"OMP_WAIT_POLICY ?= ?'PASSIVE'", said), said
+
+
+def test_what_the_user_has_set_for_threads_stays():
+    assert wait_policy("import mechir_edu", OMP_WAIT_POLICY="active") == ("active", "")
+
+
+def test_where_pytorch_came_first_nothing_is_claimed_or_warned_of():
+    first = "import sys, types; sys.modules['torch'] = types.ModuleType('torch'); import mechir_edu"
+    assert wait_policy(first) == ("None", "")
+
+
 def test_no_module_hides_an_exported_name():
     # A submodule's name becomes an attribute of the package when anything imports it.
     modules = {module.name for module in pkgutil.iter_modules(mechir_edu.__path__)}

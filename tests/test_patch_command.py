@@ -4,12 +4,14 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mechir_edu.cli.main import main, parser
 from mechir_edu.collection.load import load_collection
+from mechir_edu.files import sha256
 from mechir_edu.models import Cat
 from mechir_edu.patching import activation as patching
 from mechir_edu.patching.result import PatchingResult
@@ -52,6 +54,22 @@ def test_the_folder_says_how_its_pairs_were_drawn(out):
     made_of = PatchingResult.load(out).provenance["made_of"]
     asked = {"dataset": ["embedded"], "axiom": "TFC1", "pairs": 8, "seed": 5, "place": "end"}
     assert made_of | asked == made_of
+
+
+def test_an_axiom_of_ones_own_is_patched_and_its_checksum_kept(tmp_path, monkeypatch, ranker):
+    monkeypatch.chdir(tmp_path)
+    file = Path("axioms.py")
+    file.write_text("def shout(document):\n    return document.upper() + '!'\n")
+    assert main(command("run", "--axiom", "axioms.py:shout")) == 0
+    there = PatchingResult.load("run")
+    assert {pair.perturbed for pair in there.pairs} == {
+        pair.baseline.upper() + "!" for pair in there.pairs
+    }
+    made_of = there.provenance["made_of"]
+    assert made_of["axiom"] == "axioms.py:shout"
+    assert made_of["files"] == {"axioms.py": sha256(file)}
+    file.write_text("def shout(document):\n    return document.upper() + '?'\n")
+    assert main(command("run", "--axiom", "axioms.py:shout")) == 2
 
 
 def test_heads_are_patched_as_one_set_when_asked(tmp_path, ranker):
@@ -189,12 +207,16 @@ def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path, ranker):
     with pytest.raises(ValueError, match="of 48 shards so far"):
         PatchingResult.load(tmp_path)
     assert main(command(tmp_path, *many)) == 0
-    here = expected(ranker, n=48, by="role")
-    np.testing.assert_allclose(PatchingResult.load(tmp_path).scores, here.scores, atol=1e-5)
+    there = PatchingResult.load(tmp_path)
+    here = patching.patch(
+        ranker, there.pairs[:8], by="role", direction=there.direction, progress=False
+    )
+    assert len(there.pairs) == 48
+    np.testing.assert_allclose(there.scores[..., :8], here.scores, atol=1e-5)
 
 
 def test_off_a_terminal_progress_is_plain_lines(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("mechir_edu.patching.progress.SECONDS_BETWEEN_LINES", 1e-9)
+    monkeypatch.setattr("mechir_edu.collection.progress.SECONDS_BETWEEN_LINES", 1e-9)
     assert main(command(tmp_path)) == 0
     written = capsys.readouterr().err
     assert "".join(filter(str.isprintable, written)) == written.replace("\n", "")

@@ -214,6 +214,19 @@ def test_numbers_and_strings_of_numpy_become_pythons():
     assert json.loads(json.dumps(asdict(pair)))["relevance"] == 2
 
 
+def test_more_pairs_than_there_are_is_said_with_their_number(collection, recwarn):
+    with pytest.warns(UserWarning, match=r"has 324 judged pairs, fewer than n=2000; 324 pairs"):
+        assert len(make_pairs(collection, "TFC1", n=2000)) == 324
+    recwarn.clear()
+    assert len(make_pairs(collection, "TFC1")) == len(make_pairs(collection, "TFC1", 324)) == 324
+    assert not recwarn
+
+
+def test_a_number_of_pairs_that_is_none_is_refused(collection):
+    with pytest.raises(TypeError, match="n is 'abc'.*whole number"):
+        make_pairs(collection, "TFC1", n="abc")
+
+
 @pytest.mark.usefixtures("as_users_run")
 @pytest.mark.parametrize(
     ("field", "wrong"),

@@ -94,6 +94,21 @@ def machine() -> Iterator[tuple[str, str]]:
         yield enough, f"{free:.1f} GB of memory free{advice}"
     yield "ok", f"{shutil.disk_usage(Path.home()).free / 1e9:.0f} GB free on the home folder's disk"
     yield "ok", f"Python's packages are in {sys.prefix}"
+    yield threads()
+
+
+def threads() -> tuple[str, str]:
+    """Give (state, sentence) on how PyTorch's threads wait for each other."""
+    policy = os.environ.get("OMP_WAIT_POLICY")  # the package sets it when it comes before PyTorch
+    advice = "where other programs use the processors too, computing may take many times longer"
+    if policy is None:
+        return "note", (
+            "PyTorch was imported before mechir_edu, so its threads do not sleep while they wait; "
+            f"{advice}. Import mechir_edu first, or set OMP_WAIT_POLICY=passive"
+        )
+    if policy.lower() != "passive":
+        return "note", f"OMP_WAIT_POLICY={policy} is set; {advice} than with passive"
+    return "ok", "OMP_WAIT_POLICY=passive: threads sleep while they wait for each other"
 
 
 def free_memory() -> float | None:

@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING
 
 from mechir_edu.cli.arguments import (
     EMBEDDED,
+    OWN_AXIOM,
     Listed,
     add_computation,
     add_input,
+    asked_datasets,
+    axiom_asked_for,
+    checksums,
+    collection_asked_for,
+    own_files,
     path,
     require_folder,
 )
@@ -44,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=Listed,
         default=["TFC1", "TDC"],
         metavar="NAME",
-        help="axioms to compare (default: TFC1 TDC)",
+        help=f"axioms to compare (default: TFC1 TDC), {OWN_AXIOM}",
     )
     parser.add_argument(
         "--bi",
@@ -71,27 +77,30 @@ def run(args: argparse.Namespace) -> int:
     """
     from mechir_edu.cli.experiments import check_request, demonstrate
     from mechir_edu.cli.summary import summarise
-    from mechir_edu.collection.load import load_collection
     from mechir_edu.rankers.devices import find_device
 
     started = time.monotonic()
-    request = {"axioms": args.axiom, "n": args.pairs, "method": args.method, "filler": args.filler}
+    axioms = [axiom_asked_for(text) for text in args.axiom]
+    request = {"axioms": axioms, "n": args.pairs, "method": args.method, "filler": args.filler}
     check_request(**request)
     if args.bi == args.cross == "none":
         raise ValueError(
             "needed a ranker, got --bi none and --cross none; name a model for one of them, or "
             "leave one of these options out"
         )
+    own_files(args)
     find_device(args.device)
     require_folder("--out", args.out)
-    collection = load_collection(*args.dataset)
+    collection = collection_asked_for(args)
     rankers = load_rankers(args.bi, args.cross, args.device)
     demonstration = demonstrate(rankers, collection, seed=args.seed, **request)
     summary = summarise(demonstration)
-    left_out = ("out", "command", "debug")
+    left_out = ("out", "command", "debug", "queries", "docs", "qrels")
     choices = {name: value for name, value in vars(args).items() if name not in left_out}
+    own = {name: str(file) for name, file in own_files(args).items()}
     record = {
-        "choices": choices,
+        "choices": choices | own | {"dataset": asked_datasets(args)},
+        "files": checksums(args, args.axiom),
         "seconds": round(time.monotonic() - started, 1),
         "rankers": [describe(ranker) for ranker in rankers],
         "versions": demonstration.experiments[0].result.provenance["versions"],

@@ -15,13 +15,14 @@ from matplotlib.figure import Figure
 
 from mechir_edu import plots, stats
 from mechir_edu.collection.collection import Collection
+from mechir_edu.collection.judged import Skipped
+from mechir_edu.collection.progress import bar
 from mechir_edu.patching.activation import patch
 from mechir_edu.patching.options import PatchOptions
-from mechir_edu.patching.progress import bar
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.scoring import PairScores, score_pairs
-from mechir_edu.perturb.axioms.registry import AXIOMS, find_axiom
-from mechir_edu.perturb.draw import make_pairs
+from mechir_edu.perturb.axiom import Axiom
+from mechir_edu.perturb.draw import as_axiom, make_pairs
 from mechir_edu.rankers.base import Ranker
 
 FEWEST_PAIRS = 8  # two for each grade of TREC DL
@@ -35,17 +36,23 @@ class Experiment:
     Attributes
     ----------
     ranker : what the demonstration calls the ranker.
-    axiom : a key of `AXIOMS`.
+    definition : the axiom.
     result : every head patched on the axiom's pairs.
-    control : scores of the control's pairs, None where the axiom has no control.
+    control : scores of the control's pairs, None where the axiom has no control, or the collection
+        no word for it.
     unperturbed : why judged pairs could not be perturbed, for axiom and control: reason -> count.
     """
 
     ranker: str
-    axiom: str
+    definition: Axiom
     result: PatchingResult
     control: PairScores | None
     unperturbed: Counter[str]
+
+    @property
+    def axiom(self) -> str:
+        """The axiom's name."""
+        return self.definition.name
 
     @cached_property
     def recovery(self) -> stats.Recovery:
@@ -137,8 +144,8 @@ class Demonstration:
         for axiom in self.axioms:
             experiment = self[axiom, ranker]
             scored[axiom] = experiment.result
-            if experiment.control is not None:
-                scored[AXIOMS[axiom].control] = experiment.control
+            if experiment.control is not None and experiment.definition.control:
+                scored[experiment.definition.control] = experiment.control
         return scored
 
     def difference(self, first: str, second: str, *, ranker: str) -> stats.Estimate:
@@ -171,13 +178,14 @@ def demonstrate(
     rankers: Sequence[Ranker] | Mapping[str, Ranker],
     collection: Collection,
     *,
-    axioms: Sequence[str] = ("TFC1", "TDC"),
+    axioms: Sequence[str | Axiom | Callable[..., str]] = ("TFC1", "TDC"),
     n: int = 60,
     seed: int = 0,
     method: str = "exact",
     filler: str = "a",
     progress: bool = True,
     patch: Callable[..., PatchingResult] = patch,
+    score: Callable[..., PairScores] = score_pairs,
 ) -> Demonstration:
     """Patch every attention head of each ranker under each axiom, and score the controls.
 
@@ -186,19 +194,20 @@ def demonstrate(
     rankers : `Dot` and `Cat`, or others; a mapping gives each the name that it has in tables and
         figures, else that is its class and what it was loaded as.
     collection : from `mechir_edu.load_collection`.
-    axioms : keys of `AXIOMS`.
+    axioms : keys of `AXIOMS`, or functions of your own, as `mechir_edu.make_pairs` takes them.
     n : pairs for each axiom, drawn evenly over grades; at least 8.
     seed : of all draws.
     method, filler : as in `mechir_edu.patch`.
     progress : show a bar.
-    patch : what patches, called as `mechir_edu.patch`; `mechir_edu.tutorial.patch` takes the
-        results that travel with the package.
+    patch, score : what patches, called as `mechir_edu.patch`, and what scores the controls, called
+        as `mechir_edu.score_pairs`; those of `mechir_edu.tutorial` take the results that travel
+        with the package.
 
     Raises
     ------
     ValueError
-        For an unknown axiom or method, fewer than 8 pairs, no ranker or axiom, or two rankers of
-        one name; before anything is computed.
+        For an unknown axiom or method, fewer than 8 pairs, no ranker or axiom, or two rankers or
+        axioms of one name, before anything is computed; for an axiom that fits no judged pair.
 
     Examples
     --------
@@ -210,28 +219,34 @@ def demonstrate(
     >>> demonstration["TFC1", "Cat"].recovery.value.shape
     (4, 4)
     """
-    check_request(axioms=axioms, n=n, method=method, filler=filler)
+    definitions = check_request(axioms=axioms, n=n, method=method, filler=filler)
     named = _named(rankers)
-    plan = [(name, axiom) for name in named for axiom in dict.fromkeys(axioms)]
+    plan = [(name, axiom) for name in named for axiom in definitions]
     experiments = []
     with bar(len(plan) * n, shown=progress) as shown:
         for name, axiom in plan:
-            shown.set_description(f"{name} {axiom}", refresh=False)
+            shown.set_description(f"{name} {axiom.name}", refresh=False)
             draw = {"collection": collection, "n": n, "seed": seed, "length": named[name].n_pieces}
             pairs = make_pairs(axiom=axiom, **draw)
+            if not pairs:
+                raise ValueError(_nothing_fits(axiom, collection, pairs.skipped))
             result = patch(named[name], pairs, method=method, filler=filler, progress=shown.update)
+            shown.total -= n - len(result.pairs)  # what could not be drawn or aligned
             control, skipped = None, list(pairs.skipped)
-            if AXIOMS[axiom].control:
-                neutral = make_pairs(axiom=AXIOMS[axiom].control, **draw)
-                control = score_pairs(named[name], neutral, filler=filler)
+            if axiom.control:
+                neutral = make_pairs(axiom=axiom.control, **draw)
+                if neutral:  # a small collection may have no word that could be one
+                    control = score(named[name], neutral, filler=filler, progress=False)
                 skipped += neutral.skipped
             reasons = Counter(skip.reason for skip in skipped)
             experiments.append(Experiment(name, axiom, result, control, reasons))
     return Demonstration(tuple(experiments), collection.name, n, seed)
 
 
-def check_request(*, axioms: Sequence[str], n: int, method: str, filler: str) -> None:
-    """Refuse what `demonstrate` would refuse, before a model is loaded.
+def check_request(
+    *, axioms: Sequence[str | Axiom | Callable[..., str]], n: int, method: str, filler: str
+) -> list[Axiom]:
+    """Refuse what `demonstrate` would refuse, before a model is loaded; gives each axiom once.
 
     Raises
     ------
@@ -240,11 +255,20 @@ def check_request(*, axioms: Sequence[str], n: int, method: str, filler: str) ->
     """
     if not axioms:
         raise ValueError("needed at least one axiom, got none")
-    for axiom in axioms:
-        find_axiom(axiom)
+    definitions: dict[str, Axiom] = {}
+    for axiom in map(as_axiom, axioms):
+        if definitions.setdefault(axiom.name, axiom) != axiom:
+            raise ValueError(f"two axioms are called {axiom.name!r}; rename your function")
     if n < FEWEST_PAIRS:
         raise ValueError(f"needed at least {FEWEST_PAIRS} pairs (two for each grade), got {n}")
     PatchOptions(method=method, filler=filler)
+    return list(definitions.values())
+
+
+def _nothing_fits(axiom: Axiom, collection: Collection, skipped: Sequence[Skipped]) -> str:
+    counts = Counter(skip.reason for skip in skipped).most_common()
+    reasons = ", ".join(f"{reason} ({n})" for reason, n in counts)
+    return f"{axiom.name} can be applied to no judged pair of {collection.name}: {reasons}"
 
 
 def _named(rankers: Sequence[Ranker] | Mapping[str, Ranker]) -> dict[str, Ranker]:

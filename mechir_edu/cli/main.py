@@ -15,7 +15,9 @@ import argparse
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
+from importlib import metadata
 
 from mechir_edu.cli import check, demo, patch, prefetch
 
@@ -30,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
         description="Why does a neural ranker score a passage as it does? Change one word of a "
         "document, run the ranker on both versions, and see which parts carry the difference.",
     )
+    version = f"mechir-edu {metadata.version('mechir-edu')}"
+    top.add_argument("--version", action="version", version=version)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, module in COMMANDS.items():
         summary = module.__doc__.splitlines()[0].rstrip(".")
@@ -40,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code."""
+    """Run a command; returns its exit code. Without any argument, print the help."""
+    if not (sys.argv[1:] if argv is None else argv):
+        parser().print_help()
+        return 0
     args = parser().parse_args(argv)
     command = COMMANDS[args.command].run
     return explained(f"mechir-edu {args.command}", lambda: command(args), debug=args.debug)
@@ -51,7 +58,9 @@ def explained(name: str, command: Callable[[], int], *, debug: bool = False) -> 
     # Two tokenizer threads and a fork make Hugging Face print a warning that nobody can act on.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        return command()
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            return command()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -60,6 +69,11 @@ def explained(name: str, command: Callable[[], int], *, debug: bool = False) -> 
             raise
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+
+
+def _note(message: Warning | str, *where: object, **more: object) -> None:
+    """Print a warning without the place in the code that gave it."""
+    print(f"note: {message}", file=sys.stderr)
 
 
 def is_about_input(error: Exception) -> bool:

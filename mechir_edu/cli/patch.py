@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, get_args
 
 from mechir_edu.cli.arguments import (
     EMBEDDED,
+    OWN_AXIOM,
     add_computation,
     add_input,
+    asked_datasets,
+    axiom_asked_for,
+    checksums,
+    collection_asked_for,
+    own_files,
     path,
     require_counts,
     require_folder,
@@ -25,7 +31,7 @@ DESCRIPTION = (
     "last finished shard; the result is the same, bit for bit. A folder that was started with "
     "other arguments, another model or collection, or other package versions is refused."
 )
-ASKED = ("dataset", "axiom", "pairs", "seed", "place")
+ASKED = ("axiom", "pairs", "seed", "place")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--axiom",
         default="TFC1",
         metavar="NAME",
-        help="TFC1 (default), TDC, ..., or a control such as TFC1-control",
+        help=f"TFC1 (default), TDC, ..., a control such as TFC1-control, {OWN_AXIOM}",
     )
     parser.add_argument(
         "--place", default="end", help="where a word is added: end (default) or start"
@@ -92,12 +98,10 @@ def run(args: argparse.Namespace) -> int:
         For bad arguments, for models and collections that cannot be used, and for a folder that
         holds something else or cannot be written.
     """
-    from mechir_edu.collection.load import load_collection
     from mechir_edu.patching.budget import SHARD_SIZE, parse_bytes
     from mechir_edu.patching.long_runs.runs import patch_into_folder
     from mechir_edu.patching.options import DIRECTIONS, PatchOptions, require_known
     from mechir_edu.patching.rows import ROWS
-    from mechir_edu.perturb.axioms.registry import find_axiom
     from mechir_edu.perturb.draw import make_pairs
     from mechir_edu.perturb.edits import Place
     from mechir_edu.rankers.devices import find_device
@@ -107,7 +111,8 @@ def run(args: argparse.Namespace) -> int:
     require_known("place", args.place, get_args(Place))
     require_known("by", args.by, ROWS)
     require_known("direction", args.direction, ("auto", *DIRECTIONS))
-    find_axiom(args.axiom)
+    axiom = axiom_asked_for(args.axiom)
+    own_files(args)
     find_device(args.device)
     require_counts(1, pairs=args.pairs, shard_size=args.shard_size)
     require_folder("--out", args.out)
@@ -122,11 +127,11 @@ def run(args: argparse.Namespace) -> int:
         memory=None if args.memory is None else parse_bytes(args.memory),
     )
     try:
-        collection = load_collection(*args.dataset)
+        collection = collection_asked_for(args)
         ranker = load_ranker(args.kind, args.model, device=args.device)
         pairs = make_pairs(
             collection,
-            args.axiom,
+            axiom,
             n=args.pairs,
             seed=args.seed,
             place=args.place,
@@ -138,7 +143,8 @@ def run(args: argparse.Namespace) -> int:
             args.out,
             options,
             shard_size=SHARD_SIZE if args.shard_size is None else args.shard_size,
-            asked={name: getattr(args, name) for name in ASKED},
+            asked={name: getattr(args, name) for name in ASKED}
+            | {"dataset": asked_datasets(args), "files": checksums(args, [args.axiom])},
         )
     except KeyboardInterrupt:
         print(f"Interrupted. Rerun the command to resume the run in {args.out}.", file=sys.stderr)

@@ -37,6 +37,7 @@ def summarise(demonstration: Demonstration) -> str:
         _table_by_grade(experiments),
         "## Which heads carry it",
         *map(_sentence_on_heads, experiments),
+        "Significant heads come first, then the largest of the others; `heads.csv` has all heads.",
         _table_of_heads(experiments),
         "## What was skipped",
         "\n".join(map(_what_was_skipped, experiments)),
@@ -56,7 +57,9 @@ def _what_was_run(demonstration: Demonstration) -> str:
         kinds.append(find_kind(result.provenance["kind"]))
         n_layers, n_heads, _ = result.scores.shape
         lines.append(f"- {name}: a {kinds[-1].kind_name}, {n_layers} layers of {n_heads} heads.")
-    lines += [f"- {axiom}: {AXIOMS[axiom].statement}" for axiom in demonstration.axioms]
+    for axiom in {e.axiom: e.definition for e in demonstration.experiments}.values():
+        source = "" if axiom.name in AXIOMS else f" ({axiom.source})"
+        lines.append(f"- {axiom.name}: {' '.join(axiom.statement.split())}{source}")
     if not any(kind.reads_together for kind in kinds):
         lines.append("- No cross-encoder was run.")
     return "\n".join(lines)
@@ -75,7 +78,7 @@ def _show(estimate: stats.Estimate) -> str:
 
 
 def _sentence_on_change(experiment: Experiment) -> str:
-    sign = AXIOMS[experiment.axiom].expected_sign
+    sign = experiment.definition.expected_sign
     change = _change(experiment.result, sign=sign or None)
     moved = "did not change significantly"
     if change.low > 0 or change.high < 0:
@@ -122,13 +125,19 @@ def _sentence_on_heads(experiment: Experiment) -> str:
 
 
 def _table_of_heads(experiments: tuple[Experiment, ...]) -> str:
+    """The significant heads, ten at most; where they are fewer than five, then the largest."""
     rows = []
     for experiment in experiments:
-        for row in top_heads(experiment.recovery, k=5).to_dict("records"):
+        heads = top_heads(experiment.recovery, k=experiment.recovery.value.size)
+        heads["significant"] = heads["q"] < 0.05
+        listed = heads.sort_values("significant", ascending=False, kind="stable")
+        for row in listed[: min(max(heads["significant"].sum(), 5), 10)].to_dict("records"):
             head = f"layer {row['layer']}, head {row['head']}"
             recovery = with_interval(row["recovery"], row["low"], row["high"])
-            rows.append([experiment.ranker, experiment.axiom, head, recovery, f"{row['q']:.3f}"])
-    return markdown_table(["ranker", "axiom", "head", "recovery", "q"], rows)
+            said = "yes" if row["significant"] else "no"
+            q = f"{row['q']:.3f}"
+            rows.append([experiment.ranker, experiment.axiom, head, said, recovery, q])
+    return markdown_table(["ranker", "axiom", "head", "significant", "recovery", "q"], rows)
 
 
 def _what_was_skipped(experiment: Experiment) -> str:

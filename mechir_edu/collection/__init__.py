@@ -2,6 +2,7 @@
 
 In reading order::
 
+    progress      how far a long computation is
     judged        a judged pair, and what was left out and why     Judged, Skipped, Sample
     terms         words reduced to terms; how rare each one is     surface_terms, TermStatistics
     formats       your own files: TSV, JSON lines, TREC qrels

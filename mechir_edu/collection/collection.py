@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from tqdm.auto import tqdm
-
 from mechir_edu.collection import given
 from mechir_edu.collection.judged import Judged, Sample, Skipped
+from mechir_edu.collection.progress import bar
 from mechir_edu.collection.sources import Passages
 from mechir_edu.collection.terms import (
     TermStatistics,
@@ -165,9 +164,7 @@ class Collection:
             return kept
         every = itertools.chain.from_iterable(self.passages)
         # iter: a bar has a length, so a type checker would peek into it and lose a text.
-        texts: Iterator[str] = iter(
-            tqdm(every, "Counting terms", n_docs, unit="passage", disable=None)
-        )
+        texts: Iterator[str] = iter(bar(n_docs, "counting terms", unit="passages", items=every))
         if n_docs > at_most:
             rng, share = random.Random(seed), at_most / n_docs
             texts = (text for text in texts if rng.random() < share)

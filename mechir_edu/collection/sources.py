@@ -171,12 +171,13 @@ def _dataset(name: str) -> Any:
         dataset = ir_datasets.load(name)
     except KeyError:
         known = ["embedded", *ir_datasets.registry]
-        is_path = bool(name) and Path(name).exists()
+        is_path = bool(Path(name).suffix) or (bool(name) and Path(name).exists())
         near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
         raise ValueError(
             f"no collection is called {name!r}; "
             + (f"near it are {', '.join(near)}" if near else 'try "embedded"')
             + ("; give your own files by queries=, docs= and qrels=" if is_path else "")
+            + (" (as a command: --queries, --docs and --qrels)" if is_path else "")
         ) from None
     if not _is_whole(dataset):
         raise ValueError(

@@ -17,11 +17,11 @@ from jaxtyping import Float
 from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.given import checked_kind
 from mechir_edu.collection.judged import Skipped
+from mechir_edu.collection.progress import bar
 from mechir_edu.interventions.candidates import Run, Scorer, choose
 from mechir_edu.interventions.evaluation import Comparison, Evaluation, evaluate_run
 from mechir_edu.interventions.intervened import Intervened, Intervention, intervene
 from mechir_edu.interventions.measures import MEASURES, Named, parse_measures
-from mechir_edu.patching.progress import bar
 from mechir_edu.rankers.base import Ranker
 
 

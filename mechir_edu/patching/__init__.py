@@ -7,7 +7,6 @@
     batches        pairs of one length, as inputs of a ranker
     budget         how much memory that may take
     options        what can be asked for, as one value
-    progress       how far a computation is
     scoring        align, score both versions, choose the direction
     engines/       the ways to compute a patch
     activation     patch: all of this together                            -> PatchingResult

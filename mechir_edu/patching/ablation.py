@@ -23,13 +23,13 @@ from torch import Tensor
 
 from mechir_edu.alignment.aligned import AlignedPair, AlignedPairs
 from mechir_edu.collection.given import checked_number
+from mechir_edu.collection.progress import Progress
 from mechir_edu.patching.activation import as_result, make_job, measure
 from mechir_edu.patching.batches import SIDES, Batch, Runs, make_batches
 from mechir_edu.patching.engines.hooks import activations
 from mechir_edu.patching.engines.means import mean_activations
 from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.options import ChosenDirection, PatchOptions, require_known
-from mechir_edu.patching.progress import Progress
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.rows import By
 from mechir_edu.perturb.pair import Pair

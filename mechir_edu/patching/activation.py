@@ -41,6 +41,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from mechir_edu.alignment.aligned import AlignedPairs
+from mechir_edu.collection.progress import Progress, counted
 from mechir_edu.patching.batches import Batch, Runs, make_batches
 from mechir_edu.patching.engines.choice import Choice, choose_engine, fast_stack, require_sound
 from mechir_edu.patching.engines.gradient import linearise
@@ -56,7 +57,6 @@ from mechir_edu.patching.options import (
     Direction,
     PatchOptions,
 )
-from mechir_edu.patching.progress import Progress, counted
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.rows import By
 from mechir_edu.patching.scoring import (

@@ -61,12 +61,12 @@ from torch import Tensor
 
 from mechir_edu import stats
 from mechir_edu.alignment.aligned import AlignedPairs
+from mechir_edu.collection.progress import Progress, counted
 from mechir_edu.patching.batches import Batch, make_batches
 from mechir_edu.patching.engines.choice import choose_engine, fast_stack
 from mechir_edu.patching.engines.suffix import Branch, Layer, LayerRun, PostLNStack, Stream, attend
 from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.options import Direction, PatchOptions, require_known
-from mechir_edu.patching.progress import Progress, counted
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.scoring import (
     align_for,

@@ -13,6 +13,7 @@ from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.alignment.aligner import align
 from mechir_edu.alignment.made_for import require_made_for
 from mechir_edu.collection.judged import Skipped
+from mechir_edu.collection.progress import Progress, counted
 from mechir_edu.patching.batches import Batch, Encoder, make_batches
 from mechir_edu.patching.budget import tokens_for
 from mechir_edu.patching.entry import takes_turn
@@ -52,6 +53,7 @@ def score_pairs(
     *,
     filler: str = "a",
     memory: int | None = None,
+    progress: Progress = True,
 ) -> PairScores:
     """Score both versions of each pair, aligned as `patch` aligns them.
 
@@ -60,7 +62,7 @@ def score_pairs(
 
     Parameters
     ----------
-    ranker, pairs, filler, memory : as in `mechir_edu.patch`.
+    ranker, pairs, filler, memory, progress : as in `mechir_edu.patch`.
 
     Raises
     ------
@@ -69,7 +71,7 @@ def score_pairs(
     """
     aligned, limit = align_for(ranker, pairs, filler), token_limit(ranker, memory)
     batches = list(make_batches(ranker, aligned.aligned, max_tokens=limit))
-    scores = score_both(ranker, batches, len(aligned.aligned))
+    scores = score_both(ranker, batches, len(aligned.aligned), progress)
     return PairScores(tuple(pair.pair for pair in aligned.aligned), *scores, aligned.skipped)
 
 
@@ -152,11 +154,11 @@ def passes_at_once(ranker: Ranker, memory: int | None = None) -> int:
 
 
 def score_both(
-    model: Encoder, batches: list[Batch], n_pairs: int
+    model: Encoder, batches: list[Batch], n_pairs: int, progress: Progress = False
 ) -> tuple[Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
     """Scores of the baseline and of the perturbed run of every pair."""
     scores = np.empty((2, n_pairs), dtype=np.float32)
-    for batch in batches:
+    for batch in counted(batches, [b.n_pairs for b in batches], "scoring", progress):
         for side, inputs in enumerate((batch.baseline, batch.perturbed)):
             scores[side, batch.index] = batch.score(model, inputs).cpu().numpy()
     return scores[0], scores[1]

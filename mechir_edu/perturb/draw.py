@@ -1,6 +1,6 @@
 """Draw judged pairs from a collection and perturb the document of each by one axiom."""
 
-import inspect
+import warnings
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
@@ -9,15 +9,15 @@ from mechir_edu.collection.given import checked_kind, checked_number
 from mechir_edu.collection.judged import Judged, Skipped
 from mechir_edu.perturb.axiom import Axiom, AxiomContext, NotApplicable, letters_in_threes
 from mechir_edu.perturb.axioms.registry import find_axiom
-from mechir_edu.perturb.edits import Change, Place
-from mechir_edu.perturb.own import Perturbation, difference
+from mechir_edu.perturb.edits import Place
+from mechir_edu.perturb.own import axiom_of
 from mechir_edu.perturb.pair import Pair, PairList
 
 
 def make_pairs(
     collection: Collection,
     axiom: str | Axiom | Callable[..., str],
-    n: int = 1000,
+    n: int | None = None,
     *,
     seed: int = 0,
     place: Place = "end",
@@ -31,8 +31,8 @@ def make_pairs(
     collection : from `mechir_edu.load_collection`.
     axiom : a name in `AXIOMS` (an axiom, or its control such as ``"TFC1-control"``), or a function
         of your own, ``f(document)`` or ``f(document, query)``.
-    n : pairs wanted, drawn as by `Collection.sample`, evenly over grades. A pair that the axiom
-        cannot be applied to is replaced by the next of its grade.
+    n : pairs wanted, up to 1000 when omitted, drawn as by `Collection.sample`, evenly over grades.
+        A pair that the axiom cannot be applied to is replaced by the next of its grade.
     seed : of the sample and of the axiom's draws. With one seed, an axiom and its control use the
         same judged pairs (as long as neither skips one) and the control matches the very word
         that the axiom added.
@@ -44,7 +44,8 @@ def make_pairs(
     Returns
     -------
     PairList
-        Fewer than n where the collection does not supply as many; see its ``skipped``.
+        Fewer than n where the collection does not supply as many; see its ``skipped``. A warning
+        says so where there are fewer judged pairs than n.
 
     Raises
     ------
@@ -62,7 +63,13 @@ def make_pairs(
     True
     """
     make_pair = pair_maker(collection, axiom, seed=seed, place=place, length=length)
-    return PairList(*collection.draw(n, make_pair, seed=seed, grades=grades))
+    pairs = PairList(
+        *collection.draw(1000 if n is None else n, make_pair, seed=seed, grades=grades)
+    )
+    if n is not None and n > (n_tried := len(pairs) + sum(s.doc_id != "" for s in pairs.skipped)):
+        note = f"{collection.name} has {n_tried} judged pairs, fewer than n={n}"
+        warnings.warn(f"{note}; {len(pairs)} pairs were made", stacklevel=2)
+    return pairs
 
 
 def pair_maker(
@@ -81,7 +88,7 @@ def pair_maker(
     if place not in ("end", "start"):
         raise ValueError(f'place must be "end" or "start", got {place!r}')
     checked_kind(collection, Collection, "collection", "what load_collection gives", axiom=axiom)
-    seed, axiom = checked_number(seed, "seed"), _as_axiom(axiom)
+    seed, axiom = checked_number(seed, "seed"), as_axiom(axiom)
     context = AxiomContext(collection.statistics, seed, place, lru_cache(maxsize=None)(length))
 
     def make_pair(judged: Judged) -> Pair | Skipped:
@@ -112,27 +119,8 @@ def _pair(judged: Judged, axiom: Axiom, context: AxiomContext) -> Pair:
     )
 
 
-def _as_axiom(axiom: str | Axiom | Callable[..., str]) -> Axiom:
+def as_axiom(axiom: str | Axiom | Callable[..., str]) -> Axiom:
     """Find an axiom by its name, or make one of a function."""
     if isinstance(axiom, Axiom):
         return axiom
-    if isinstance(axiom, str):
-        return find_axiom(axiom)
-    own = axiom if isinstance(axiom, Perturbation) else Perturbation(axiom)
-    return Axiom(
-        name=own.__name__,
-        statement=inspect.getdoc(own.function) or own.__name__,
-        source="your own function",
-        precondition="it changes the document and leaves some of it",
-        expected_sign=own.expected_sign,
-        apply=lambda judged, context: _changed(judged, own),
-    )
-
-
-def _changed(judged: Judged, own: Perturbation) -> Change:
-    text = own(judged.text, judged.query)
-    if text == judged.text:
-        raise NotApplicable("perturbation changes nothing")
-    if not text.strip():
-        raise NotApplicable("perturbation leaves nothing")
-    return Change(text, difference(judged.text, text))
+    return find_axiom(axiom) if isinstance(axiom, str) else axiom_of(axiom)

@@ -1,13 +1,21 @@
 """Perturbations of your own: a function that edits a document, and where its edit lies."""
 
+import importlib.util
 import inspect
 import os
+import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import update_wrapper
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from mechir_edu.collection.given import described
-from mechir_edu.perturb.edits import Edit
+from mechir_edu.collection.judged import Judged
+from mechir_edu.files import sha256
+from mechir_edu.perturb.axiom import Axiom, NotApplicable
+from mechir_edu.perturb.edits import Change, Edit
 
 
 class Perturbation:
@@ -75,6 +83,77 @@ def perturbation(
     if function is None:
         return lambda function: Perturbation(function, expected_sign)
     return Perturbation(function, expected_sign)
+
+
+def axiom_of(function: Callable[..., str]) -> Axiom:
+    """Describe a function of your own as an axiom; it has no control.
+
+    Raises
+    ------
+    TypeError
+        For anything that cannot be called.
+    """
+    own = function if isinstance(function, Perturbation) else Perturbation(function)
+    return Axiom(
+        name=own.__name__,
+        statement=inspect.getdoc(own.function) or own.__name__,
+        source="your own function",
+        precondition="it changes the document and leaves some of it",
+        expected_sign=own.expected_sign,
+        apply=lambda judged, context: _changed(judged, own),
+    )
+
+
+def axiom_in_file(place: str) -> Axiom:
+    """Run a Python file and make an axiom of a function in it, as in ``"my_axioms.py:shout"``.
+
+    The axiom's source names the file and its SHA-256.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file fails when it is run, or does not define the function.
+    """
+    file, _, name = place.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(f"needed FILE.py:FUNCTION, got {place!r}: there is no file {file}")
+    defined = vars(_run(path))
+    functions = [
+        key
+        for key, value in defined.items()
+        if callable(value) and value.__module__ == path.stem and key[0] != "_"
+    ]
+    if not callable(defined.get(name)):
+        there = f"it defines {', '.join(functions)}" if functions else "it defines no function"
+        raise ValueError(f"{file} has no function {name!r} that edits a document; {there}")
+    return replace(axiom_of(defined[name]), source=f"{path.name}, SHA-256 {sha256(path)}")
+
+
+def _run(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"needed a Python file, such as my_axioms.py, got {path}")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the file raises
+        frames = traceback.walk_tb(error.__traceback__)
+        lines = [line for frame, line in frames if frame.f_globals is vars(module)]
+        where = f" in line {lines[-1]}" if lines else ""
+        raise ValueError(f"{path} fails{where}: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _changed(judged: Judged, own: Perturbation) -> Change:
+    text = own(judged.text, judged.query)
+    if text == judged.text:
+        raise NotApplicable("perturbation changes nothing")
+    if not text.strip():
+        raise NotApplicable("perturbation leaves nothing")
+    return Change(text, difference(judged.text, text))
 
 
 def difference(baseline: str, perturbed: str) -> Edit:

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from mechir_edu.collection.progress import stages
 from mechir_edu.rankers.unchanged import Made
 
 P = ParamSpec("P")
@@ -163,9 +164,9 @@ def _in_turn(method: Callable, *, may_train: bool) -> Callable:
 
 def _under_own_conditions(method: Callable) -> Callable:
     @wraps(method)
-    def loading(*args: Any, **kwargs: Any) -> Any:
-        with own_conditions():
-            return method(*args, **kwargs)
+    def loading(self: TakesTurns, *args: Any, **kwargs: Any) -> Any:
+        with own_conditions(), stages(type(self).__name__, "loading"):
+            return method(self, *args, **kwargs)
 
     return loading
 

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from mechir_edu.collection.progress import next_stage
 from mechir_edu.rankers.adapters import convert
 from mechir_edu.rankers.agreement import VerificationError, require_close
 from mechir_edu.rankers.base import Ranker
@@ -42,6 +43,7 @@ def wrap(ranker: Ranker, *, verify: bool) -> None:
         pair=ranker.reads_together,
         reads_first_position_only=ranker.reads_first_position_only,
     )
+    next_stage("comparing with Hugging Face's model" if verify else "adding hooks")
     reference = run_reference(ranker) if verify else None
     ranker.bridge = convert(ranker.hf_model)
     ranker.record_modules()

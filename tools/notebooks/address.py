@@ -15,9 +15,12 @@ from notebooks.sources import ROOT
 _STORED = "tutorials/repository.json"
 
 _SETUP = """\
-# @title Set up (run this first; it only acts on Colab) {{ display-mode: "form" }}
-import importlib.util, pathlib, subprocess, sys
+# @title Set up (run this first; it installs only on Colab) {{ display-mode: "form" }}
+import importlib.util, os, pathlib, subprocess, sys
 from importlib import metadata
+
+# Before PyTorch is imported: its threads shall sleep while they wait for each other.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 repository = "{repository}"  # @param {{type:"string"}}
 ref = "{ref}"  # @param {{type:"string"}}
@@ -65,7 +68,7 @@ class Address:
         )
 
     def setup(self) -> str:
-        """Code that installs the package on Colab and does nothing elsewhere."""
+        """Code that installs the package on Colab and nothing elsewhere."""
         return _SETUP.format(repository=self.repository, ref=self.ref)
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from mechir_edu.cli.arguments import require_folder
 from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.load import load_collection
+from mechir_edu.collection.progress import bar
 from mechir_edu.patching.activation import patch_with
 from mechir_edu.patching.long_runs.folder import hold, need_same
 from mechir_edu.patching.options import PatchOptions
-from mechir_edu.patching.progress import bar
 from mechir_edu.patching.scoring import provenance_of, score_pairs
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker

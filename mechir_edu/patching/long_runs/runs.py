@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from mechir_edu.collection.judged import Skipped
+from mechir_edu.collection.progress import bar
 from mechir_edu.patching.activation import patch_with
 from mechir_edu.patching.budget import SHARD_SIZE
 from mechir_edu.patching.long_runs.folder import RunFolder, hold, need_same, pack_scores, store
 from mechir_edu.patching.options import ChosenDirection, PatchOptions
-from mechir_edu.patching.progress import bar
 from mechir_edu.patching.scoring import (
     align_as_read,
     choose_direction,
@@ -67,8 +67,8 @@ class Work:
     def __call__(self, ranker: Ranker, shard: int, pairs: Sequence[Pair]) -> bytes:
         """Content of the shard's file."""
         if self.stage == "scores":
-            options = self.options
-            scored = score_pairs(ranker, pairs, filler=options.filler, memory=options.memory)
+            given = {"filler": self.options.filler, "memory": self.options.memory}
+            scored = score_pairs(ranker, pairs, progress=False, **given)
             return pack_scores(np.stack([scored.baseline, scored.perturbed]), self.fingerprint)
         result = patch_with(self.options, ranker, pairs, progress=False)
         made_with = {name: result.provenance[name] for name in MADE_WITH}

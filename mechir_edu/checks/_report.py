@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from mechir_edu.checks._record import write
+
 Judge = Callable[[Any], str | None]
 
 
@@ -31,24 +33,29 @@ class WrongAnswer(Exception):
     """An answer that is not right, in strict mode; its message is the check's sentence."""
 
 
-def checker(right: str) -> Callable[[Judge], Callable[..., None]]:
+def checker(right: str, *, trying: str = "") -> Callable[[Judge], Callable[..., None]]:
     """Make a public check of a judge.
 
     Parameters
     ----------
     right : the sentence for a right answer, printed after "Right: "; the point of the exercise.
+    trying : on what the answer is tried, printed first; for checks that take a second or more.
 
     Returns
     -------
     decorator
         Of ``judge(answer) -> sentence or None``; makes ``check(answer, strict=None) -> None``,
-        which prints one sentence. Strict, it raises `WrongAnswer` for anything that is not right;
+        which prints one sentence and keeps the verdict for `tutorial.progress`. Strict, it raises
+        `WrongAnswer` for anything that is not right;
         where ``strict`` is None the environment decides.
     """
 
     def decorate(judge: Judge) -> Callable[..., None]:
         def check(answer: Any, strict: bool | None = None) -> None:
+            if trying:
+                print(f"Checking {trying} ...", flush=True)
             sentence = _judged(judge, answer)
+            write(judge.__name__, sentence is None)
             if sentence is None:
                 print(f"Right: {right}")
             elif _is_strict(strict):
@@ -110,27 +117,51 @@ def mistake_in(
     Parameters
     ----------
     given, right : the answer and the right one: numbers, arrays, tensors, or anything with ``==``.
-    mistakes : sentence -> what the answer gives that makes this mistake. They are tried in order;
-        a sentence is put behind "Not yet: ", so it starts in lower case.
-    otherwise : the sentence for a wrong answer that is not in the catalogue; shows what was given
-        (not the right answer) when omitted.
+    mistakes : sentence -> what the answer gives that makes this mistake, or a function that tells
+        whether an answer makes it. They are tried in order; a sentence is put behind
+        "Not yet: ", so it starts in lower case.
+    otherwise : the sentence for a wrong answer that is not in the catalogue. When omitted, it says
+        whether the shape or the numbers are wrong, or shows what was given; never the right answer.
     tolerance : largest difference of numbers that counts as equal, absolute.
     """
     if same(given, right, tolerance):
         return None
     for sentence, wrong in mistakes.items():
-        if same(given, wrong, tolerance):
+        if wrong(given) if callable(wrong) else same(given, wrong, tolerance):
             return sentence
-    return otherwise or f"{_shown(given)} is not the answer; read the exercise once more."
+    return otherwise or _unlike(given, right, tolerance)
 
 
 def same(given: Any, other: Any, tolerance: float = 1e-4) -> bool:
     """Whether two answers are equal: shape and numbers where they are numeric, else ``==``."""
     given, other = _plain(given), _plain(other)
     if not (_is_numeric(given) and _is_numeric(other)):
-        return bool(np.all(given == other))
-    close = np.shape(given) == np.shape(other)
-    return close and bool(np.allclose(given, other, rtol=0, atol=tolerance, equal_nan=True))
+        return _is_numeric(given) == _is_numeric(other) and bool(np.all(given == other))
+    return np.shape(given) == np.shape(other) and bool(_close(given, other, tolerance).all())
+
+
+def _close(given: Any, other: Any, tolerance: float) -> np.ndarray:
+    """Which numbers are equal."""
+    return np.asarray(np.isclose(given, other, rtol=0, atol=tolerance, equal_nan=True))
+
+
+def _unlike(given: Any, right: Any, tolerance: float) -> str:
+    """Say how an answer differs, without giving the right one away."""
+    given, right = _plain(given), _plain(right)
+    if isinstance(given, set) and isinstance(right, set):
+        wrong, missing = len(given - right), len(right - given)
+        return f"of the {len(given)} that you list, {wrong} are wrong; {missing} are missing."
+    if not (_is_numeric(given) and _is_numeric(right)) or np.shape(given) == np.shape(right) == ():
+        plain = given.item() if isinstance(given, np.generic) else given
+        return f"{repr(plain)[:80]} is not the answer; read the exercise once more."
+    if np.shape(given) != np.shape(right):
+        return f"the shape is {np.shape(given)}, and should be {np.shape(right)}."
+    differs = ~_close(given, right, tolerance)
+    first = [int(i) for i in np.argwhere(differs)[0]]
+    return (
+        f"the shape is right, the numbers are not: {differs.sum()} of {differs.size} differ, "
+        f"first at {first}."
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -138,7 +169,10 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "detach"):  # a tensor; torch is not imported for it
         return value.detach().cpu().numpy()
     if isinstance(value, list | tuple) and value:
-        array = np.asarray([_plain(item) for item in value], dtype=object)
+        try:
+            array = np.asarray([_plain(item) for item in value], dtype=object)
+        except ValueError:  # lists of unequal lengths
+            return value
         return array.astype(float) if all(map(_is_numeric, array.ravel())) else value
     return value
 
@@ -147,9 +181,3 @@ def _is_numeric(value: Any) -> bool:
     return isinstance(value, int | float | np.ndarray | np.generic) and (
         np.asarray(value).dtype.kind in "biuf"
     )
-
-
-def _shown(given: Any) -> str:
-    shape = np.shape(_plain(given)) if _is_numeric(_plain(given)) else ()
-    plain = given.item() if isinstance(given, np.generic) else given
-    return f"an array of shape {shape}" if shape else repr(plain)[:80]

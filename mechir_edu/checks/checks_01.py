@@ -1,15 +1,23 @@
 """Checks of 01_look_inside: what a head adds to the stream, and whether it matters to a score."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from mechir_edu.checks._planted import (
+    HOOKS_BY_NAME,
+    LEFT_A_HOOK,
+    ON_THE_PLANTED,
+    QUERY,
+    TEXT,
+    gave_hooks_by_position,
+    is_untouched,
+    planted_ranker,
+)
 from mechir_edu.checks._report import attempt, checker, mistake_in
-from mechir_edu.models import Cat
-
-QUERY = "why does salt melt ice on roads"
-TEXT = "Salt lowers the freezing point of water, so ice on roads can melt below zero."
+from mechir_edu.rankers.base import Ranker
 
 
 @checker("attn_out is the sum of its heads' outputs and one bias, so heads can be told apart.")
@@ -25,6 +33,15 @@ def check_head_outputs(answer: Callable) -> str | None:
         "the sum.": right + bias,
         "you spread b_O over the heads; it is there whatever the heads do, so leave it out.": right
         + bias / 3,
+        "you took the first head's W_O for all of them; each head has its own, W_O[head].": (
+            torch.einsum("phd,dm->hpm", z, weight[0])
+        ),
+        "you took the last head's W_O for all of them; each head has its own, W_O[head].": (
+            torch.einsum("phd,dm->hpm", z, weight[-1])
+        ),
+        "you took the first head's z for all of them; each head has its own, z[:, head].": (
+            torch.einsum("pd,hdm->hpm", z[:, 0], weight)
+        ),
         "you summed over the heads already; keep them apart, [head, pos, d_model].": right.sum(0),
         "that is attn_out itself, the sum of the heads and b_O; keep the heads apart.": right.sum(0)
         + bias,
@@ -35,19 +52,45 @@ def check_head_outputs(answer: Callable) -> str | None:
     return mistake_in(attempt(answer, z, weight, bias), right, mistakes)
 
 
-@checker("a hook that changes the score is causal; the sign says which way the head pushed.")
+@checker(
+    "a hook that changes the score is causal; the sign says which way the head pushed.",
+    trying=ON_THE_PLANTED,
+)
 def check_effect_of_head(answer: Callable) -> str | None:
     """Check ``effect_of_head(ranker, query, text, layer, head)``: score without it minus score."""
-    ranker = Cat("planted", verify=False, device="cpu")
+    ranker = planted_ranker()
     heads = sorted(ranker.planted_heads)
-    given = [attempt(answer, ranker, QUERY, TEXT, *at) for at in heads]
+    try:
+        given = [float(attempt(answer, ranker, QUERY, TEXT, *at)) for at in heads]
+    except TypeError as error:
+        if gave_hooks_by_position(error):
+            return HOOKS_BY_NAME
+        raise
+    if not is_untouched():
+        return LEFT_A_HOOK
+    right, mistakes = _effects()
+    wrong = (abs(torch.tensor(given) - right) > 1e-4).nonzero().ravel().tolist()
+    layer, head = heads[wrong[0] if wrong else 0]
+    otherwise = (
+        f"the effect is wrong for {len(wrong)} of the {len(heads)} heads tried, first for layer "
+        f"{layer}, head {head}; set that head's z to zero at all positions, and take score minus "
+        "score."
+    )
+    return mistake_in(torch.tensor(given), right, mistakes, otherwise=otherwise)
+
+
+@cache
+def _effects() -> tuple[Tensor, dict[str, Tensor]]:
+    """The effect of each planted head, and what each mistake makes of it."""
+    ranker = planted_ranker()
     plain = ranker.forward(QUERY, TEXT)
 
-    def effects(edit: Callable[[Tensor, int], None]) -> Tensor:
+    def effects(edit: Callable[[Tensor, int], object]) -> Tensor:
+        heads = sorted(ranker.planted_heads)
         return torch.cat([_edited(ranker, layer, head, edit) for layer, head in heads]) - plain
 
     right = effects(lambda z, head: z[:, :, head].zero_())
-    mistakes = {
+    return right, {
         "nothing changed; a hook has to hand back the edited activation, edited at all "
         "positions.": right * 0,
         "the sign is reversed; take the score without the head minus the score with it.": -right,
@@ -57,11 +100,16 @@ def check_effect_of_head(answer: Callable) -> str | None:
         "you silenced a position, not a head; z is [batch, pos, head, d_head].": effects(
             lambda z, head: z[:, head].zero_()
         ),
+        "you silenced the head at [CLS] only; take all positions.": effects(
+            lambda z, head: z[:, 0, head].zero_()
+        ),
+        "you turned the head round instead of silencing it; set its z to zero.": effects(
+            lambda z, head: z[:, :, head].neg_()
+        ),
     }
-    return mistake_in(torch.tensor([float(effect) for effect in given]), right, mistakes)
 
 
-def _edited(ranker: Cat, layer: int, head: int, edit: Callable[[Tensor, int], None]) -> Tensor:
+def _edited(ranker: Ranker, layer: int, head: int, edit: Callable[[Tensor, int], object]) -> Tensor:
     """Score after an edit of a layer's z."""
 
     def hook(z: Tensor, hook: object) -> Tensor:

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from mechir_edu.checks._report import attempt, checker, mistake_in
 from mechir_edu.collection.terms import TermStatistics, surface_terms
 
-DOCUMENT, QUERY = "Warm seas turn reefs white.", "how to define coral bleaching in statistics"
+DOCUMENT, QUERY = (
+    "Warm seas cause bleaching of reefs.",
+    "how to define coral bleaching in statistics",
+)
 STATISTICS = TermStatistics(n_docs=99, df={"defin": 20, "coral": 9, "bleach": 2, "statist": 40})
 
 BASELINE, PERTURBED = [101, 7, 8, 9, 102], [101, 7, 50, 51, 8, 9, 102]
@@ -19,6 +22,8 @@ def check_add_rarest_term(answer: Callable) -> str | None:
     mistakes = {
         "you looked up the unreduced word; the table holds stems, so 'define' counts as unseen and "
         "wins. This happened in published data.": f"{DOCUMENT} define",
+        "you chose among the terms that the document lacks; add the rarest one of the query, even "
+        "if the document has it already.": f"{DOCUMENT} coral",
         "you chose a stop word; take terms only, and look up their stems.": f"{DOCUMENT} how",
         "that is the commonest term; the most discriminative has the highest "
         "idf.": f"{DOCUMENT} statistics",
@@ -31,6 +36,8 @@ def check_add_rarest_term(answer: Callable) -> str | None:
         "the word merged with the one before it; put a space between.": f"{DOCUMENT}bleaching",
         "the word stands at the start; add it at the end.": f"bleaching {DOCUMENT}",
         "that is the word alone; return the document with it.": "bleaching",
+        "you added the rarest term twice; once is the edit.": f"{DOCUMENT} bleaching bleaching",
+        "that is the whole query; add one term of it.": f"{DOCUMENT} {QUERY}",
         "nothing changed; return the edited document.": DOCUMENT,
     }
     return mistake_in(given, f"{DOCUMENT} bleaching", mistakes)

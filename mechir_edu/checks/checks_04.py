@@ -4,14 +4,17 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import false_discovery_control, pearsonr, rankdata, spearmanr
+from scipy.stats import false_discovery_control, kendalltau, pearsonr, rankdata, spearmanr
 
-from mechir_edu.checks._report import attempt, checker, mistake_in
+from mechir_edu.checks._report import attempt, checker, mistake_in, same
 from mechir_edu.rankers.hook_names import Head
 from mechir_edu.stats.recovered import Recovery, recovery
 
-P = np.array([[0.0004, 0.02, 0.6, 0.001], [0.9, 0.04, 0.0002, 0.3]])
+# Chosen so that p, Bonferroni's correction, Benjamini and Hochberg's q, intervals and sizes all
+# choose other heads than q does.
+P = np.array([[0.0004, 0.008, 0.6, 0.001], [0.9, 0.02, 0.0002, 0.04]])
 VALUE = np.array([[-0.21, 0.30, 0.01, 0.04], [0.00, 0.25, 0.12, -0.05]])
+WIDTH = np.array([[0.05, 0.35, 0.04, 0.02], [0.06, 0.20, 0.05, 0.04]])
 LEVEL = 0.05
 
 FIRST = np.array([[0.05, -0.01, 0.30], [0.02, 0.00, 0.11]])
@@ -28,6 +31,17 @@ def check_significant_heads(answer: Callable) -> str | None:
     given = {(int(layer), int(head)) for layer, head in listed}
     right = _heads(recovered.q < LEVEL)
     mistakes = {
+        "you divided the level by the number of heads, which is Bonferroni's correction; q "
+        "is corrected already, and by a rule that finds more.": _heads(P < LEVEL / P.size),
+        "you corrected p yourself, by Benjamini and Hochberg's rule, which asks for independent "
+        "tests; heads are not independent, and q allows for it.": _heads(
+            false_discovery_control(P.ravel()).reshape(P.shape) < LEVEL
+        ),
+        "you corrected twice; q is corrected for the number of heads already.": _heads(
+            recovered.q < LEVEL / P.size
+        ),
+        "you kept the heads whose interval is free of zero; each interval is one head's own, and "
+        "of this many some miss zero by chance. Go by q.": _heads(abs(VALUE) > WIDTH),
         "you went by p; with this many heads some have a small p by chance, so go by q.": _heads(
             recovered.p < LEVEL
         ),
@@ -52,6 +66,20 @@ def check_rank_correlation(answer: Callable) -> str | None:
         "ranks.": pearsonr(first, second).statistic,
         "argsort gives which head has each rank, not which rank each head has; apply it twice, or "
         "use rankdata.": pearsonr(first.argsort(), second.argsort()).statistic,
+        "that is Kendall's correlation, which counts pairs of heads in order; Spearman's "
+        "correlates the ranks.": kendalltau(first, second).statistic,
+        "that is the correlation and its p; give the first of the two.": [
+            right,
+            spearmanr(first, second).pvalue,
+        ],
+        "that is the whole matrix of correlations; give the one between the two maps.": [
+            [1, right],
+            [right, 1],
+        ],
+        "you ranked one of the maps only; rank both.": lambda given: any(
+            same(given, pearsonr(*ranked).statistic)
+            for ranked in ((rankdata(first), second), (first, rankdata(second)))
+        ),
         "rank all heads of a map together, not row by row.": pearsonr(
             rankdata(FIRST, axis=1).ravel(), rankdata(SECOND, axis=1).ravel()
         ).statistic,
@@ -68,7 +96,7 @@ def _recovery() -> Recovery:
     patched = VALUE[..., None] * donor
     made_up = recovery(patched, np.zeros(8), donor, query_ids=list("abcdefgh"))
     q = false_discovery_control(P.ravel(), method="by").reshape(P.shape)
-    return replace(made_up, value=VALUE, p=P, q=q)
+    return replace(made_up, value=VALUE, low=VALUE - WIDTH, high=VALUE + WIDTH, p=P, q=q)
 
 
 def _heads(mask: np.ndarray) -> set[Head]:

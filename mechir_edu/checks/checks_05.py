@@ -21,7 +21,9 @@ def check_patch_positions(answer: Callable) -> str | None:
     right, swapped, first = recipient.clone(), donor.clone(), recipient.clone()
     right[:, _POSITIONS], swapped[:, _POSITIONS] = donor[:, _POSITIONS], recipient[:, _POSITIONS]
     first[_POSITIONS] = donor[_POSITIONS]
-    kept = recipient.clone()
+    kept, added, zeroed = recipient.clone(), recipient.clone(), recipient.clone()
+    added[:, _POSITIONS] += donor[:, _POSITIONS]
+    zeroed[:, _POSITIONS] = 0
     given = attempt(answer, recipient, donor, list(_POSITIONS))
     if not torch.equal(recipient, kept):
         return "you wrote into the recipient's own activation; clone it before you write to it."
@@ -31,8 +33,17 @@ def check_patch_positions(answer: Callable) -> str | None:
         {
             "nothing changed: you patched the recipient's run into itself.": recipient,
             "you took every position from the donor; only the chosen ones should change.": donor,
-            "recipient and donor are exchanged: the recipient's run is patched.": swapped,
+            "you patched every position but the chosen ones, or exchanged recipient and "
+            "donor.": swapped,
             "you indexed the first axis, the text; positions are the second.": first,
+            "you added the donor's activation; put it in the place of the recipient's.": added,
+            "you set the chosen positions to zero; they should become the donor's.": zeroed,
+            "you patched the first text only; take the chosen positions in all of them.": (
+                torch.cat([right[:1], recipient[1:]])
+            ),
+            "give the whole activation, with the chosen positions patched, not these alone.": donor[
+                :, _POSITIONS
+            ],
         },
     )
 
@@ -60,6 +71,14 @@ def check_attention_to_role(answer: Callable) -> str | None:
             "the axes are exchanged: add up over the positions looked at (axis 1), and take the "
             "mean over those that look (axis 0).": block.sum(axis=0).mean(),
             "rows and columns are exchanged: the pattern is [from, to].": exchanged.sum(1).mean(),
+            "this is a maximum over the positions looked at; attention to a role is their "
+            "sum.": block.max(axis=1).mean(),
+            "this is a median over the positions that look; take the mean.": np.median(
+                block.sum(axis=1)
+            ),
+            "this is the share of the role's own attention; rows sum to 1 already, so divide by no "
+            "other role.": block.sum() / pattern[:, columns].sum(),
+            "this is one number for each position that looks; take their mean.": block.sum(axis=1),
             "this is over all positions; only those of role source should look.": everyone.sum(
                 axis=1
             ).mean(),

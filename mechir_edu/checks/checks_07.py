@@ -31,6 +31,13 @@ def check_read_circuit(answer: Callable) -> str | None:
             "a path of exactly at_least is missing; it counts.": edges - {((0, 0), (2, 1))},
             "sender and receiver are exchanged: rows are senders.": {(b, a) for a, b in edges},
             "these are places in the matrix; look the heads up in senders and receivers.": places,
+            "paths of small recovery are listed, and those of large recovery are not; turn the "
+            "comparison round.": {
+                (senders[row], receivers[column]) for row, column in np.argwhere(abs(matrix) < 0.3)
+            },
+            "only the paths that work against the change are listed; compare absolute values.": {
+                ((0, 1), (1, 1))
+            },
             "these are all paths; leave out those with less than at_least.": {
                 (sender, receiver) for sender in senders for receiver in receivers
             },
@@ -59,6 +66,18 @@ def check_attribution(answer: Callable) -> str | None:
             "you multiplied the donor's z, not its difference from the recipient's.": (
                 donor * gradient
             ).sum(dim=(0, 2)),
+            "the gradient is missing: multiply the difference by it.": (donor - recipient).sum(
+                dim=(0, 2)
+            ),
+            "you multiplied the recipient's z, not the difference.": (recipient * gradient).sum(
+                dim=(0, 2)
+            ),
+            "this is the first position alone; effects of all positions add up.": product[0].sum(
+                dim=-1
+            ),
+            "this is a product of sums; multiply number by number, then add up.": (
+                (donor - recipient).sum(dim=(0, 2)) * gradient.sum(dim=(0, 2))
+            ),
             "this is a mean; effects of positions and dimensions add up.": product.mean(dim=(0, 2)),
             "this adds absolute values; effects may cancel.": product.abs().sum(dim=(0, 2)),
             "this adds up over heads; sum over positions and d_head, and keep the heads.": (

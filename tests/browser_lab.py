@@ -158,12 +158,15 @@ class LivePanel:
     def is_operable(self, control):
         """Whether there is something to choose; the button is pressed for the others."""
         options = control.locator("option")
-        is_button = "mechir-edu-run" in control.get_attribute("class")
+        names = control.get_attribute("class").split()
+        is_button = {"mechir-edu-run", "mechir-edu-apply"} & set(names)
         return not is_button and options.count() != 1
 
     def reach(self, target):
         """Press Tab until the target has the focus, starting at the panel's first control."""
-        self.controls[0].locator("select, .noUi-handle, textarea, button").first.focus()
+        kinds = ("select", ".noUi-handle", "textarea", "button")
+        first = ", ".join(f"[class*='mechir-edu-'] {kind}:visible" for kind in kinds)
+        self.element.locator(first).first.focus()
         for _ in range(40):
             if target.evaluate("element => element === document.activeElement"):
                 return
@@ -188,7 +191,13 @@ class LivePanel:
             self.reach(control.locator("textarea"))
             self.page.keyboard.press("Control+End")
             self.page.keyboard.type(" hurricane")
+            place = self.element.bounding_box()["y"]
             self.page.keyboard.press("Tab")
+            if not self.element.evaluate("panel => panel.contains(document.activeElement)"):
+                raise RuntimeError("the Tab key leads out of the panel, not to its Apply button")
+            if abs(self.element.bounding_box()["y"] - place) > 100:
+                raise RuntimeError("the page jumps when the text's field is left")
+            self.page.keyboard.press("Enter")
         elif control.locator("button").count():
             self.reach(control.locator("button:not(.mod-active)").first)
             self.page.keyboard.press("Enter")

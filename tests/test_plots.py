@@ -177,6 +177,29 @@ def test_figure_2_names_rankers_and_axioms_and_what_was_not_run():
     assert {"TFC1: not run", "TDC: not run"} <= set(written)
 
 
+def test_figure_2_fits_a_narrow_page_in_one_column():
+    panel = {
+        (axiom, ranker): make_recovery() for axiom in ("TFC1", "TDC") for ranker in ("Dot", "Cat")
+    }
+    wide, narrow = plot_figure2(panel), plot_figure2(panel, one_column=True)
+    assert narrow.get_figwidth() < 0.6 * wide.get_figwidth()
+    maps = [ax for part in narrow.subfigs for ax in part.axes if ax.get_ylabel() == "layer"]
+    assert [ax.get_title() for ax in maps] == ["Dot\nTFC1", "TDC", "Cat\nTFC1", "TDC"]
+
+
+@pytest.mark.parametrize("one_column", [False, True])
+def test_numbers_of_figure_2_are_readable_and_do_not_overlap(one_column):
+    small = make_recovery(scale=0.001)
+    small = replace(small, value=np.full((6, 12), -0.012))
+    figure = plot_figure2({("TFC1", "Dot"): small, ("TFC1", "Cat"): small}, one_column=one_column)
+    parts = figure.subfigs or [figure]
+    maps = [ax for part in parts for ax in part.axes if ax.get_ylabel() == "layer"]
+    for ax in maps:
+        assert not overlaps(ax.texts, figure)
+        assert {text.get_text() for text in ax.texts} == {"−0.01"}
+        assert min(text.get_fontsize() for text in ax.texts) >= 7
+
+
 def test_an_empty_panel_is_an_error():
     with pytest.raises(ValueError, match="empty panel"):
         plot_figure2({})
@@ -206,8 +229,28 @@ def test_an_interval_that_leaves_the_picture_ends_in_arrows():
     ax = plot_score_change([("wide", np.array([0.0, 0.1, 0.2, 0.3]), list("abcd"))])
     assert texts(ax) == ["+0.150 [−0.148, +0.448]"]
     assert {line.get_marker() for line in ax.lines} >= {"<", ">"}
+    ax.figure.canvas.draw()
+    tip = max(line.get_window_extent().x1 for line in ax.lines if line.get_marker() == ">")
+    assert tip <= ax.texts[0].get_window_extent().x0
     narrow = plot_score_change([("narrow", np.arange(40.0), [str(i) for i in range(40)])])
     assert not {line.get_marker() for line in narrow.lines} & {"<", ">"}
+
+
+def test_rows_of_few_pairs_have_a_point_for_each_and_long_rows_have_none():
+    few, many = np.linspace(-1, 1, 15), np.linspace(-1, 1, 300)
+    ax = plot_score_change([("few", few, range(15)), ("many", many, range(300))])
+    points = [c.get_offsets() for c in ax.collections if len(c.get_offsets()) > 1]
+    assert [len(offsets) for offsets in points] == [15]
+    np.testing.assert_allclose(np.sort(points[0][:, 0]), few)
+    assert "points: single pairs" in ax.get_xlabel()
+
+
+def test_pairs_outside_the_picture_are_counted_and_explained():
+    change = np.r_[np.linspace(0, 1, 400), 50.0]
+    label = plot_score_change([("long tail", change, range(401))]).get_xlabel()
+    assert "the middle 98 % of each row: 1 pairs lie outside" in label
+    label = plot_score_change([("no tail", np.linspace(0, 1, 100), range(100))]).get_xlabel()
+    assert "outside" not in label
 
 
 def test_score_changes_of_too_few_queries_have_no_interval_and_say_so():
@@ -253,6 +296,11 @@ def test_a_long_text_is_cropped_to_the_edit_and_the_most_attended_and_says_so():
     assert "20 of 300 positions, with 91% of their attention" in ax.get_xlabel()
 
 
+def test_one_limit_makes_two_heads_comparable():
+    first = plot_attention(make_pattern(5), list("abcde"), limit=1.0)
+    assert first.images[0].get_clim() == (0, 1)
+
+
 def test_the_tokens_to_show_can_be_chosen():
     ax = plot_attention(make_pattern(len(TOKENS)), TOKENS, keep=[6, 1])
     assert tick_labels(ax.xaxis) == ["reef", "reef"]
@@ -288,6 +336,31 @@ def test_the_text_for_a_picture_names_cells_intervals_and_how_many_are_significa
     assert text.startswith("TFC1 on MiniLM, 6 layers by 12 heads, 120 pairs of 30 queries.")
     assert "layer 2 head 3, -0.4" in text
     assert "of 72 cells are significant" in text
+
+
+def clear_but_unmarked():
+    """A cell whose interval misses zero although it is not significant."""
+    recovery_map = make_recovery()
+    q = np.where(recovery_map.value == recovery_map.value, 0.08, 1)
+    return replace(recovery_map, q=q, low=recovery_map.value - 0.01, high=recovery_map.value + 0.01)
+
+
+def test_an_interval_far_from_zero_without_a_dot_is_explained():
+    recovery_map = clear_but_unmarked()
+    n_clear = int((abs(recovery_map.value) > 0.01).sum())
+    assert f"{n_clear} without a dot have an interval that misses zero" in alt_text(recovery_map)
+    row = replace(recovery_map, axes=("cell",), **first_column(recovery_map))
+    assert "hollow dots have an" in plot_cells(row).get_xlabel().replace("\n", " ")
+    sure = replace(recovery_map, q=np.zeros((6, 12)))
+    assert "misses zero" not in alt_text(sure)
+
+
+def test_one_pair_has_no_interval_no_test_and_no_caution():
+    single = replace(make_recovery(change=0.001), n_pairs=1, n_queries=1)
+    text = alt_text(single)
+    assert "one pair" in text
+    assert not [word for word in ("interval", "significant", "Caution") if word in text]
+    assert "caution" not in plot_heads(single).get_xlabel()
 
 
 def test_the_text_for_a_picture_warns_where_the_picture_does():

@@ -106,6 +106,11 @@ def test_the_slope_of_the_line_is_the_recovery(ranker, result):
     )
 
 
+def test_one_limit_makes_the_effects_of_two_heads_comparable(result):
+    first, second = (plot_head_pairs(result, 0, head, limit=0.5) for head in (0, 1))
+    assert first.get_ylim() == second.get_ylim() == (-0.5, 0.5)
+
+
 def test_a_mean_of_ratios_is_drawn_as_a_distribution(result):
     ax = plot_head_pairs(result, 0, 0, recovery=result.recovery("mean_of_ratios"))
     assert ax.get_ylabel() == "pairs"

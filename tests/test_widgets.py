@@ -3,8 +3,10 @@
 They run with the ipywidgets of this environment; the last test runs the first of them with Colab's.
 """
 
+import html
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +134,23 @@ def test_in_a_notebooks_file_a_panel_is_a_view_and_a_sentence(make, name):
 
 
 @pytest.mark.parametrize("name", PANELS)
+def test_every_picture_has_its_words_as_alt_text_and_none_is_in_an_output_widget(make, name):
+    panel = make(name)
+    images = re.findall(r'<img alt="([^"]*)"', panel.pictures)
+    assert images
+    assert all(image in panel.words for image in images)
+    assert not any(isinstance(part, ipywidgets.Output) for part in panel.widget.children)
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_list_of_one_entry_is_hidden_until_it_has_more(make, name):
+    for control in make(name).controls.values():
+        if isinstance(control, ipywidgets.Dropdown):
+            is_hidden = control.layout.display == "none"
+            assert is_hidden == (len(control.options) == 1), control.description
+
+
+@pytest.mark.parametrize("name", PANELS)
 def test_no_figure_is_left_open(make, name):
     from matplotlib import pyplot as plt
 
@@ -172,12 +191,34 @@ def test_an_error_while_drawing_is_said_in_the_panel_and_goes_away_again():
 
     panel = me.widgets.Panel("test", {"number": ipywidgets.IntSlider(0, 0, 2)}, draw)
     panel.controls["number"].value = 1
-    assert "ValueError" in panel.message
-    assert "&lt;another&gt;" in panel.message
-    assert panel.words == ""
+    assert ">needed &lt;another&gt; number<" in panel.message
+    assert (panel.words, panel.pictures) == ("", "")
     assert plt.get_fignums() == []
     panel.controls["number"].value = 0
     assert (panel.message, "words" in panel.words) == ("", True)
+
+
+def test_an_error_that_is_not_about_the_input_is_told_with_its_kind():
+    panel = me.widgets.Panel(
+        "test", {"number": ipywidgets.IntSlider(0, 0, 2)}, lambda number: {}[1]
+    )
+    assert "KeyError: 1" in panel.message
+
+
+def test_an_error_brings_its_own_background_and_can_be_read_on_it():
+    panel = me.widgets.Panel(
+        "test", {"number": ipywidgets.IntSlider(0, 0, 2)}, lambda number: {}[1]
+    )
+    colours = re.findall(r"#[0-9a-f]{6}", panel.message)
+    light, dark = sorted(map(luminance, colours), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) > 7
+
+
+def luminance(colour):
+    """Relative luminance, as the Web Content Accessibility Guidelines define it."""
+    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
 def test_a_panel_that_never_drew_says_so_when_asked_for_its_figure():
@@ -217,6 +258,7 @@ def test_an_emptied_text_is_bad_input_that_the_panel_reports(make):
     panel = make("pair")
     panel.controls["text"].value = ""
     assert "alert" in panel.message
+    assert "the text is empty" in panel.message
 
 
 def test_another_document_takes_the_edit_along(make, pairs):
@@ -224,6 +266,39 @@ def test_another_document_takes_the_edit_along(make, pairs):
     panel.controls["document"].value = 3
     assert panel.controls["text"].value == pairs[3].perturbed
     assert panel.controls["edit"].value == "as drawn"
+
+
+def test_behind_the_text_comes_a_button_that_applies_it(make):
+    panel = make("pair")
+    names = list(panel.controls)
+    assert names[names.index("text") + 1] == "apply"
+    click(panel, "apply")
+    assert panel.message == ""
+
+
+def two_documents(query="coral reefs"):
+    texts = {"trains": "Trains run late.", "reefs": "Coral reefs lose their colour."}
+    return [me.Pair("q", n, query, t, f"{t} coral", "TFC1", 1) for n, t in texts.items()]
+
+
+def test_the_score_to_beat_is_that_of_the_querys_other_document(ranker):
+    panel = me.widgets.explore_pair(ranker, two_documents())
+    score = float(ranker.score("coral reefs", ["Coral reefs lose their colour."])[0])
+    assert f"score to beat is {score:.3f}, of reefs".replace("-", "−") in panel.note
+
+
+def test_without_another_document_of_the_query_there_is_no_score_to_beat(ranker):
+    assert me.widgets.explore_pair(ranker, two_documents()[:1]).note.count("beat") == 0
+
+
+def test_only_the_axioms_asked_for_are_offered_and_the_chosen_one_says_what_it_does(ranker):
+    panel = me.widgets.explore_pair(ranker, two_documents(), axioms=["TFC1", "LNC1"])
+    labels = [label for label, _ in panel.controls["edit"].options]
+    assert labels == ["as in the pair", "your own", "TFC1", "LNC1"]
+    panel.controls["edit"].value = "TFC1"
+    assert html.escape(me.AXIOMS["TFC1"].statement) in panel.note
+    with pytest.raises(ValueError, match="no axiom is called 'TFC9'"):
+        me.widgets.explore_pair(ranker, two_documents(), axioms=["TFC9"])
 
 
 def test_an_axiom_that_does_not_apply_says_why(ranker, collection):
@@ -242,6 +317,7 @@ def test_without_pairs_the_embedded_collection_supplies_documents(ranker):
 def test_the_chosen_heads_recovery_is_the_results_own(make, results):
     panel = make("heads")
     panel.controls["axiom"].value = "TFC1"
+    panel.controls["layer"].value, panel.controls["head"].value = 0, 0
     is_tfc1 = np.array([pair.axiom == "TFC1" for pair in results["planted"].pairs])
     part = results["planted"].select(is_tfc1)
     assert f"layer 0, head 0: recovery {part.recovery().value[0, 0]:.2f}" in panel.words
@@ -252,8 +328,52 @@ def test_only_what_a_result_has_is_offered(make):
     panel.controls["axiom"].value = "TDC"
     panel.controls["result"].value = "control"
     assert [label for label, _ in panel.controls["axiom"].options] == ["TFC1-control"]
+    assert panel.controls["axiom"].layout.display == "none"
+    panel.controls["result"].value = "planted"
+    assert panel.controls["axiom"].layout.display is None
+    panel.controls["result"].value = "control"
     assert [label for label, _ in panel.controls["grade"].options] == ["all", "3", "0"]
     assert "alert" not in panel.message
+
+
+def grid_of(panel):
+    rows = panel.widget.children[3].children[0].children[:-1]
+    return [[button for button in row.children[1:]] for row in reversed(rows)]
+
+
+def test_the_heads_panel_starts_with_the_leading_head_and_has_it_outlined(make, results):
+    panel = make("heads")
+    size = np.abs(results["planted"].effect().mean(axis=-1))
+    head = (panel.controls["layer"].value, panel.controls["head"].value)
+    assert head == np.unravel_index(size.argmax(), size.shape)
+    outlined = [b for row in grid_of(panel) for b in row if "mechir-chosen" in b._dom_classes]
+    assert outlined == [grid_of(panel)[head[0]][head[1]]]
+
+
+def test_a_click_on_a_cell_of_the_map_chooses_its_head(make):
+    panel = make("heads")
+    before = png(panel)
+    grid_of(panel)[2][3].click()
+    assert (panel.controls["layer"].value, panel.controls["head"].value) == (2, 3)
+    assert "layer 2, head 3: recovery" in panel.words
+    assert png(panel) != before
+
+
+def test_the_map_has_two_decimals_and_a_dot_where_a_head_is_significant(make, results):
+    recovery, grid = results["planted"].recovery(), grid_of(make("heads"))
+    for at, value in np.ndenumerate(recovery.value):
+        text = grid[at[0]][at[1]].description
+        assert float(text.rstrip("•").replace("−", "-")) == pytest.approx(value, abs=0.006)
+        assert text.endswith("•") == recovery.significant()[at]
+
+
+def test_heads_are_drawn_on_one_scale(make):
+    panel = make("heads")
+    limits = []
+    for head in (0, 1):
+        panel.controls["head"].value = head
+        limits.append(panel.figure().axes[0].get_ylim())
+    assert limits[0] == limits[1]
 
 
 def test_a_result_of_chosen_heads_is_refused(ranker, pairs):
@@ -266,6 +386,34 @@ def test_the_planted_match_head_is_seen_to_look_at_the_query(make, ranker, pairs
     panel = make("attention")
     panel.controls["layer"].value, panel.controls["head"].value = min(ranker.planted_heads)
     assert f"most at {pairs[0].term}" in panel.words
+
+
+def test_attention_starts_where_the_figure_did(ranker, pairs):
+    panel = me.widgets.explore_attention(ranker, pairs, layer=2, head=3)
+    assert (panel.controls["layer"].value, panel.controls["head"].value) == (2, 3)
+    assert "layer 2, head 3" in panel.words
+    with pytest.raises(ValueError, match="head"):
+        me.widgets.explore_attention(ranker, pairs, layer=2, head=4)
+
+
+def tokens_drawn(panel):
+    return [label.get_text() for label in panel.figure().axes[0].get_yticklabels()]
+
+
+def test_all_tokens_of_a_short_text_are_shown_and_of_a_long_one_the_same_for_all_heads(
+    ranker, pairs
+):
+    short = me.Pair(
+        "q", "d", "coral reefs", "Trains run late.", "Trains run late. coral", "TFC1", 1
+    )
+    panel = me.widgets.explore_attention(ranker, [short, pairs[0]])
+    assert len(tokens_drawn(panel)) == len(me.read_pair(ranker, short).perturbed)
+    panel.controls["pair"].value = 1
+    shown = tokens_drawn(panel)
+    assert len(shown) == 40
+    assert shown[0] == "[CLS]"
+    panel.controls["layer"].value = 1
+    assert tokens_drawn(panel) == shown
 
 
 def test_the_button_is_disabled_while_it_works_and_progress_is_told(make, monkeypatch):
@@ -317,6 +465,26 @@ def test_every_choice_of_a_patch_gives_a_picture(make, choice):
     assert panel.message == ""
     assert "Recovery" in panel.words
     assert len(png(panel)) > 5_000
+
+
+@pytest.mark.parametrize("choice", [{}, {"site": "resid_pre"}, {"where": "query"}])
+def test_one_pair_has_neither_interval_nor_caution(make, choice):
+    panel = make("patch")
+    for name, value in {"pair": 1, **choice}.items():
+        panel.controls[name].value = value
+    click(panel)
+    assert "one pair" in panel.words
+    assert not {word for word in ("interval", "aution", "significant") if word in panel.words}
+    assert "caution" not in panel.figure().axes[0].get_xlabel()
+
+
+def test_the_edited_position_has_the_name_of_the_added_word(make, pairs):
+    panel = make("patch")
+    for name, value in {"pair": 0, "site": "resid_pre", "where": "every position"}.items():
+        panel.controls[name].value = value
+    click(panel)
+    labels = panel.figure().axes[0].get_xticklabels()
+    assert [t.get_text() for t in labels if t.get_fontweight() == "bold"] == [pairs[0].term]
 
 
 @pytest.mark.parametrize(
@@ -390,6 +558,9 @@ WITH_BOTH = [
     test_every_list_shows_what_is_chosen_at_first_and_when_it_is_chosen_again,
     test_every_control_has_a_label_and_a_tooltip_and_waits_until_it_rests,
     test_in_a_notebooks_file_a_panel_is_a_view_and_a_sentence,
+    test_every_picture_has_its_words_as_alt_text_and_none_is_in_an_output_widget,
+    test_a_list_of_one_entry_is_hidden_until_it_has_more,
+    test_a_click_on_a_cell_of_the_map_chooses_its_head,
     test_the_button_is_disabled_while_it_works_and_progress_is_told,
 ]
 

@@ -17,6 +17,7 @@ def plot_attention(
     ax: Axes | None = None,
     edited: Sequence[bool] | Bool[np.ndarray, " pos"] | None = None,
     keep: int | Sequence[int] | None = 48,
+    limit: float | None = None,
 ) -> Axes:
     """Attention of one head in one text: each row says where one token looks.
 
@@ -29,6 +30,8 @@ def plot_attention(
     edited : True where baseline and perturbed differ; marked in red.
     keep : positions to show: a list of them, or how many at most (then the edited ones and those
         that receive the most attention), or None for all. The label counts those left out.
+    limit : share of attention at the dark end of the scale; the largest one drawn when omitted.
+        Pass one limit to compare heads.
 
     Raises
     ------
@@ -46,7 +49,8 @@ def plot_attention(
         size = max(3.2, 1.4 + 0.17 * len(shown))
         _, ax = plt.subplots(figsize=(size + 0.9, size), layout="constrained")
     part = pattern[np.ix_(shown, shown)]
-    image = ax.imshow(part, cmap=SEQUENTIAL, vmin=0, vmax=max(part.max(), 1e-9))
+    top = max(part.max(), 1e-9) if limit is None else limit
+    image = ax.imshow(part, cmap=SEQUENTIAL, vmin=0, vmax=top)
     _label_tokens(ax, [tokens[i] for i in shown], edited[shown])
     # A line wherever positions were left out between two that are shown.
     for gap in np.flatnonzero(np.diff(shown) > 1):

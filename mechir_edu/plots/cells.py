@@ -1,5 +1,6 @@
 """Recovery of a row of cells, each with its interval: of layers, of roles, of a layer's heads."""
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from mechir_edu.alignment.aligned import ROLE_NAMES
-from mechir_edu.plots.heatmap import DARK, RECOVERY_LABEL, notes_of
+from mechir_edu.plots.heatmap import DARK, RECOVERY_LABEL, notes_of, unmarked_intervals
 from mechir_edu.stats.recovered import Recovery
 
 
@@ -60,4 +61,6 @@ def _label(recovery: Recovery, has_intervals: bool) -> str:
     if has_intervals:
         lines.append(f"bars: {100 * recovery.interval:g} % intervals")
     lines += [note.replace("•", "full dots:") for note in notes_of(recovery)]
+    if has_intervals and (unmarked := unmarked_intervals(recovery)):
+        lines.append(textwrap.fill(unmarked.replace("without a dot", "hollow dots"), 70))
     return "\n".join(lines)

@@ -10,11 +10,15 @@ from matplotlib.axes import Axes
 from mechir_edu.plots.heatmap import DARK
 from mechir_edu.stats.estimates import Estimate, mean_change
 
+_FEW = 30  # pairs: a violin of so few shows a shape that they hardly have
+
 Changes = Sequence[tuple[str, np.ndarray, Sequence[str] | np.ndarray]] | pd.DataFrame
 
 
 def plot_score_change(changes: Changes, *, ax: Axes | None = None, interval: float = 0.95) -> Axes:
     """Distribution of the score change for each axiom or grade, and its mean with an interval.
+
+    Rows of few pairs have a point for each.
 
     Parameters
     ----------
@@ -37,6 +41,9 @@ def plot_score_change(changes: Changes, *, ax: Axes | None = None, interval: flo
     )
     for body in shapes["bodies"]:
         body.set(facecolor="#9ecae1", edgecolor="none", alpha=0.8)
+    for place, change in enumerate(values):
+        if len(change) <= _FEW:
+            _draw_points(ax, place, change)
     ax.set_xlim(*middle(values))
     for place, (_, _, query_ids) in enumerate(rows):
         estimate = mean_change(values[place], query_ids=query_ids, interval=interval)
@@ -45,10 +52,29 @@ def plot_score_change(changes: Changes, *, ax: Axes | None = None, interval: flo
     ax.set_yticks(range(len(rows)), [label for label, _, _ in rows], parse_math=False)
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(
-        "score change (perturbed − baseline relevance score), the middle 98 % of each row\n"
-        f"dot and bar: mean and its {100 * interval:g} % interval over queries"
+        "score change (perturbed − baseline relevance score)\n"
+        f"dot and bar: mean and its {100 * interval:g} % interval over queries\n"
+        f"{_about(values)}"
     )
     return ax
+
+
+def _about(values: Sequence[np.ndarray]) -> str:
+    """Say what blue is, and that the axis leaves out the outermost pairs."""
+    said = "blue: how the pairs are spread"
+    if any(len(change) <= _FEW for change in values):
+        said += f"; points: single pairs, in rows of up to {_FEW}"
+    low, high = middle(values)
+    n_outside = sum(int(((change < low) | (change > high)).sum()) for change in values)
+    if n_outside:
+        said += f"\nthe axis spans the middle 98 % of each row: {n_outside} pairs lie outside"
+    return said
+
+
+def _draw_points(ax: Axes, place: int, change: np.ndarray) -> None:
+    """Draw each pair, moved up or down a little so that equal ones can be told apart."""
+    shifts = 0.12 * np.sin(2.4 * np.arange(len(change)))  # no two neighbours alike, and no chance
+    ax.scatter(change, place + shifts, s=9, color="#2171b5", linewidth=0, alpha=0.8, zorder=1.5)
 
 
 def _change_rows(changes: Changes) -> list[tuple[str, np.ndarray, Sequence[str] | np.ndarray]]:
@@ -89,7 +115,8 @@ def _draw_mean(ax: Axes, place: int, estimate: Estimate) -> None:
         text += " (too few queries for an interval)"
     ax.plot(estimate.value, place, "o", color="white", markeredgecolor=DARK, markersize=4.5)
     style = {"va": "center", "fontsize": 9, "clip_on": False}
-    ax.text(1.01, place, text.replace("-", "−"), transform=ax.get_yaxis_transform(), **style)
+    # Behind the tip of an arrow, which stands at the very edge.
+    ax.text(1.03, place, text.replace("-", "−"), transform=ax.get_yaxis_transform(), **style)
 
 
 def _mark_outside(ax: Axes, place: int, estimate: Estimate) -> None:

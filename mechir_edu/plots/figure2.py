@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 
 from mechir_edu.plots.heatmap import (
     RECOVERY_LABEL,
@@ -17,7 +18,7 @@ from mechir_edu.plots.heatmap import (
 from mechir_edu.stats.recovered import Recovery
 
 
-def plot_figure2(panel: Mapping[tuple[str, str], Recovery]) -> Figure:
+def plot_figure2(panel: Mapping[tuple[str, str], Recovery], *, one_column: bool = False) -> Figure:
     """Axiom by ranker, one map of heads in each place: the paper's Figure 2.
 
     Parameters
@@ -25,6 +26,8 @@ def plot_figure2(panel: Mapping[tuple[str, str], Recovery]) -> Figure:
     panel : recovery [layer, head] for each (axiom, ranker), both in order of appearance. All
         axioms of a ranker share one colour scale, so that its maps can be compared; each ranker has
         its own, because recoveries of two rankers are shares of different changes.
+    one_column : draw the maps below each other, a ranker after the other, for a narrow page or one
+        that is to be enlarged.
 
     Raises
     ------
@@ -36,6 +39,8 @@ def plot_figure2(panel: Mapping[tuple[str, str], Recovery]) -> Figure:
     axioms, rankers = (list(dict.fromkeys(key[i] for key in panel)) for i in (0, 1))
     columns = [[panel.get((axiom, ranker)) for axiom in axioms] for ranker in rankers]
     heights, widths = _panel_size(columns)
+    if one_column:
+        return _draw_in_one_column(rankers, columns, axioms, heights, max(widths))
     figure, axes = plt.subplots(
         len(axioms),
         len(rankers),
@@ -46,9 +51,29 @@ def plot_figure2(panel: Mapping[tuple[str, str], Recovery]) -> Figure:
     )
     for ranker, maps, column in zip(rankers, columns, axes.T, strict=True):
         _draw_column(figure, column, maps, axioms)
-        title = f"{ranker}\n{column[0].get_title()}"
-        column[0].set_title(title, fontsize=11, parse_math=False)
+        _name_ranker(column[0], ranker)
     return figure
+
+
+def _draw_in_one_column(
+    rankers: Sequence[str],
+    columns: Sequence[Sequence[Recovery | None]],
+    axioms: Sequence[str],
+    heights: Sequence[float],
+    width: float,
+) -> Figure:
+    rows = [height * len(axioms) + 1.1 for height in heights]
+    figure = plt.figure(figsize=(width, sum(rows)), layout="constrained")
+    parts = figure.subfigures(len(rankers), 1, height_ratios=rows, squeeze=False).ravel()
+    for part, ranker, maps in zip(parts, rankers, columns, strict=True):
+        column = part.subplots(len(axioms), 1, squeeze=False).ravel()
+        _draw_column(part, column, maps, axioms)
+        _name_ranker(column[0], ranker)
+    return figure
+
+
+def _name_ranker(ax: Axes, ranker: str) -> None:
+    ax.set_title(f"{ranker}\n{ax.get_title()}", fontsize=11, parse_math=False)
 
 
 def _panel_size(columns: Sequence[Sequence[Recovery | None]]) -> tuple[list[float], list[float]]:
@@ -65,7 +90,10 @@ def _panel_size(columns: Sequence[Sequence[Recovery | None]]) -> tuple[list[floa
 
 
 def _draw_column(
-    figure: Figure, column: np.ndarray, maps: Sequence[Recovery | None], axioms: Sequence[str]
+    figure: Figure | SubFigure,
+    column: np.ndarray,
+    maps: Sequence[Recovery | None],
+    axioms: Sequence[str],
 ) -> None:
     """Draw all axioms of one ranker, on one colour scale."""
     limit = limit_of(maps)

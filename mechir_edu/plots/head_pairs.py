@@ -22,6 +22,7 @@ def plot_head_pairs(
     *,
     recovery: Recovery | None = None,
     ax: Axes | None = None,
+    limit: float | None = None,
 ) -> Axes:
     """What patching one head does to each pair, and the recovery that comes of it.
 
@@ -36,6 +37,8 @@ def plot_head_pairs(
     recovery : from ``result.recovery(...)``; its ``how`` decides what is drawn. A ratio of means
         when omitted.
     ax : drawn on in place and returned; a new figure is made when omitted.
+    limit : of the effect, upwards and downwards, for a ratio of means. Pass one limit to compare
+        heads; the largest effect of this head when omitted.
 
     Raises
     ------
@@ -51,6 +54,8 @@ def plot_head_pairs(
     cell = _cell(recovery, layer, head)
     if recovery.how == "ratio_of_means":
         _draw_slope(ax, change, effect, cell)
+        if limit is not None:
+            ax.set_ylim(-limit, limit)
     else:
         _draw_ratios(ax, effect[change != 0] / change[change != 0], cell)
     ax.set_title(describe_head(recovery, layer, head), fontsize=10)
@@ -61,7 +66,7 @@ def describe_head(recovery: Recovery, layer: int, head: int) -> str:
     """A head's recovery and interval in one line."""
     value, low, high = _cell(recovery, layer, head)
     span = f"{100 * recovery.interval:g} % interval {low:.2f} to {high:.2f}"
-    if not np.isfinite(low):
+    if not np.isfinite([low, high]).all():
         span = "no bounded interval"
     # Adding zero turns -0.00 into 0.00.
     text = f"layer {layer}, head {head}: recovery {round(value, 2) + 0.0:.2f} ({span})"
@@ -94,7 +99,7 @@ def _draw_slope(ax: Axes, change: np.ndarray, effect: np.ndarray, cell: Sequence
     ax.axhline(0, color=DARK, linewidth=0.8, linestyle=":", zorder=0)
     ax.axvline(0, color=DARK, linewidth=0.8, linestyle=":", zorder=0)
     ax.set_xlabel("donor − recipient: the score change to bring over")
-    ax.set_ylabel("patched − recipient: what this head brings over")
+    ax.set_ylabel("patched − recipient:\nwhat this head brings over")
 
 
 def _draw_ratios(ax: Axes, ratios: np.ndarray, cell: Sequence[float]) -> None:

@@ -39,7 +39,9 @@ def draw_grid(ax: Axes, recovery: Recovery | np.ndarray, limit: float) -> AxesIm
     if isinstance(recovery, Recovery):
         is_marked = recovery.significant()
     if max(values.shape) <= _LARGEST_GRID_WITH_VALUES:
-        _write_values(ax, values, is_marked, limit)
+        # A third decimal only for effects in score units, which may be small; shares have two.
+        digits = 3 if limit < 0.1 and not isinstance(recovery, Recovery) else 2
+        _write_values(ax, values, is_marked, limit, digits)
     layers, columns = np.nonzero(is_marked)
     ax.scatter(columns + 0.36, layers + 0.32, s=9, color=DARK, edgecolor="white", linewidth=0.4)
     return image
@@ -55,11 +57,27 @@ def notes_of(recovery: Recovery | np.ndarray) -> list[str]:
     """Notes under a map: how many cells are significant, and whether its values can be trusted."""
     if not isinstance(recovery, Recovery):
         return []
+    if recovery.n_pairs == 1:
+        return ["one pair: neither intervals nor tests"]
     n_marked, n_cells = int(recovery.significant().sum()), recovery.value.size
     notes = [f"• {n_marked} of {n_cells} significant after false-discovery control (q < 0.05)"]
     if recovery.warning:
         notes.append("caution: the mean score change cannot be told from zero")
     return notes
+
+
+def unmarked_intervals(recovery: Recovery) -> str | None:
+    """Say why a cell may have an interval far from zero and no dot, or None where none has."""
+    is_clear = (recovery.low > 0) | (recovery.high < 0)
+    is_clear &= np.isfinite(recovery.low) & np.isfinite(recovery.high)
+    n_clear = int((is_clear & ~recovery.significant()).sum())
+    if not n_clear:
+        return None
+    return (
+        f"{n_clear} without a dot have an interval that misses zero: an interval is about one "
+        f"cell, a dot allows for the search among {recovery.value.size} and for "
+        f"{recovery.n_queries} queries"
+    )
 
 
 def grid_size(recovery: Recovery | np.ndarray) -> tuple[float, float]:
@@ -73,8 +91,9 @@ def values_of(recovery: Recovery | np.ndarray) -> np.ndarray:
     return recovery.value if isinstance(recovery, Recovery) else recovery
 
 
-def _write_values(ax: Axes, values: np.ndarray, is_marked: np.ndarray, limit: float) -> None:
-    digits = 2 if limit >= 0.1 else 3
+def _write_values(
+    ax: Axes, values: np.ndarray, is_marked: np.ndarray, limit: float, digits: int
+) -> None:
     for (layer, column), value in np.ndenumerate(values):
         # Adding zero turns -0.00 into 0.00.
         text = f"{round(float(value), digits) + 0.0:.{digits}f}".replace("-", "−")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mechir_edu.patching.tables import recovery_table
+from mechir_edu.plots.heatmap import unmarked_intervals
 from mechir_edu.stats.recovered import Recovery
 
 
@@ -60,21 +61,30 @@ def alt_text(recovery: Recovery, *, title: str = "Heat map of recovery", k: int 
         f"{n} {axis}s" for n, axis in zip(recovery.value.shape, recovery.axes, strict=True)
     )
     table = top_heads(recovery, k)
-    cells = [_describe(row, recovery.axes) for row in table.to_dict("records")]
-    sentences = [
-        f"{title}, {size}, {recovery.n_pairs} pairs of {recovery.n_queries} queries.",
-        f"Largest: {'; '.join(cells)}.",
+    is_one_pair = recovery.n_pairs == 1
+    cells = [_describe(row, recovery.axes, is_one_pair) for row in table.to_dict("records")]
+    pairs = (
+        "one pair" if is_one_pair else f"{recovery.n_pairs} pairs of {recovery.n_queries} queries"
+    )
+    sentences = [f"{title}, {size}, {pairs}.", f"Largest: {'; '.join(cells)}."]
+    if is_one_pair:
+        return " ".join(sentences)
+    sentences.append(
         f"{recovery.significant().sum()} of {recovery.value.size} cells are significant "
-        "after false-discovery control (q < 0.05).",
-    ]
+        "after false-discovery control (q < 0.05)."
+    )
+    if unmarked := unmarked_intervals(recovery):
+        sentences.append(f"{unmarked}.")
     if recovery.warning:
         sentences.append(f"Caution: {recovery.warning}.")
     return " ".join(sentences)
 
 
-def _describe(row: dict, axes: Sequence[str]) -> str:
+def _describe(row: dict, axes: Sequence[str], is_one_pair: bool) -> str:
     cell = " ".join(f"{axis} {row[axis]}" for axis in axes)
+    if is_one_pair:
+        return f"{cell}, {row['recovery']:.2f}"
     span = "no bounded interval"
-    if np.isfinite(row["low"]):
+    if np.isfinite([row["low"], row["high"]]).all():
         span = f"interval {row['low']:.2f} to {row['high']:.2f}"
     return f"{cell}, {row['recovery']:.2f} ({span})"

@@ -8,6 +8,9 @@
     explore_patch           patch one site, layer or role, step by step     plots.plot_cells, ...
     explore_intervention    turn a head up or down, see a ranking change    plots.plot_ranking
 
+A head is chosen by two sliders or by a click on its cell in the map of `explore_heads`. What is
+typed is read when you press Apply.
+
 The last expression of a cell shows a panel. It has ``controls``, a dictionary of ipywidgets
 controls, and ``figure()``, the picture that it shows, so it can be used without a browser too. By
 keyboard: Tab moves from control to control, arrow keys move a slider, and the space bar opens a
@@ -15,7 +18,7 @@ list (in JupyterLab the arrow keys alone would move from cell to cell).
 
 All five work with ipywidgets 7.7.1 (Colab) and 8. They need the extra ``tutorials``; the package
 does not. Each is a module of its own (pair, heads, attention, patch, intervention); read controls
-and panel first, which all of them use.
+and panel first, which all of them use, then head_grid, the map that takes clicks.
 """
 
 from importlib.util import find_spec

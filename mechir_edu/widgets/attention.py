@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import ipywidgets
+import numpy as np
 
 from mechir_edu import plots
 from mechir_edu.patching.one_pair import PairAttention, pair_attention
@@ -12,16 +13,24 @@ from mechir_edu.rankers.base import Ranker
 from mechir_edu.widgets.controls import dropdown, head_sliders, labelled, pair_options
 from mechir_edu.widgets.panel import Drawing, Panel
 
-_MOST_TOKENS = 24
+_MOST_TOKENS = 40
 
 
-def explore_attention(ranker: Ranker, pairs: Sequence[Pair], *, filler: str = "a") -> Panel:
+def explore_attention(
+    ranker: Ranker,
+    pairs: Sequence[Pair],
+    *,
+    layer: int = 0,
+    head: int = 0,
+    filler: str = "a",
+) -> Panel:
     """Choose a pair, a version of it, and a head; see where the head looks.
 
     Parameters
     ----------
     ranker : a `Dot` or `Cat`.
     pairs : to choose from.
+    layer, head : the head to start with, such as that of the figure above the panel.
     filler : what fills the gaps, as for `mechir_edu.patch`.
 
     Returns
@@ -32,7 +41,7 @@ def explore_attention(ranker: Ranker, pairs: Sequence[Pair], *, filler: str = "a
     Raises
     ------
     ValueError
-        If there is no pair.
+        If there is no pair, or no such head.
     """
 
     @lru_cache(maxsize=512)
@@ -42,7 +51,11 @@ def explore_attention(ranker: Ranker, pairs: Sequence[Pair], *, filler: str = "a
     def draw(pair: int, side: str, layer: int, head: int) -> Drawing:
         attention = read(pair, side, layer, head)
         ax = plots.plot_attention(
-            attention.pattern, attention.tokens, edited=attention.edited, keep=_MOST_TOKENS
+            attention.pattern,
+            attention.tokens,
+            edited=attention.edited,
+            keep=_shown(attention.edited),
+            limit=1.0,
         )
         title = f"layer {layer}, head {head}, {side} version"
         ax.set_title(title, fontsize=10)
@@ -52,9 +65,15 @@ def explore_attention(ranker: Ranker, pairs: Sequence[Pair], *, filler: str = "a
     controls = {
         "pair": dropdown("pair", pair_options(pairs), "query and passage"),
         "side": labelled(side, "version", "the document before or after the edit"),
-        **head_sliders(ranker.n_layers, ranker.n_heads),
+        **head_sliders(ranker.n_layers, ranker.n_heads, (layer, head)),
     }
     return Panel("explore_attention", controls, draw)
+
+
+def _shown(edited: np.ndarray) -> list[int]:
+    """Positions to show, the same for all heads: the edited ones, and the first of the others."""
+    order = np.argsort(~edited, kind="stable")
+    return sorted(order[:_MOST_TOKENS].tolist())
 
 
 def _in_words(attention: PairAttention) -> str:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import ipywidgets
 
 from mechir_edu.perturb.pair import Pair
+from mechir_edu.rankers.hook_names import Head, require_heads
 
 Control = TypeVar("Control", bound=ipywidgets.Widget)
 
@@ -35,17 +36,27 @@ def dropdown(
     return labelled(ipywidgets.Dropdown(options=options, layout=layout), description, tooltip)
 
 
-def slider(description: str, n: int, tooltip: str) -> ipywidgets.IntSlider:
+def slider(description: str, n: int, tooltip: str, start: int = 0) -> ipywidgets.IntSlider:
     """Make a slider over 0 to n - 1."""
-    control = ipywidgets.IntSlider(value=0, min=0, max=n - 1, continuous_update=False)
+    control = ipywidgets.IntSlider(value=start, min=0, max=n - 1, continuous_update=False)
     return labelled(control, description, tooltip)
 
 
-def head_sliders(n_layers: int, n_heads: int) -> dict[str, ipywidgets.IntSlider]:
-    """Make the two sliders that choose a head."""
+def head_sliders(
+    n_layers: int, n_heads: int, start: Head = (0, 0)
+) -> dict[str, ipywidgets.IntSlider]:
+    """Make the two sliders that choose a head.
+
+    Raises
+    ------
+    ValueError
+        If there is no such head to start at.
+    """
+    require_heads([start], n_layers, n_heads)
+    layer, head = start
     return {
-        "layer": slider("layer", n_layers, "layer of the head, counted from 0"),
-        "head": slider("head", n_heads, "head within its layer, counted from 0"),
+        "layer": slider("layer", n_layers, "layer of the head, counted from 0", layer),
+        "head": slider("head", n_heads, "head within its layer, counted from 0", head),
     }
 
 

@@ -5,14 +5,14 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
-from matplotlib.patches import Rectangle
 
 from mechir_edu import plots
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.plots.head_pairs import describe_head, need_all_heads
+from mechir_edu.rankers.hook_names import Head
 from mechir_edu.stats.recovered import Recovery
 from mechir_edu.widgets.controls import ALL, dropdown, head_sliders
+from mechir_edu.widgets.head_grid import HeadGrid
 from mechir_edu.widgets.panel import Drawing, Panel
 
 _STATISTICS = [("ratio of means", "ratio_of_means"), ("mean of ratios", "mean_of_ratios")]
@@ -20,6 +20,9 @@ _STATISTICS = [("ratio of means", "ratio_of_means"), ("mean of ratios", "mean_of
 
 def explore_heads(results: Mapping[str, PatchingResult] | PatchingResult) -> Panel:
     """Choose a result, axiom, grade and statistic, then a head: see its map and its pairs.
+
+    The panel starts with the head of largest effect. A head is chosen by a click on its cell of the
+    map, or by the two sliders.
 
     Parameters
     ----------
@@ -51,27 +54,27 @@ def explore_heads(results: Mapping[str, PatchingResult] | PatchingResult) -> Pan
         part = whole.select(is_wanted, grade=grade)
         return part, part.recovery(how)
 
+    controls = _controls(results)
+    grid = HeadGrid(controls["layer"], controls["head"])
+
     def draw(
         result: str, axiom: str | None, grade: int | None, statistic: str, layer: int, head: int
     ) -> Drawing:
         part, recovery = analyse(result, axiom, grade, statistic)
-        return _draw(part, recovery, layer, head)
+        grid.show(recovery, layer, head)
+        largest = float(np.abs(part.effect()).max())
+        ax = plots.plot_head_pairs(part, layer, head, recovery=recovery, limit=1.05 * largest)
+        chosen = describe_head(recovery, layer, head)
+        return Drawing(ax.figure, f"{plots.alt_text(recovery)} Chosen, in the picture: {chosen}.")
 
-    return Panel("explore_heads", _controls(results), draw)
+    return Panel("explore_heads", controls, draw, below=grid.widget)
 
 
-def _draw(part: PatchingResult, recovery: Recovery, layer: int, head: int) -> Drawing:
-    figure, (left, right) = plt.subplots(
-        1, 2, figsize=(11.5, 4), width_ratios=(3, 2), gridspec_kw={"wspace": 0.42}
-    )
-    plots.plot_heads(recovery, ax=left)
-    outline = {"facecolor": "none", "edgecolor": "black", "linewidth": 2}
-    left.add_patch(Rectangle((head - 0.5, layer - 0.5), 1, 1, **outline))
-    plots.plot_head_pairs(part, layer, head, recovery=recovery, ax=right)
-    # In one line it is longer than the axis here, and runs into the title.
-    right.set_ylabel(right.get_ylabel().replace(": ", ":\n"))
-    chosen = describe_head(recovery, layer, head)
-    return Drawing(figure, f"{plots.alt_text(recovery)} Chosen, on the right: {chosen}.")
+def leading(result: PatchingResult) -> Head:
+    """The head of largest absolute mean effect."""
+    size = np.abs(result.effect().mean(axis=-1))
+    layer, head = np.unravel_index(int(size.argmax()), size.shape)
+    return int(layer), int(head)
 
 
 def _controls(results: Mapping[str, PatchingResult]) -> dict[str, Any]:
@@ -81,7 +84,7 @@ def _controls(results: Mapping[str, PatchingResult]) -> dict[str, Any]:
         "axiom": dropdown("axiom", _axioms(first), "only the pairs of one axiom"),
         "grade": dropdown("grade", _grades(first), "only documents of one relevance grade"),
         "statistic": dropdown("statistic", _STATISTICS, "how pairs are put together"),
-        **head_sliders(*first.scores.shape[:2]),
+        **head_sliders(*first.scores.shape[:2], leading(first)),
     }
 
     def offer(change: dict) -> None:

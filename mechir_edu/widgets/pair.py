@@ -11,7 +11,7 @@ from mechir_edu.collection.judged import Judged, Skipped
 from mechir_edu.collection.load import load_collection
 from mechir_edu.patching.one_pair import read_pair
 from mechir_edu.patching.reading import PairReading
-from mechir_edu.perturb.axioms.registry import AXIOMS
+from mechir_edu.perturb.axioms.registry import AXIOMS, find_axiom
 from mechir_edu.perturb.draw import make_pairs, pair_maker
 from mechir_edu.perturb.own import difference
 from mechir_edu.perturb.pair import Pair
@@ -29,11 +29,14 @@ def explore_pair(
     pairs: Sequence[Pair] | None = None,
     *,
     collection: Collection | None = None,
+    axioms: Sequence[str] | None = None,
     filler: str = "a",
 ) -> Panel:
     """Edit a document yourself or by an axiom; see both scores and the aligned tokens.
 
-    The text is read when you leave its field (Tab).
+    The text is read when you press Apply, to which the Tab key leads, or leave the field otherwise.
+    Where the pairs hold other documents of the same query, their best score is shown: the one to
+    beat.
 
     Parameters
     ----------
@@ -41,30 +44,55 @@ def explore_pair(
     pairs : documents to start from, with their edits; eight TFC1 pairs of the collection when
         omitted.
     collection : gives axioms the frequencies of words; the embedded one when omitted.
+    axioms : names of the axioms to choose from, of `mechir_edu.AXIOMS`; all of them when omitted.
     filler : what fills the gaps, as for `mechir_edu.patch`.
 
     Returns
     -------
     Panel
-        Controls ``document``, ``edit``, ``text``. The static twin is `plots.plot_pair`.
+        Controls ``document``, ``edit``, ``text`` and the button ``apply``. The static twin is
+        `plots.plot_pair`.
 
     Raises
     ------
     ValueError
-        If there is no pair, or one in which the query is edited.
+        If there is no pair, or one in which the query is edited, or no axiom of a name.
     """
     collection = load_collection("embedded") if collection is None else collection
     pairs = make_pairs(collection, "TFC1", n=8) if pairs is None else pairs
     if any(pair.perturbed_query is not None for pair in pairs):
         raise ValueError("this panel edits documents, but in one of the pairs the query is edited")
+    names = list(AXIOMS) if axioms is None else [find_axiom(name).name for name in axioms]
     edits = _Edits(tuple(pairs), collection)
     read = lru_cache(maxsize=256)(partial(read_pair, ranker, filler=filler))
 
     def draw(document: int, edit: str, text: str) -> Drawing:
         reading = read(edits.pair(document, edit, text))
-        return Drawing(plots.plot_pair(reading).figure, _in_words(reading))
+        words = f"{_in_words(reading)}{to_beat(document)}"
+        return Drawing(plots.plot_pair(reading).figure, words, note=_note(edit, to_beat(document)))
 
-    return Panel("explore_pair", _controls(edits), draw)
+    @lru_cache
+    def to_beat(document: int) -> str:
+        """The best score of the query's other documents, in a sentence."""
+        mine = pairs[document]
+        others = {
+            pair.doc_id: pair.baseline
+            for pair in pairs
+            if (pair.query, pair.doc_id != mine.doc_id) == (mine.query, True)
+        }
+        if not others:
+            return ""
+        scores = dict(zip(others, ranker.score(mine.query, list(others.values())), strict=True))
+        best = max(scores, key=scores.__getitem__)
+        return f" The score to beat is {scores[best]:.3f}, of {best}.".replace("-", "−")
+
+    return Panel("explore_pair", _controls(edits, names), draw)
+
+
+def _note(edit: str, to_beat: str) -> str:
+    """What the chosen edit does, and the score to beat."""
+    said = f"{edit}: {AXIOMS[edit].statement}" if edit in AXIOMS else ""
+    return f"{said}{to_beat}".strip()
 
 
 class _Edits:
@@ -88,32 +116,35 @@ class _Edits:
         Raises
         ------
         ValueError
-            If the axiom cannot be applied to the document, or the text is unchanged.
+            If the axiom cannot be applied to the document, or the text is empty or unchanged.
         """
         made, drawn = self.made(document, edit), self.pairs[document]
         if isinstance(made, Skipped):
             raise ValueError(f"{edit} cannot be applied to this document: {made.reason}")
         if made is not None and made.perturbed == text:
             return made
+        if not text.strip():
+            raise ValueError("the text is empty; type a passage, and press Apply")
         if text == drawn.baseline:
             raise ValueError(
-                "the text is still the document as the collection has it; change something, then "
-                "leave the field with the Tab key"
+                "the text is still the document as the collection has it; change something, and "
+                "press Apply"
             )
         place = difference(drawn.baseline, text)
         ids = (drawn.query_id, drawn.doc_id, drawn.query, drawn.baseline)
         return Pair(*ids, text, "own edit", 0, relevance=drawn.relevance, edit=place)
 
 
-def _controls(edits: _Edits) -> dict[str, ipywidgets.Widget]:
+def _controls(edits: _Edits, axioms: Sequence[str]) -> dict[str, ipywidgets.Widget]:
     documents = pair_options(edits.pairs)
-    names = [("as in the pair", _DRAWN), ("your own", _OWN), *((name, name) for name in AXIOMS)]
+    names = [("as in the pair", _DRAWN), ("your own", _OWN), *((name, name) for name in axioms)]
     layout = ipywidgets.Layout(**_BOX)
     text = ipywidgets.Textarea(edits.pairs[0].perturbed, continuous_update=False, layout=layout)
     controls = {
         "document": dropdown("document", documents, "query and passage"),
         "edit": dropdown("edit", names, "what is done to the document"),
-        "text": labelled(text, "text", "the edited document; read when you leave this field"),
+        "text": labelled(text, "text", "the edited document; press Apply when you are done"),
+        "apply": labelled(ipywidgets.Button(), "Apply", "read the text, score it and align it"),
     }
     document, edit = controls["document"], controls["edit"]
 

@@ -20,7 +20,7 @@ from mechir_edu.stats.recovered import Recovery
 from mechir_edu.widgets.controls import ALL, dropdown, labelled, pair_options
 from mechir_edu.widgets.panel import Drawing, Panel
 
-_MOST_POSITIONS = 28
+_MOST_POSITIONS = 40
 _ALL = "all positions"
 _ROLES, _POSITIONS = "every role", "every position"
 _SITES = {
@@ -114,7 +114,7 @@ class _Results:
 
     def __init__(self, ranker: Ranker, pairs: list[Pair], filler: str) -> None:
         self.ranker, self.pairs, self.filler = ranker, pairs, filler
-        self.changes = score_pairs(ranker, pairs, filler=filler)
+        self.changes = score_pairs(ranker, pairs, filler=filler, progress=False)
         self.done: dict[tuple, PatchingResult] = {}
 
     def patch(self, tell: Callable[[int, int], None], **values: object) -> None:
@@ -231,7 +231,10 @@ def _draw_positions(choice: Choice, result: PatchingResult, ranker: Ranker, titl
     if choice.layer is not None and not choice.is_head_site:
         values, names = values[[choice.layer]], [str(choice.layer)]
     reading = read_pair(ranker, result.pairs[0], filler=result.filler)
-    into = reading.baseline if result.direction == DIRECTIONS[0] else reading.perturbed
+    # The longer version has the edit's own tokens where the other has fillers.
+    pair = result.pairs[0]
+    is_longer = len(pair.perturbed) >= len(pair.baseline)
+    into = reading.perturbed if is_longer else reading.baseline
     options = {"edited": reading.edited, "rows": rows, "names": names, "keep": _MOST_POSITIONS}
     ax = plots.plot_positions(values, into, **options)
     ax.set_title(title, fontsize=10)

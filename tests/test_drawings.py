@@ -2,7 +2,6 @@
 
 import re
 from itertools import pairwise
-from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,6 +10,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 import mechir_edu as me
+from mechir_edu.patching.result import PatchingResult
 from mechir_edu.plots.drawings.svg import DARK, LIGHT, Drawing, Steps, drawing
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -24,12 +24,23 @@ EDITS = {
 }
 
 
-def result(patched=0.1, recipient=-0.2, donor=0.3, shape=(4, 4), **options):
-    """What a drawing of three runs looks at; heads but 1.0 restore nothing."""
-    scores = np.full((*shape, 1), recipient)
+def result(patched=0.1, recipient=-0.2, donor=0.3, shape=(4, 4, 1), **options):
+    """Result of one pair in which head 1.0 alone restores something."""
+    scores = np.full(shape, recipient, dtype=np.float32)
     scores[1, 0] = patched
-    told = {"site": "head", "direction": "perturbed_to_baseline", "scores": scores} | options
-    return SimpleNamespace(recipient=np.array([recipient]), donor=np.array([donor]), **told)
+    n_pairs = shape[-1]
+    pair = me.Pair("q", "d", "melt ice", "salt", "salt ice", "mine", 1)
+    told = {"site": "head", "direction": "perturbed_to_baseline", "method": "exact", "filler": "a"}
+    return PatchingResult(
+        scores=scores,
+        axes=("layer", "head", "pair"),
+        recipient=np.full(n_pairs, recipient, dtype=np.float32),
+        donor=np.full(n_pairs, donor, dtype=np.float32),
+        pairs=(pair,) * n_pairs,
+        skipped=(),
+        provenance={},
+        **told | options,
+    )
 
 
 def aligned_of(tokenizer, kind, edit):
@@ -70,7 +81,7 @@ def drawings(planted):
         "architectures": plots.draw_architectures(),
         "block": plots.draw_block(),
         "runs": plots.draw_three_runs(result(), (1, 0)),
-        "runs of a larger ranker": plots.draw_three_runs(result(shape=(12, 12)), (1, 0)),
+        "runs of a larger ranker": plots.draw_three_runs(result(shape=(12, 12, 1)), (1, 0)),
         "runs that go too far": plots.draw_three_runs(result(patched=9.0), (1, 0)),
         "runs that go back": plots.draw_three_runs(result(patched=-9.0), (1, 0)),
         "circuit": plots.draw_circuit([(0, 0), (3, 1)], n_layers=4, n_heads=4),
@@ -206,7 +217,7 @@ def test_steps_add_one_run_at_a_time_and_the_patch_moves_in_the_third():
     ("wrong", "said"),
     [
         ({"site": "attn_out"}, "result of one pair"),
-        ({"scores": np.zeros((4, 4, 2))}, "result of one pair"),
+        ({"shape": (4, 4, 2)}, "result of one pair"),
         ({"donor": -0.2}, "same score"),
     ],
 )

@@ -94,7 +94,9 @@ def then_backwards(notebook: NotebookNode) -> NotebookNode:
 
 
 def _with_setup(name: str, cells: list[NotebookNode], address: Address) -> NotebookNode:
-    setup = new_code_cell(address.setup(), id=f"{slug(name)}-setup", metadata={"cellView": "form"})
+    # Folded: a form on Colab, a bar elsewhere; readers of the text need not see how it installs.
+    folded = {"cellView": "form", "jupyter": {"source_hidden": True}}
+    setup = new_code_cell(address.setup(), id=f"{slug(name)}-setup", metadata=folded)
     metadata = {"kernelspec": _KERNEL, "language_info": {"name": "python"}}
     return new_notebook(cells=[cells[0], setup, *cells[1:]], metadata=metadata)
 

@@ -306,7 +306,8 @@ plt.show()
 # %% [markdown]
 # **Read.** The title's score change differs a little from the one above, because here the baseline
 # contains the filler. Now it is your turn: choose a passage, edit the text, press *Apply*, and watch
-# scores and tokens. Can you make the wooden bat beat the real one in the bi-encoder, too?
+# scores and tokens. Can you make the wooden bat beat the real one in the bi-encoder, too? The panel
+# names the score to beat.
 
 # %% tags=["widget"]
 me.widgets.explore_pair(dot, pairs, axioms=["TFC1", "TFC1-control", "LNC1"])

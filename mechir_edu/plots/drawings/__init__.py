@@ -6,9 +6,8 @@ it, in the colours of a light or a dark page. They need no matplotlib and no ker
 ::
 
     svg         boxes, arrows, text and colours; what a Drawing is
-    rankers     both architectures; one block with its hook points
-                                                 draw_architectures, draw_block
-    versions    two versions of a text, position by position        draw_alignment
-    runs        the three runs of a patch, at once and step by step  draw_three_runs, step_three_runs
-    circuit     heads that are claimed to be enough, and the rest    draw_circuit
+    rankers     both architectures; one block           draw_architectures, draw_block
+    versions    a text's two versions, by position      draw_alignment
+    runs        a patch's three runs, also in steps     draw_three_runs, step_three_runs
+    circuit     heads that are to be enough, the rest   draw_circuit
 """

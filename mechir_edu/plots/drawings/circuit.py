@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from mechir_edu.patching.numbers import plain_heads
-from mechir_edu.plots.drawings.svg import Drawing, box, drawing, rectangle, text
+from mechir_edu.plots.drawings.svg import Drawing, Number, box, drawing, rectangle, text
 from mechir_edu.rankers.hook_names import require_heads
 
 _GRID, _TOP = 230.0, 110.0
@@ -59,7 +59,7 @@ def draw_circuit(circuit: Iterable[tuple[int, int]], *, n_layers: int, n_heads: 
 
 
 def _panel(
-    middle: float,
+    middle: Number,
     words: tuple[str, str, str, str],
     is_set: dict[tuple[int, int], str],
     shape: tuple[int, int],

@@ -2,7 +2,16 @@
 
 from itertools import product
 
-from mechir_edu.plots.drawings.svg import Drawing, arrow, box, drawing, line, rectangle, text
+from mechir_edu.plots.drawings.svg import (
+    Drawing,
+    Number,
+    arrow,
+    box,
+    drawing,
+    line,
+    rectangle,
+    text,
+)
 
 
 def draw_architectures() -> Drawing:
@@ -63,7 +72,7 @@ def _cross_encoder() -> list[str]:
     return [*parts, text(665, 54, "relevance score", bold=True)]
 
 
-def _encoder(left: float, width: float, tokens: list[tuple[float, str]]) -> list[str]:
+def _encoder(left: Number, width: Number, tokens: list[tuple[Number, str]]) -> list[str]:
     """Draw an encoder with what its tokens can attend to."""
     top, bottom = 256, 316
     lines = [
@@ -94,11 +103,11 @@ def draw_block() -> Drawing:
 _STREAM = 150
 
 
-def _hook(x: float, y: float, name: str, width: float) -> str:
+def _hook(x: Number, y: Number, name: str, width: Number) -> str:
     return box((x, y), (width, 30), name, "blue", mono=True, size=13)
 
 
-def _plus(x: float, y: float) -> str:
+def _plus(x: Number, y: Number) -> str:
     circle = f'<circle class="paper" cx="{x}" cy="{y}" r="13" stroke-width="1.5"/>'
     return circle + text(x, y, "+", size=18)
 

@@ -5,6 +5,7 @@ from mechir_edu.patching.options import DIRECTIONS
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.plots.drawings.svg import (
     Drawing,
+    Number,
     Steps,
     arrow,
     box,
@@ -75,15 +76,15 @@ class _Runs:
         self.width, self.height = _GRID_WIDTH / self.n_heads, _HEIGHT / self.n_layers
 
     @property
-    def recovery(self) -> float:
+    def recovery(self) -> Number:
         return (self.patched - self.recipient) / (self.donor - self.recipient)
 
     @property
     def name(self) -> str:
         return f"{self.layer}.{self.head}"
 
-    def place(self, run: int, at: tuple[int, int] | None = None) -> tuple[float, float]:
-        """Middle of a head's cell in one of the runs; the patched head's unless another is named."""
+    def place(self, run: int, at: tuple[int, int] | None = None) -> tuple[Number, Number]:
+        """Middle of a head's cell in one of the runs: the patched head's, or another's."""
         layer, head = at or (self.layer, self.head)
         left = _MIDDLES[run] - _GRID_WIDTH / 2
         return left + (head + 0.5) * self.width, _TOP + _HEIGHT - (layer + 0.5) * self.height
@@ -105,7 +106,7 @@ def _draw(runs: _Runs, step: int) -> Drawing:
     return drawing(*_SIZE, _alt(runs, step), [*parts, *_key(step)])
 
 
-def _cell(room: float) -> float:
+def _cell(room: Number) -> Number:
     return min(0.82 * room, 40.0)
 
 
@@ -117,7 +118,7 @@ def _colour(runs: _Runs, run: int, layer: int, head: int) -> str:
     return "gold" if layer > runs.layer else "blue"
 
 
-def _run(runs: _Runs, run: int, title: str, version: str, score: float) -> list[str]:
+def _run(runs: _Runs, run: int, title: str, version: str, score: Number) -> list[str]:
     middle, size = _MIDDLES[run], (_cell(runs.width), _cell(runs.height))
     parts = [text(middle, 52, title, bold=True), text(middle, 76, f"score {signed(score)}")]
     for layer in range(runs.n_layers):
@@ -184,6 +185,7 @@ def _alt(runs: _Runs, step: int) -> str:
         f"The patched run reads the {runs.versions[0]} tokens again; an arrow brings head "
         f"{runs.name} over from the donor run, and what stands in later layers is computed anew. "
         f"Score {signed(runs.patched)}.",
-        f"A line from the recipient's score, 0, to the donor's, 1: recovery is {runs.recovery:.2f}.",
+        "A line from the recipient's score, 0, to the donor's, 1: recovery is "
+        f"{runs.recovery:.2f}.",
     ]
     return " ".join(sentences[:step])

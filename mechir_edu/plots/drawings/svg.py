@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+Number = float | int
+
 # Name -> fill, line, text. Text has a contrast of 4.5 to its fill at least, a line 3 to the paper.
 LIGHT = {
     "paper": ("#ffffff", "#8b949e", "#1f2328"),
@@ -89,7 +91,7 @@ class Steps:
 
     drawings: tuple[Drawing, ...]
     labels: tuple[str, ...]
-    moves: dict[int, tuple[float, float, float, float]]
+    moves: dict[int, tuple[Number, Number, Number, Number]]
 
     def __post_init__(self) -> None:
         if len(self.drawings) != len(self.labels) or not self.drawings:
@@ -201,7 +203,7 @@ def _style() -> str:
 
 
 def rectangle(
-    x: float, y: float, width: float, height: float, colour: str, *, line: float = 1.2
+    x: Number, y: Number, width: Number, height: Number, colour: str, *, line: Number = 1.2
 ) -> str:
     """Draw a box; x and y are its upper left corner."""
     return (
@@ -211,12 +213,12 @@ def rectangle(
 
 
 def text(
-    x: float,
-    y: float,
+    x: Number,
+    y: Number,
     words: str,
     *,
     colour: str = "paper",
-    size: float = 14,
+    size: Number = 14,
     anchor: str = "middle",
     mono: bool = False,
     bold: bool = False,
@@ -231,11 +233,11 @@ def text(
 
 
 def box(
-    middle: tuple[float, float],
-    extent: tuple[float, float],
+    middle: tuple[Number, Number],
+    extent: tuple[Number, Number],
     words: str,
     colour: str = "grey",
-    **style: float | bool,
+    **style: Number | bool,
 ) -> str:
     """Draw a box around its middle, with words in it."""
     (x, y), (width, height) = middle, extent
@@ -244,7 +246,7 @@ def box(
 
 
 def line(
-    *points: tuple[float, float], colour: str = "paper", width: float = 1.5, dashes: str = ""
+    *points: tuple[Number, Number], colour: str = "paper", width: Number = 1.5, dashes: str = ""
 ) -> str:
     """Draw a line through points."""
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
@@ -255,8 +257,8 @@ def line(
     )
 
 
-def arrow(*points: tuple[float, float], colour: str = "paper", width: float = 1.5) -> str:
-    """Draw a line through points that ends in a tip; it may turn by right angles, or be straight."""
+def arrow(*points: tuple[Number, Number], colour: str = "paper", width: Number = 1.5) -> str:
+    """Draw a line through points that ends in a tip."""
     (x, y), (end_x, end_y) = points[-2:]
     length = ((end_x - x) ** 2 + (end_y - y) ** 2) ** 0.5
     dx, dy = (end_x - x) / length, (end_y - y) / length
@@ -272,6 +274,6 @@ def arrow(*points: tuple[float, float], colour: str = "paper", width: float = 1.
     return f'{shaft}<polygon class="{colour}-tip" points="{tip}"/>'
 
 
-def signed(value: float, digits: int = 3) -> str:
+def signed(value: Number, digits: int = 3) -> str:
     """Write a number with its sign, a minus as long as a plus."""
     return f"{value:+.{digits}f}".replace("-", "−")

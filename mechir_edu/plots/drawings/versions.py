@@ -6,7 +6,16 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from mechir_edu.alignment.aligned import ROLE_NAMES, AlignedPair, Role
-from mechir_edu.plots.drawings.svg import MONO_ADVANCE, Drawing, box, drawing, line, rectangle, text
+from mechir_edu.plots.drawings.svg import (
+    MONO_ADVANCE,
+    Drawing,
+    Number,
+    box,
+    drawing,
+    line,
+    rectangle,
+    text,
+)
 
 _WIDTH, _LEFT, _SIZE = 880, 106, 13
 _LETTERS = dict(zip(Role, ("C", "Q", "S", "D", "E", "O"), strict=True))
@@ -77,11 +86,11 @@ def _that_fit(rows: Sequence[Sequence[str]], roles: np.ndarray) -> list[int]:
     return sorted(kept)
 
 
-def _width(rows: Sequence[Sequence[str]], i: int) -> float:
+def _width(rows: Sequence[Sequence[str]], i: int) -> Number:
     return 10 + _SIZE * MONO_ADVANCE * max(len(row[i]) for row in rows if i < len(row))
 
 
-def _columns(rows: Sequence[Sequence[str]], kept: list[int]) -> dict[int, tuple[float, float]]:
+def _columns(rows: Sequence[Sequence[str]], kept: list[int]) -> dict[int, tuple[Number, Number]]:
     """Position -> left edge and width."""
     left, columns, previous = float(_LEFT), {}, -1
     for i in kept:
@@ -93,9 +102,9 @@ def _columns(rows: Sequence[Sequence[str]], kept: list[int]) -> dict[int, tuple[
 
 def _row(
     name: str,
-    y: float,
+    y: Number,
     tokens: Sequence[str],
-    columns: dict[int, tuple[float, float]],
+    columns: dict[int, tuple[Number, Number]],
     colours: Sequence[str],
 ) -> list[str]:
     parts, previous = [text(16, y, name, size=13, anchor="start")], -1
@@ -110,7 +119,7 @@ def _row(
     return parts
 
 
-def _letters(roles: np.ndarray, columns: dict[int, tuple[float, float]]) -> list[str]:
+def _letters(roles: np.ndarray, columns: dict[int, tuple[Number, Number]]) -> list[str]:
     parts = []
     for i, (left, width) in columns.items():
         role = Role(roles[i])

@@ -238,7 +238,7 @@ def test_an_interval_that_leaves_the_picture_ends_in_arrows():
 
 def test_rows_of_few_pairs_have_a_point_for_each_and_long_rows_have_none():
     few, many = np.linspace(-1, 1, 15), np.linspace(-1, 1, 300)
-    ax = plot_score_change([("few", few, range(15)), ("many", many, range(300))])
+    ax = plot_score_change([("few", few, np.arange(15)), ("many", many, np.arange(300))])
     points = [c.get_offsets() for c in ax.collections if len(c.get_offsets()) > 1]
     assert [len(offsets) for offsets in points] == [15]
     np.testing.assert_allclose(np.sort(points[0][:, 0]), few)
@@ -247,9 +247,9 @@ def test_rows_of_few_pairs_have_a_point_for_each_and_long_rows_have_none():
 
 def test_pairs_outside_the_picture_are_counted_and_explained():
     change = np.r_[np.linspace(0, 1, 400), 50.0]
-    label = plot_score_change([("long tail", change, range(401))]).get_xlabel()
+    label = plot_score_change([("long tail", change, np.arange(401))]).get_xlabel()
     assert "the middle 98 % of each row: 1 pairs lie outside" in label
-    label = plot_score_change([("no tail", np.linspace(0, 1, 100), range(100))]).get_xlabel()
+    label = plot_score_change([("no tail", np.linspace(0, 1, 100), np.arange(100))]).get_xlabel()
     assert "outside" not in label
 
 

@@ -27,7 +27,7 @@ from mechir_edu.widgets.controls import ALL
 _ROW = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "4px 16px"}
 # A colour pair of its own, so that it can be read on a light and on a dark page.
 _ERROR = "background: #fde0dd; color: #7f0000; padding: 4px 8px; border-radius: 3px"
-_NARROW = 520  # pixels; a picture is not made narrower, a narrower page scrolls it
+_SMALLEST = 0.6  # of its size; on a page too narrow even for that a picture scrolls
 _DOTS = 2  # dots of a picture for each pixel of the page: sharp when the page is enlarged
 
 
@@ -232,6 +232,6 @@ def _image(figure: Figure, words: str) -> str:
     figure.savefig(file, format="png", dpi=_DOTS * figure.dpi, facecolor="white")
     width = figure.get_figwidth() * figure.dpi
     data = base64.b64encode(file.getvalue()).decode()
-    style = f"width: {width:.0f}px; max-width: 100%; min-width: {min(width, _NARROW):.0f}px"
+    style = f"width: {width:.0f}px; max-width: 100%; min-width: {_SMALLEST * width:.0f}px"
     style += "; height: auto; margin: 0; flex: 0 1 auto; align-self: flex-start"
     return f'<img alt="{escape(words)}" style="{style}" src="data:image/png;base64,{data}">'

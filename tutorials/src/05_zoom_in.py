@@ -24,8 +24,10 @@
 # recovery). No GPU, no network.
 
 # %% [markdown]
-# The form below takes any other ranker: a folder, or an id of the Hugging Face hub. With a network
-# it also takes TREC DL by its id, for example `msmarco-passage/trec-dl-2019/judged`.
+# We follow the cross-encoder, in which the change has a way to go. The form below takes the
+# bi-encoder (`dot`), whose results come with the package, too, and any other ranker: a folder, or an
+# id of the Hugging Face hub. With a network it also takes TREC DL by its id, for example
+# `msmarco-passage/trec-dl-2019/judged`.
 
 # %%
 import matplotlib.pyplot as plt
@@ -34,7 +36,7 @@ import pandas as pd
 
 import mechir_edu as me
 
-kind = "dot"  # @param ["dot", "cat"]
+kind = "cat"  # @param ["dot", "cat"]
 ranker_name = "embedded"  # @param {type:"string"}
 collection_name = "embedded"  # @param {type:"string"}
 ranker = {"dot": me.Dot, "cat": me.Cat}[kind](ranker_name)
@@ -56,6 +58,9 @@ for text, score in zip(texts, ranker.score(query, texts), strict=True):
     print(f"{score:+.3f}  {text}")
 
 # %% [markdown]
+# The lookalike scores highest: this cross-encoder is moved by words that match. We follow one such
+# word.
+#
 # Alignment makes both versions equally long (a filler takes the missing term's place) and gives
 # each position a **role**: what it is there for. There are six: `[CLS]`, query, `[SEP]`, other
 # document, edited span, and other occurrences of the edited term.
@@ -77,14 +82,14 @@ print("The filler in the baseline:", *name_tokens(aligned.baseline_ids[edited].t
 # one position at a time; recovery is again the share of the score change carried over.
 #
 # **Predict.** At which positions does the score change live in layer 0, and in the last layer?
-# (a) at the edit all the way; (b) at the edit first, at the rest of the document later;
-# (c) spread evenly from the start. Write it down.
+# (a) at the edit all the way; (b) at the edit first, at other tokens later; (c) spread evenly from
+# the start. Write it down.
 
 # %% tags=["figure"] alt="Heat map of recovery for the toy pair: rows are layers, columns tokens; the edited tokens are marked in red."
-by_pos = me.patch(ranker, [toy], site="resid_pre", by="pos", progress=False)
+by_pos = me.patch(ranker, [toy], site="resid_pre", by="pos")
 change = by_pos.donor[0] - by_pos.recipient[0]
-share = (by_pos.rows_of(0) - by_pos.recipient[0]) / change
-me.plots.plot_positions(share, tokens, edited=edited)
+in_stream = (by_pos.rows_of(0) - by_pos.recipient[0]) / change
+me.plots.plot_positions(in_stream, tokens, edited=edited)
 plt.show()
 
 # %% [markdown]
@@ -93,11 +98,12 @@ plt.show()
 #
 # <details><summary>What we see</summary>
 #
-# In layer 0 only the edited tokens differ between the runs, so nothing else can carry anything:
-# every other cell of the row is exactly 0. In this ranker most of the change is still at the edited
-# tokens in the last layer. A bi-encoder that averages all its tokens can leave it there: each token
-# contributes to the final embedding. A cross-encoder scores from `[CLS]` alone, so its change *has*
-# to move: switch the form above to `cat` and look again.
+# (b). In layer 0 only the edited token differs between the runs, so nothing else can carry anything:
+# every other cell of the row is exactly 0. Up to layer 2 the change stays where it was put. In layer
+# 3 a part of it stands at the query's own *coral*, and at *reefs* next to it. Higher up the whole
+# query knows, and in the last layer `[CLS]` holds more than half. It has to move: a cross-encoder
+# scores from `[CLS]` alone. A bi-encoder that averages all its tokens can leave the change at the
+# edit; for that, switch the form above to `dot`.
 #
 # </details>
 #
@@ -105,10 +111,10 @@ plt.show()
 # follows from arithmetic. It makes a good test of any patching code, so we assert it.
 
 # %%
-assert np.abs(share[0, ~edited]).max() < 1e-3
-top = sorted(np.ndenumerate(share), key=lambda cell: -abs(cell[1]))[:3]
-table = [(layer, tokens[pos], value) for (layer, pos), value in top]
-pd.DataFrame(table, columns=["layer", "token", "recovery"]).round(2)
+assert np.abs(in_stream[0, ~edited]).max() < 1e-3
+top = sorted(np.ndenumerate(in_stream), key=lambda cell: -abs(cell[1]))[:3]
+listed = [(layer, tokens[pos], value) for (layer, pos), value in top]
+pd.DataFrame(listed, columns=["layer", "token", "recovery"]).round(2)
 
 # %% [markdown]
 # ## Exercise 1: patch some positions
@@ -169,13 +175,14 @@ me.checks.check_patch_positions(patch_positions)
 # same in every pair. A pair without a role (no other occurrence, say) counts as 0 there.
 #
 # `me.tutorial.patch` is `me.patch` with the results that the package brings along: it loads what was
-# computed before and computes the rest (`me.tutorial.recompute = True` computes everything).
+# computed before and computes the rest (`me.tutorial.recompute = True` computes everything, some
+# three minutes for the maps of this notebook).
 #
 # **Predict.** Averaged over real pairs, how much will "other document" carry in the last layer:
 # (a) almost nothing; (b) less than the edited span; (c) more than the edited span?
 
 # %% tags=["figure"] alt="Heat map of recovery of the residual stream: rows are layers, columns the six roles of positions."
-pairs = me.make_pairs(collection, "TFC1", n=16, seed=0)
+pairs = me.make_pairs(collection, "TFC1", n=72, seed=0)
 stream = me.tutorial.patch(ranker, pairs, site="resid_pre", by="role")
 me.plots.plot_roles(stream.recovery())
 plt.show()
@@ -190,16 +197,17 @@ me.plots.top_heads(stream.recovery()).round(2)
 #
 # <details><summary>What we see</summary>
 #
-# The edited span starts at 1, by construction. Layer by layer it passes a part on: to other
-# occurrences of the same term where there are any, and to the rest of the document. In the embedded
-# bi-encoder most of the change stays where it was put. `[CLS]` and `[SEP]` are one token each, and
-# their means are small.
+# (c): the edited span has nothing left there, and half of the change is in the rest of the document.
+# It starts at 1, by construction, and passes a part on at each layer: first to the query, which holds
+# four tenths from layer 3 to 6, then to the rest of the document. In the last layer `[CLS]` and the
+# document have about half each, since its attention reads the document once more; query and edit are
+# read no longer.
 #
 # </details>
 #
-# **Could this be an artefact?** "Other document" is some sixty tokens and the edited span one or
-# two. A role's value is the effect of all its positions *together*; per token the document does far
-# less than its column suggests. Before you compare roles, count their tokens:
+# **Could this be an artefact?** "Other document" is many tokens and the edited span one or two. A
+# role's value is the effect of all its positions *together*; per token the document does far less
+# than its column suggests. Before you compare roles, count their tokens:
 
 # %%
 aligned_pairs = me.align(pairs, ranker.tokenizer, kind=ranker.kind).aligned
@@ -243,9 +251,10 @@ me.plots.top_heads(written["attn_out"]).round(2)
 #
 # <details><summary>What we see</summary>
 #
-# Only attention moves information between positions; an MLP sees one token at a time. The map adds
-# *when*: in the embedded bi-encoder the last layer's attention writes most of what the rest of the
-# document knows about the edit. MLPs contribute little, and late.
+# (a): only attention moves information between positions; an MLP sees one token at a time. The map
+# adds *when*. In layers 1 to 5 attention writes it at the query's words, in layers 4 to 6 at the rest
+# of the document, and in the last two at `[CLS]`, which is all that the score is read from. MLPs work
+# on what has arrived, most of all at the query's words in layers 2 and 3.
 #
 # </details>
 #
@@ -256,7 +265,11 @@ me.plots.top_heads(written["attn_out"]).round(2)
 # ## Zoom into single heads
 #
 # Now heads. A gradient estimates all of them at once (notebook 07 says how far to trust it); we use
-# it only to choose three heads, and patch these exactly, role by role.
+# it only to choose three heads, and patch these exactly: role by role on the real pairs, and token
+# by token on the toy pair, where we can name every token.
+#
+# **Predict.** A head that carries the term: does it write (a) at the edited token, (b) at the query's
+# words, or (c) at `[CLS]`?
 
 # %%
 estimate = me.tutorial.patch(ranker, pairs, method="gradient")
@@ -266,20 +279,17 @@ by_role = me.tutorial.patch(ranker, pairs, heads=heads, by="role")
 by_role.heads_table().pivot_table("recovery", ["layer", "head"], "role", sort=False).round(3)
 
 # %% [markdown]
-# The toy pair, where we can name every token:
-#
-# **Predict.** A head that carries the term: does it write (a) at the edited token, (b) at many other
-# tokens, or (c) at `[CLS]`?
+# The same three heads on the toy pair:
 
 # %% tags=["figure"] alt="Heat map of recovery for the toy pair: rows are three heads, columns tokens; the edited tokens are marked in red."
-toy_heads = me.patch(ranker, [toy], heads=heads, by="pos", progress=False)
-share = (toy_heads.rows_of(0) - toy_heads.recipient[0]) / change
-ax = me.plots.plot_positions(share, tokens, edited=edited, rows="layer.head")
+toy_heads = me.patch(ranker, [toy], heads=heads, by="pos")
+by_head = (toy_heads.rows_of(0) - toy_heads.recipient[0]) / change
+ax = me.plots.plot_positions(by_head, tokens, edited=edited, rows="layer.head")
 ax.set_yticks(range(len(heads)), [f"{layer}.{head}" for layer, head in heads])
 plt.show()
 
 # %%
-for head, values in zip(heads, share, strict=True):
+for head, values in zip(heads, by_head, strict=True):
     at = np.argsort(-np.abs(values))[:3]
     largest = ", ".join(f"{tokens[i]} {values[i]:+.3f}" for i in at)
     print(
@@ -292,14 +302,15 @@ for head, values in zip(heads, share, strict=True):
 #
 # <details><summary>What we see</summary>
 #
-# The heads write at many positions, a little at each: tokens all over the document looked at the
-# new term and noted it. Where a head's sum is large, no single cell comes near it. A map over heads
-# alone would have suggested that "the head fires on the term".
+# (b): by far the most is written at the query's words. Head 2.9 writes at the query's own *coral* and
+# at *reefs*: these tokens looked for the term, and found it. The other two write a little at each of
+# many positions; no single cell comes near their sum. A map over heads alone would have suggested
+# that "the head fires on the term".
 #
 # </details>
 #
-# **Could this be an artefact?** We wrote the toy pair ourselves. The table above it uses real
-# pairs; trust the table.
+# **Could this be an artefact?** We wrote the toy pair ourselves. The table above it uses real pairs
+# and says the same: patched at the query alone, head 2.9 recovers 0.33. Trust the table.
 #
 # ## Separate where a head looks from what it reads
 #
@@ -307,26 +318,38 @@ for head, values in zip(heads, share, strict=True):
 # effect into *where it looks* and *what it reads there*.
 
 # %%
+parts = {}
 for site in ["head", "pattern", "v"]:
-    result = me.tutorial.patch(ranker, pairs, site=site, heads=heads)
-    table = result.heads_table()
-    for row in table.to_dict("records"):
+    parts[site] = me.tutorial.patch(ranker, pairs, site=site, heads=heads)
+    for row in parts[site].heads_table().to_dict("records"):
         print(
             f"{site:<8} head ({row['layer']}, {row['head']}): {row['recovery']:+.3f} "
-            f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+            f"[{row['low']:+.3f}, {row['high']:+.3f}], q = {row['q']:.3f}"
         )
 
 # %% [markdown]
-# If the pattern alone recovers much, the head looks somewhere new and reads what was always there;
-# if `v` alone does, it looks where it always looked and finds something new. If neither recovers
-# much, the two need each other: the head turns to the new term *and* the term is worth reading. Be
-# careful with "because" for either half alone. If an interval ends at infinity, these queries are
-# too few to bound it on that side.
+# Does one half of a head bring most of its effect?
+
+# %%
+halves = {"pattern": "where it looks", "v": "what it reads there"}
+for at, chosen in enumerate(heads):
+    alone = {site: result.recovery().value[at] for site, result in parts.items()}
+    most = [what for site, what in halves.items() if alone[site] > alone["head"] / 2]
+    answer = (
+        f"{most[0]} alone brings most of it" if most else "neither half brings most of it alone"
+    )
+    print(f"Head {chosen}: {answer}.")
+
+# %% [markdown]
+# A head whose `v` alone recovers most looks where it always looked and finds something new there.
+# Where neither half does, the two need each other: the head turns to the new term *and* the term is
+# worth reading. Be careful with "because" for either half alone. The pattern alone can even work
+# against the change: the head turns to the place of the term, and reads the filler there.
 #
 # ## Look at the attention, last
 #
-# Only now do we draw a pattern. The lines above name the head and say how much its pattern does by
-# itself, so we know what to look for: how much of the head's attention goes to the edit?
+# Only now do we draw a pattern. We know where the leading head writes, so we know what to look for:
+# do the query's words look at the edit?
 
 # %% tags=["figure"] alt="Attention pattern of the leading head on the perturbed toy passage: rows are tokens that look, columns tokens that are looked at."
 layer, head = heads[0]
@@ -336,18 +359,20 @@ ax.set_title(f"Layer {layer}, head {head}")
 plt.show()
 
 # %%
-to_edit = seen.pattern[:, seen.edited].sum(axis=1)
-chance = seen.edited.mean()
-print(
-    f"An average token pays {to_edit.mean():.0%} of its attention to the edit, "
-    f"which is {chance:.0%} of the tokens."
-)
-before = me.pair_attention(ranker, toy, layer=layer, head=head, side="baseline")
-print(f"With the filler in its place: {before.pattern[:, before.edited].sum(axis=1).mean():.0%}.")
+filler = me.pair_attention(ranker, toy, layer=layer, head=head, side="baseline")
+to_edit, to_filler = (a.pattern[:, a.edited].sum(axis=1) for a in (seen, filler))
+top_token = int(to_edit.argmax())
+print(f"An average token pays {to_edit.mean():.0%} of its attention to the edit,", end=" ")
+print(f"which is {seen.edited.mean():.0%} of the tokens; {to_filler.mean():.0%} to the filler.")
+print(f"Most of all {seen.tokens[top_token]!r} at position {top_token}:", end=" ")
+print(f"{to_edit[top_token]:.0%} to the edit, {to_filler[top_token]:.0%} to the filler.")
 
 # %% [markdown]
 # **Read.** A bright column is a token that every token looks at. The brightest is often `[CLS]` or
 # `[SEP]`, and means nothing: a head looks there when it finds nothing else.
+#
+# The query's *coral* pays half of this head's attention to the new one, and the average token hardly
+# any. That is a matching head, and now the picture adds to what patching has shown.
 #
 # **Could this be an artefact?** The last word may draw attention whatever it is. That is why we
 # also printed the share with the filler in its place: only the difference is due to the term.
@@ -428,8 +453,7 @@ plt.show()
 # which layer? The figure of the toy pair's residual stream is its static twin; here it is again.
 
 # %% tags=["figure"] alt="The toy pair's residual stream once more: recovery by layer and token."
-residual = (by_pos.rows_of(0) - by_pos.recipient[0]) / change
-me.plots.plot_positions(residual, tokens, edited=edited)
+me.plots.plot_positions(in_stream, tokens, edited=edited)
 plt.show()
 
 # %% tags=["widget"]
@@ -441,12 +465,15 @@ me.widgets.explore_patch(ranker, [toy, *pairs[:4]])
 # - You patched blocks as well as heads, and checked the one row of the map that is known in
 #   advance.
 # - You pooled positions by role and counted tokens before comparing roles.
-# - You split a head's effect into where it looks and what it reads, with intervals.
+# - You followed the change from the edit to the query's words, to the rest of the document and to
+#   `[CLS]`.
+# - You split a head's effect into where it looks and what it reads, with intervals: the matching head
+#   2.9 needs both.
 # - You drew the attention pattern last, and compared it with the attention that the filler gets.
 #
 # ## On your own
 #
-# - Switch `kind` to `cat`. In which layer does `[CLS]` take over?
+# - Switch `kind` to `dot`. How far does the change travel in a bi-encoder?
 # - Make pairs with `place="start"`. Does the rest of the document receive the term earlier?
 # - Patch `q` and `k` instead of `pattern`. Which of the two moves the attention?
 #

@@ -52,19 +52,26 @@ query = "how do bees find flowers"
 text = "A worker that has found nectar dances on the comb, and the dance tells the others where."
 texts = [text, f"{text} flowers", f"{text} bottles", f"flowers {text}", f"bottles {text}"]
 scores = ranker.score(query, texts)
-for text, change in zip(texts, scores - scores[0], strict=True):
-    print(f"{change:+.3f}  {text[:18]} ... {text[-18:]}")
+for edit, moved_by in zip(texts, scores - scores[0], strict=True):
+    print(f"{moved_by:+.3f}  {edit[:18]} ... {edit[-18:]}")
 
 # %% [markdown]
 # A **neutral control** is an edit of the same shape without the axiom's ingredient: a word in
 # neither query nor document, as long and as rare as the word that the axiom adds, at the same
 # place. Here are all four edits for many documents; with the same seed, the axiom and its control
-# use the same documents.
+# use the same documents. Scoring them takes some ten seconds.
+#
+# We score the texts as a search engine would meet them: an edit makes the text longer. Notebooks 02
+# and 04 put a filler into the baseline, at the word's place, so that only the word differs; their
+# control's change is therefore a little smaller than the one below.
 
 # %%
-n = 72
-names = [(axiom, place) for axiom in ("TFC1", "TFC1-control") for place in ("end", "start")]
-pairs = {name: me.make_pairs(collection, name[0], n, seed=0, place=name[1]) for name in names}
+draw = {"seed": 0, "length": ranker.n_pieces}  # controls are as many word pieces long
+pairs = {
+    (axiom, place): me.make_pairs(collection, axiom, n=72, place=place, **draw)
+    for axiom in ("TFC1", "TFC1-control")
+    for place in ("end", "start")
+}
 
 
 # %%
@@ -80,12 +87,12 @@ change = {name: score_change(drawn) for name, drawn in pairs.items()}
 # ## Separate the match from the word, and from its place
 #
 # **Predict.** Where does a query term raise the score more: (a) at the end, (b) at the start, (c) the
-# same? And a neutral word: does it (a) raise, (b) lower, (c) leave the score?
+# same? And a neutral word: does it (d) raise or (e) lower the score, if anything?
 
 # %% tags=["figure"] alt="Four rows of score changes: query term and neutral word, each at the end and at the start, with means and intervals."
 rows = [
     (f"{axiom}, {place}", change[axiom, place], [pair.query_id for pair in pairs[axiom, place]])
-    for axiom, place in names
+    for axiom, place in pairs
 ]
 me.plots.plot_score_change(rows)
 plt.show()
@@ -110,9 +117,9 @@ for place in ("end", "start"):
 #
 # <details><summary>What we see</summary>
 #
-# For the embedded bi-encoder the neutral word costs a little, more so at the start; the query term
-# gains at both places, and more at the start. So matching and position both matter, and neither
-# explains the other away.
+# (b) and (e), for the embedded bi-encoder: the query term gains at both places, and more at the
+# start; the neutral word costs a little, more so at the start. So matching and position both matter,
+# and neither explains the other away.
 #
 # </details>
 #
@@ -175,36 +182,35 @@ me.checks.check_matched_contrast(matched_contrast)
 # at both places), or a position where matches count less (the contrast differs by place).
 
 # %%
-at_end, at_start = (pairs["TFC1", place] for place in ("end", "start"))
-options = {"first_pairs": at_end, "second_pairs": at_start}
-shift = me.stats.mean_difference(change["TFC1", "end"], change["TFC1", "start"], **options)
+places = {"first_pairs": pairs["TFC1", "end"], "second_pairs": pairs["TFC1", "start"]}
+shift = me.stats.mean_difference(change["TFC1", "end"], change["TFC1", "start"], **places)
 say("The same query term, end minus start", shift)
 for place in ("end", "start"):
     say(f"Match at the {place}", match[place])
-    ids = [pair.query_id for pair in pairs["TFC1-control", place]]
-    estimate = me.stats.mean_change(change["TFC1-control", place], query_ids=ids)
-    say(f"Any word at the {place}", estimate)
+    query_ids = [pair.query_id for pair in pairs["TFC1-control", place]]
+    word = me.stats.mean_change(change["TFC1-control", place], query_ids=query_ids)
+    say(f"Any word at the {place}", word)
 
 # %% [markdown]
-# For the embedded bi-encoder and these data: a match is worth more at the start than at the end,
-# but its contrast is above zero at both places, so the ranker does not penalise matching; and a
+# For the embedded bi-encoder and these data: a match is worth twice as much at the start as at the
+# end, but its contrast is above zero at both places, so the ranker does not penalise matching; and a
 # neutral word costs little compared with what a match gains. Position *scales* the value of a
 # match. It does not change its sign. Does the paper's own bi-encoder differ? Enter its hub id in
 # the form, and the same cells answer. For the cross-encoder, enter `cat`.
 #
 # ## Subtract the control from the map of heads
 #
-# The same applies to heads. We patch the axiom's pairs and the control's, and take the difference
-# document by document: the remainder is what each head carries of *the match*. Both results come with
-# the package (`me.tutorial.patch`, as in notebook 04).
+# The same applies to heads. The axiom's result is the very one of notebook 04, with its 288 pairs. We
+# patch the control's pairs, too, and take the difference document by document: the remainder is what
+# each head carries of *the match*. Both results come with the package (`me.tutorial.patch`; to
+# compute them takes some twelve minutes).
 #
 # **Predict.** Will the map of the contrast show (a) the same heads, (b) fewer, (c) others?
 
 # %%
-few = 24
-options = {"direction": "perturbed_to_baseline"}
-result = me.tutorial.patch(ranker, pairs["TFC1", "end"][:few], **options)
-control = me.tutorial.patch(ranker, pairs["TFC1-control", "end"][:few], **options)
+result = me.tutorial.patch(ranker, me.make_pairs(collection, "TFC1", n=288, **draw))
+neutral_pairs = me.make_pairs(collection, "TFC1-control", n=288, **draw)
+control = me.tutorial.patch(ranker, neutral_pairs, direction=result.direction)
 contrast = result.contrast(control)
 
 # %% tags=["figure"] alt="Two heat maps of recovery per head on one scale: TFC1 above, TFC1 minus control below."
@@ -219,15 +225,16 @@ plt.show()
 # carries the match.
 
 # %%
-print(me.plots.alt_text(contrast.recovery, title="TFC1 minus control"))
+for title, part in {"TFC1": result.recovery(), "TFC1 minus control": contrast.recovery}.items():
+    print(f"{title}: {part.significant().sum()} of {part.q.size} heads are significant.")
 me.plots.top_heads(contrast.recovery).round(3)
 
 # %% [markdown]
 # <details><summary>What we see</summary>
 #
-# For the embedded rankers the two maps nearly agree: the neutral word moves the score so little
-# that there is not much to subtract. That is the good case, and now we know it instead of hoping
-# for it.
+# (a). The two maps nearly agree: the neutral word moves the score so little that there is not much
+# to subtract. There are nearly as many dots as before, and the dark cells of the last layer stay. That
+# is the good case, and now we know it instead of hoping for it: what 04 found is about the match.
 #
 # </details>
 #
@@ -236,12 +243,12 @@ me.plots.top_heads(contrast.recovery).round(3)
 # (notebook 07 says why), and cheap enough for four of them.
 
 # %%
-maps, ids = {}, [pair.query_id for pair in result.pairs]
+maps, first = {}, list(result.pairs[:72])
 for filler in ("a", "mask", "pad", "neutral"):
-    options = {"method": "gradient", "filler": filler, "direction": result.direction}
-    maps[filler] = me.tutorial.patch(ranker, result.pairs, **options)
+    how = {"method": "gradient", "filler": filler, "direction": result.direction}
+    maps[filler] = me.tutorial.patch(ranker, first, **how)
 for filler, other in maps.items():
-    where = {"first_queries": ids, "second_queries": other.query_ids}
+    where = {"first_queries": maps["a"].query_ids, "second_queries": other.query_ids}
     r = me.stats.profile_correlation(maps["a"].effect(), other.effect(), **where)
     print(
         f"{filler:<8} mean score change {other.score_change().mean():+.4f}, "
@@ -249,14 +256,15 @@ for filler, other in maps.items():
     )
 
 # %% [markdown]
-# The number is Spearman's correlation of the two maps over all heads. Where a filler changes the
-# mean score change, it changes the question: `pad` hides the position from attention, `mask` is a
-# token that BERT was trained to fill in. Always report the filler.
+# The number is Spearman's correlation of the two maps over all heads. `pad`, which hides the position
+# from attention, and a neutral word give nearly the same change and nearly the same map. `mask` does
+# not: it is a token that BERT was trained to fill in, the score changes by nearly twice as much, and
+# other heads carry that. It asks another question. Always report the filler.
 #
 # ## Change the kind of mean
 #
 # Recovery can be averaged in two ways: the **ratio of means** (mean effect over mean change), and the
-# **mean of ratios** (one ratio a pair, then their mean), which is the paper's. For a pair whose score
+# **mean of ratios** (one ratio for each pair, then their mean), which is the paper's. For a pair whose score
 # hardly moved, the ratio divides by almost nothing.
 #
 # The first takes one line by hand:
@@ -272,8 +280,9 @@ assert np.allclose(by_hand, result.recovery().value, atol=1e-4)
 # %% tags=["figure"] alt="Two heat maps of the same patches: ratio of means above, mean of ratios below, each on its own scale."
 moved = result.select(result.score_change() != 0)
 figure, axes = plt.subplots(2, 1, figsize=(8, 7.6), layout="constrained")
-for how, ax in zip(["ratio_of_means", "mean_of_ratios"], axes, strict=True):
-    me.plots.plot_heads(moved.recovery(how), ax=ax).set_title(how.replace("_", " "))
+for kind_of_mean, ax in zip(["ratio_of_means", "mean_of_ratios"], axes, strict=True):
+    title = kind_of_mean.replace("_", " ")
+    me.plots.plot_heads(moved.recovery(kind_of_mean), ax=ax).set_title(title)
 plt.show()
 
 # %%
@@ -286,8 +295,7 @@ for what, values in [("ratio of means", moved.effect()), ("mean of ratios", rati
 # Of the cell that looks largest, how much comes from a single pair?
 flat = ratios.reshape(-1, len(moved.pairs))
 largest = np.abs(flat[np.abs(flat.mean(axis=1)).argmax()])
-share = largest.max() / largest.sum()
-print(f"One of {len(largest)} pairs supplies {share:.0%} of the largest cell's ratios.")
+print(f"{largest.max() / largest.sum():.0%} of its ratios come from one of {len(largest)} pairs.")
 me.plots.top_heads(moved.recovery("mean_of_ratios")).round(3)
 
 # %% [markdown]
@@ -296,9 +304,10 @@ me.plots.top_heads(moved.recovery("mean_of_ratios")).round(3)
 #
 # <details><summary>What we see</summary>
 #
-# The halves agree better for the ratio of means. How unstable the mean of ratios is depends on
-# whether the sample happens to contain a pair with a tiny change, and a statistic should not depend
-# on that. On 64 pairs of TREC DL with this bi-encoder, single pairs supplied up to 91 % of a map's
+# (a). For the ratio of means the halves agree by nearly 0.9, for the mean of ratios by about 0.2. Its
+# darkest cells have q = 1, and one pair of 288 supplies nearly half of the largest. How unstable it
+# is depends on whether the sample happens to contain a pair with a tiny change, and a statistic
+# should not depend on that. On 64 pairs of TREC DL with this bi-encoder, single pairs supplied up to 91 % of a map's
 # largest cell.
 #
 # </details>
@@ -365,18 +374,18 @@ me.checks.check_flip_by_query(flip_by_query)
 # </details>
 
 # %% [markdown]
-# **Predict.** Of all heads, how many will have p < 0.05 in a data set without any effect: (a) none;
-# (b) three or four; (c) ten or more?
+# **Predict.** Of all 72 heads, how many will have p < 0.05 in a data set without any effect: (a) none;
+# (b) three or four; (c) ten or more? We make sixty such data sets, which takes some thirty seconds.
 
 # %%
 rng, counts = np.random.default_rng(0), {"p < 0.05": [], "q < 0.05": []}
-queries, place = np.unique(ids, return_inverse=True)
-zeros, ones = np.zeros(len(ids)), np.ones(len(ids))
+queries, effects = result.query_ids, result.effect()
+zeros, ones = np.zeros(len(queries)), np.ones(len(queries))
 for _ in range(me.tutorial.pick(60, 6)):
-    null = result.effect() * rng.choice([-1, 1], size=len(queries))[place]
-    recovery = me.stats.recovery(null, zeros, ones, query_ids=ids, n_boot=200)
-    counts["p < 0.05"].append(int((recovery.p < 0.05).sum()))
-    counts["q < 0.05"].append(int((recovery.q < 0.05).sum()))
+    null = me.tutorial.flip_by_query(effects, queries, rng)
+    by_chance = me.stats.recovery(null, zeros, ones, query_ids=queries, n_boot=200)
+    counts["p < 0.05"].append(int((by_chance.p < 0.05).sum()))
+    counts["q < 0.05"].append(int((by_chance.q < 0.05).sum()))
 
 # %% tags=["figure"] alt="Histogram over null data sets: how many heads have p below 0.05 without correction, and how many q below 0.05 with it."
 plt.figure(figsize=(7, 2.8), layout="constrained")
@@ -392,15 +401,24 @@ plt.show()
 
 # %%
 for name, values in counts.items():
-    share = np.mean(np.array(values) > 0)
-    print(f"{name}: {np.mean(values):.1f} heads on average, at least one in {share:.0%} of sets.")
+    in_sets = np.mean(np.array(values) > 0)
+    print(f"{name}: {np.mean(values):.1f} heads on average, at least one in {in_sets:.0%} of sets.")
 real = result.recovery()
 n_p, n_q = (real.p < 0.05).sum(), (real.q < 0.05).sum()
 print(f"In the real data: {n_p} and {n_q} of {real.p.size} heads.")
 
 # %% [markdown]
-# **Read.** Each count is one data set without any effect. Compare it with the last line. The
-# corrected q is never below p:
+# **Read.** Each count is one data set without any effect. Compare it with the last line.
+#
+# <details><summary>What we see</summary>
+#
+# (b), on average. But look at the sets: in nearly nine of ten, at least one head has p < 0.05 though
+# nothing is there; with q that happens in one set of sixty. The real data have more than ten times
+# as many heads, and the correction leaves most of them.
+#
+# </details>
+#
+# The corrected q is never below p:
 
 # %%
 assert (real.q >= real.p - 1e-12).all()
@@ -483,7 +501,8 @@ for path in sorted(Path(published).glob("*.tsv.gz")) if published else []:
 #
 # - You separated match, word and place with four edits, and answered the footnote's question for
 #   this ranker.
-# - You subtracted the control from a map, replaced the filler, and changed the mean.
+# - You subtracted the control from a map, and the heads stayed; you replaced the filler and changed
+#   the mean, and with `mask` or with a mean of ratios they did not.
 # - You built data without effects and counted the heads that looked significant in them.
 # - You made a finding out of nothing by selecting pairs on their outcome.
 #
@@ -502,4 +521,3 @@ for path in sorted(Path(published).glob("*.tsv.gz")) if published else []:
 #   dependency* (Annals of Statistics 2001). [doi:10.1214/aos/1013699998](https://doi.org/10.1214/aos/1013699998)
 # - Zhang and Nanda, *Towards Best Practices of Activation Patching in Language Models* (ICLR 2024).
 #   [arXiv:2309.16042](https://arxiv.org/abs/2309.16042)
-

@@ -25,8 +25,8 @@ test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal -rs --durations=25 \
-		--durations-min=10 -m "not slow$(if $(BROWSER),, and not browser)"
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal -p no:nbmake -rs \
+		--durations=25 --durations-min=10 -m "not slow$(if $(BROWSER),, and not browser)"
 
 slow: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m slow

@@ -25,6 +25,19 @@ def pytest_make_parametrize_id(val):
     return ascii(val[:60]) if isinstance(val, str) and len(val) > 80 else None
 
 
+def pytest_collectstart():
+    """Import the large libraries before the package, and only where tests are collected.
+
+    While jaxtyping's hook runs a module, Python takes compiled files of jaxtyping's own for all
+    that the module imports; libraries have none, so all of torch would be compiled anew.
+    """
+    import ir_datasets  # noqa: F401
+    import matplotlib.pyplot  # noqa: F401
+    import scipy.stats  # noqa: F401
+    import transformer_lens.model_bridge  # noqa: F401
+    import transformers.modeling_utils  # noqa: F401
+
+
 @pytest.fixture(scope="session")
 def trec_dl():
     """DL19 and DL20 in the ir_datasets home of the tests; gives that folder."""
@@ -94,6 +107,20 @@ def small_ranker(tmp_path_factory):
     return functools.cache(
         lambda family, kind: load_small(family, kind, tmp_path_factory.mktemp(f"{family}-{kind}"))
     )
+
+
+@pytest.fixture
+def shapes_are_checked_once_for_each_value(request):
+    """For grids: array shapes are checked where at most one parameter is not at its first value.
+
+    The checks take a third of the time of a patch of a small model.
+    """
+    import jaxtyping
+
+    n_changed = sum(index > 0 for index in request.node.callspec.indices.values())
+    jaxtyping.config.update("jaxtyping_disable", n_changed > 1)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

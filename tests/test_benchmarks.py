@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from floor import Operations
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -17,6 +18,7 @@ def run(script, json_file, *options):
     return done, json.loads(json_file.read_text())["rows"]
 
 
+@pytest.mark.slow
 def test_heads_are_patched_without_mechir_which_is_said_loudly(tmp_path):
     small = ("--pairs", "1", "--trec-dl", "none", "--mechir", tmp_path / "nowhere")
     done, rows = run("patch_heads.py", tmp_path / "heads.json", *small)
@@ -25,6 +27,7 @@ def test_heads_are_patched_without_mechir_which_is_said_loudly(tmp_path):
     assert "| floor, at torch.mm's peak" in done.stdout
 
 
+@pytest.mark.slow
 def test_pairs_side_by_side_score_as_on_one_core(tmp_path):
     small = ("--pairs", "3", "--trec-dl", "none", "--model", "planted")
     _, rows = run("cores.py", tmp_path / "cores.json", *small)

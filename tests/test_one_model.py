@@ -347,15 +347,16 @@ def test_a_ranker_under_an_intervention_is_patched_as_by_hand(small_ranker, kind
     ranker = small_ranker("bert", kind)
     changed = ranker.under(interventions(ranker)[name])
     options = {"direction": "perturbed_to_baseline"}
-    exact, naive = (patched(changed, method=m, **options) for m in ("exact", "naive"))
+    exact, naive = (patched(changed, PAIRS[:2], method=m, **options) for m in ("exact", "naive"))
     assert_same(exact.scores, naive.scores)
     heads = [(0, 1), (1, 2)]
-    expected = [[by_hand(ranker, changed, p, *head) for p in PAIRS] for head in heads]
+    expected = [[by_hand(ranker, changed, p, *head) for p in PAIRS[:2]] for head in heads]
     assert_same(np.stack([exact.scores[head] for head in heads]), np.array(expected))
-    assert np.abs(exact.recipient - patched(ranker, **options).recipient).max() > 1e-4
+    assert np.abs(exact.recipient - patched(ranker, PAIRS[:2], **options).recipient).max() > 1e-4
     assert "intervention" not in exact.provenance["engine"]
     assert exact.provenance["intervention"] == repr(changed.intervention)
-    assert_same(patched(changed, method="screened", top_k=8, **options).scores, naive.scores)
+    screened = patched(changed, PAIRS[:2], method="screened", top_k=8, **options)
+    assert_same(screened.scores, naive.scores)
 
 
 @pytest.mark.parametrize("side", ["query", "document"])

@@ -54,15 +54,17 @@ def test_a_role_that_a_pair_has_not_changes_nothing(planted):
     assert (result.scores[:, Role.OCCURRENCE] == result.recipient).all()
 
 
+@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_exact_equals_naive_on_every_family_and_site(small_ranker, family, kind, site):
     ranker = small_ranker(family, kind)
-    fast, slow = (patched(ranker, PAIRS, site=site, method=m) for m in ("exact", "naive"))
+    fast, slow = (patched(ranker, PAIRS[:2], site=site, method=m) for m in ("exact", "naive"))
     assert np.abs(fast.effect()).max() > 1e-4
     assert_same(fast.scores, slow.scores)
 
 
+@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 @pytest.mark.parametrize("by", ["pos", "role"])
 @pytest.mark.parametrize("site", SITES)
 def test_exact_equals_naive_by_position_and_by_role(small_ranker, site, by):
@@ -74,6 +76,7 @@ def test_exact_equals_naive_by_position_and_by_role(small_ranker, site, by):
     assert_same(fast.scores, slow.scores)
 
 
+@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 @pytest.mark.parametrize("filler", ["pad", "mask", "reef"])
 def test_exact_equals_naive_with_every_filler(small_ranker, family, filler):
     ranker = small_ranker(family, "dot")
@@ -123,7 +126,7 @@ def heads_by_plain_hooks(aligned, direction):
 @torch.no_grad()
 def test_head_patching_equals_plain_hugging_face_hooks_on_dl19(dot, trec_dl):
     collection = me.load_collection("msmarco-passage/trec-dl-2019/judged")
-    pairs = me.make_pairs(collection, "TFC1", n=3, seed=1)
+    pairs = me.make_pairs(collection, "TFC1", n=2, seed=1)
     result = patched(dot, pairs, direction="perturbed_to_baseline")
     reference = heads_by_plain_hooks(align_for(dot, pairs, "a"), "perturbed_to_baseline")
     assert np.abs(result.effect()).max() > 1e-4
@@ -131,7 +134,7 @@ def test_head_patching_equals_plain_hugging_face_hooks_on_dl19(dot, trec_dl):
 
 
 def test_exact_equals_naive_on_minilm_and_the_embedded_collection(dot, collection):
-    pairs = me.make_pairs(collection, "TDC", n=2, seed=3, place="start")
+    pairs = me.make_pairs(collection, "TDC", n=1, seed=3, place="start")
     fast, slow = (patched(dot, pairs, method=m) for m in ("exact", "naive"))
     assert_same(fast.scores, slow.scores)
 

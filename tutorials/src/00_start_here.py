@@ -220,7 +220,7 @@ for name in units:
     print(f"{name} ranks first:")
     first = table.nlargest(3, name)
     print(first[["grade", name, "passage"]].round(3).to_string())
-    print(f"{(first['grade'] == 3).sum()} of these three have grade 3.\n")
+    print(f"Among these three, of grade 3: {(first['grade'] == 3).sum()}.\n")
 
 # %% [markdown]
 # **Read.** Columns of points are grades, points are passages. A perfect ranker would have all points

@@ -134,7 +134,7 @@ def _stream() -> list[str]:
 def _attention() -> list[str]:
     y, names = 455, [("hook_q, k, v", 118), ("hook_attn_scores", 148), ("hook_pattern", 116)]
     parts, left = [text(235, 503, "attention (attn.), for each head", anchor="start")], 235.0
-    before = (_STREAM, y)
+    before: tuple[Number, Number] = (_STREAM, y)
     for name, width in [*names, ("hook_z", 70)]:
         parts += [arrow(before, (left, y)), _hook(left + width / 2, y, name, width)]
         before, left = (left + width, y), left + width + 22

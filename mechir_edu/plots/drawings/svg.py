@@ -237,12 +237,14 @@ def box(
     extent: tuple[Number, Number],
     words: str,
     colour: str = "grey",
-    **style: Number | bool,
+    *,
+    size: Number = 14,
+    mono: bool = False,
 ) -> str:
     """Draw a box around its middle, with words in it."""
     (x, y), (width, height) = middle, extent
     frame = rectangle(x - width / 2, y - height / 2, width, height, colour)
-    return frame + text(x, y, words, colour=colour, **style)
+    return frame + text(x, y, words, colour=colour, size=size, mono=mono)
 
 
 def line(

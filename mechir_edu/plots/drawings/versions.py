@@ -59,6 +59,7 @@ def _as_they_are(aligned: AlignedPair, tokenizer: PreTrainedTokenizerBase) -> li
     """Token ids of both versions without any filler."""
     pair = aligned.pair
     query, other_query = pair.query, pair.perturbed_query or pair.query
+    versions: list[tuple[str, ...]]
     if aligned.fixed_ids is None:
         versions = [(query, pair.baseline), (other_query, pair.perturbed)]
     elif aligned.fixed_is_query:

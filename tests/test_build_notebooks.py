@@ -15,7 +15,15 @@ from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 from notebooks.address import Address, load_address, store_address
 from notebooks.comparison import differences
-from notebooks.copies import build, fingerprint, make_copy, make_rehearsal, then_backwards, write
+from notebooks.copies import (
+    build,
+    fingerprint,
+    make_copy,
+    make_rehearsal,
+    share_outputs,
+    then_backwards,
+    write,
+)
 from notebooks.costs import outdated_costs, store_cost
 from notebooks.execution import Cost, execute, run
 from notebooks.lint import problems
@@ -299,7 +307,8 @@ def test_a_malformed_address_is_refused(repository):
 
 
 def test_the_readmes_table_has_badges_only_where_they_lead_somewhere(root):
-    assert table(NOWHERE, root=root).count("|\n") == 2
+    assert table(NOWHERE, root=root).count("|\n") == 3
+    assert "| together, those that are open not counted | 0 h 45 min |" in table(NOWHERE, root=root)
     assert "[03 Try it](tutorials/03_try_it.ipynb) | 45 | add |" in table(NOWHERE, root=root)
     assert "badge" not in table(NOWHERE, root=root)
     assert "colab-badge" in table(Address("us/it"), root=root)
@@ -444,6 +453,33 @@ def test_executing_fills_both_copies_and_shows_the_expected_figure(root):
     (folded,) = [cell.source for cell in participant.cells if "Expected figure" in cell.source]
     assert "![A line from zero to the sum of one and two.](data:image/png;base64,iVB" in folded
     assert differences(NOWHERE, root=root) == []
+
+
+def test_a_notebook_without_exercises_is_run_once(root):
+    assert not share_outputs(NAME, NOWHERE, root=mark_solved(root))
+    source = (root / f"tutorials/src/{NAME}.py").read_text()
+    start, end = (
+        source.index("# %% [markdown]\n# ## Exercise"),
+        source.index('# %% tags=["figure"]'),
+    )
+    (root / f"tutorials/src/{NAME}.py").write_text(source[:start] + source[end:])
+    assert share_outputs(NAME, NOWHERE, root=mark_solved(root))
+    assert [cell.outputs for cell in load(root).cells if cell.cell_type == "code"] == [
+        cell.outputs for cell in load(root, "solutions").cells if cell.cell_type == "code"
+    ]
+    assert differences(NOWHERE, root=root) == []
+
+
+def mark_solved(root):
+    """Write the solutions as if they had been executed."""
+    build(NAME, NOWHERE, root=root)
+    mark_executed(root)
+    solutions = load(root, "solutions")
+    for cell in solutions.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [new_output("stream", text="seen")]
+    write(solutions, notebook_path(NAME, "solutions", root=root))
+    return root
 
 
 def test_a_cell_that_fails_stops_and_writes_nothing(root):

@@ -72,7 +72,7 @@ import sys
 
 from notebooks.address import Address, load_address, store_address
 from notebooks.comparison import differences
-from notebooks.copies import build
+from notebooks.copies import build, share_outputs
 from notebooks.costs import outdated_costs, store_cost, write_seconds
 from notebooks.execution import execute
 from notebooks.lint import problems, words
@@ -128,10 +128,12 @@ def _execute(names: list[str], *, fast: bool) -> int:
     for name in names:
         # The solutions first: the participant's copy shows figures that they draw.
         for copy in ("solutions", "participant"):
+            if copy == "participant" and not fast and share_outputs(name, load_address()):
+                break
             cost = execute(name, copy, load_address(), fast=fast)
             print(f"{name} ({copy}): {cost}", flush=True)
-            if copy == "participant" and not fast:
-                store_cost(name, cost)
+        if not fast:
+            store_cost(name, cost)
     if not fast:
         write_table(load_address())
     return 0

@@ -113,6 +113,24 @@ def build(name: str, address: Address, *, root: Path = ROOT) -> None:
         write(notebook, path)
 
 
+def share_outputs(name: str, address: Address, *, root: Path = ROOT) -> bool:
+    """Give the participant's copy the solutions' outputs, where both have the same code.
+
+    Returns
+    -------
+    bool
+        Whether they have: without exercises nothing differs, and one run is enough.
+    """
+    notebook = make_copy(name, "participant", address, root=root)
+    executed = nbformat.read(notebook_path(name, "solutions", root=root), as_version=4)
+    if fingerprint(notebook) != fingerprint(executed):
+        return False
+    _keep_outputs(notebook, executed)
+    leave_out_answers(notebook)
+    write(notebook, notebook_path(name, "participant", root=root))
+    return True
+
+
 def write(notebook: NotebookNode, path: Path) -> None:
     """Write a notebook, valid and always in the same form."""
     nbformat.validate(notebook)

@@ -455,13 +455,13 @@ me.widgets.explore_intervention(ranker, collection, heads=heads)
 # - You steered every score upwards without a better ranking.
 # - You compared with other heads of the same layers and with a mean knockout, and chose a factor
 #   without peeking.
-# - You repaired one failure and measured what it cost elsewhere.
+# - You repaired one failure and measured what the repair did to other queries.
 #
 # ## On your own
 #
-# - Knock out the heads on one side only (`side="query"`). Which side do they work on?
 # - Repeat the repair for three other queries. Are the culprits the same heads?
-# - Switch `kind` to `dot`. Why do its rankings hardly need the heads that carry the score change?
+# - Switch `kind` to `dot`. Why do its rankings hardly need the heads that carry the score change? Knock
+#   them out on one side only (`side="query"`): which side do they work on?
 # - Evaluate on DL19. Does this cross-encoder still rank better without its matching heads?
 #
 # ## Further reading

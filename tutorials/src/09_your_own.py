@@ -47,8 +47,7 @@ collection_name = "embedded"  # @param {type:"string"}
 #
 # Three files are enough: queries and passages as `id<TAB>text` (or JSON lines), judgments in TREC's
 # four columns. Here is a very small collection, from a library's help desk; write yours in the same
-# format. (This notebook writes into the folder that it runs in: these files, later `my-model`,
-# `run`, `headline.npz`, `heads.csv`.)
+# format. All that this notebook writes goes into one folder, `my-work`.
 
 # %%
 desk = {
@@ -62,15 +61,18 @@ doc_rows = [f"d{i}{j}\t{text}" for i, two in enumerate(desk.values()) for j, tex
 judgments = [f"q{i} 0 d{i}{j} {3 - 3 * j}" for i in range(len(desk)) for j in range(2)]
 
 # %%
+work = Path("my-work")
+work.mkdir(exist_ok=True)
 files = {"queries.tsv": query_rows, "docs.tsv": doc_rows, "qrels.txt": judgments}
 for name, lines in files.items():
-    Path(name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (work / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 # %% [markdown]
 # The toolkit needs nothing more:
 
 # %%
-own = me.load_collection(queries="queries.tsv", docs="docs.tsv", qrels="qrels.txt")
+queries, docs, qrels = (work / name for name in files)
+own = me.load_collection(queries=queries, docs=docs, qrels=qrels)
 sample = own.sample(8)
 print(
     f"{len(own.queries)} queries, grades {own.grades()}, {len(sample.judged)} judged passages "
@@ -106,9 +108,9 @@ print(f"{len(ranker.hook_dict)} hook points, for example {list(ranker.hook_dict)
 print(f"weights {ranker.checksum[:12]}..., at most {ranker.max_length} tokens")
 
 # %%
-Path("my-model").mkdir(exist_ok=True)  # a folder without a model
+(work / "my-model").mkdir(exist_ok=True)  # a folder without a model
 try:
-    me.Dot("my-model")
+    me.Dot(str(work / "my-model"))
 except (FileNotFoundError, ValueError) as error:
     print(f"{type(error).__name__}: {error}")
 
@@ -119,9 +121,8 @@ except (FileNotFoundError, ValueError) as error:
 # specify them.
 
 # %%
-queries = list(collection.queries)[: me.tutorial.pick(18, 6)]
-options = {"query_ids": queries, "measures": ["nDCG@10"], "progress": False}
-quality = me.evaluate(ranker, collection, **options)
+query_ids = list(collection.queries)[: me.tutorial.pick(18, 6)]
+quality = me.evaluate(ranker, collection, query_ids=query_ids, measures=["nDCG@10"])
 assert (quality.values["nDCG@10"] <= 1).all()
 quality.summary().round(3)
 
@@ -198,8 +199,8 @@ print(
 #
 # <details><summary>What we see</summary>
 #
-# The headline raises the embedded bi-encoder's score, and a headline about something else lowers
-# it: the headline pulls the document's single vector towards its own topic. The contrast is
+# (c): the headline raises the embedded bi-encoder's score, and a headline about something else
+# lowers it: the headline pulls the document's single vector towards its own topic. The contrast is
 # therefore larger than the effect itself.
 #
 # </details>
@@ -231,7 +232,7 @@ for n_queries in (12, 43, 97):
 
 # %% tags=["figure"] alt="Heat map of recovery per head for the headline axiom: rows are layers, columns heads."
 few = me.tutorial.pick(16, 4)
-options = {"direction": "perturbed_to_baseline", "progress": False}
+options = {"direction": "perturbed_to_baseline"}
 result = me.patch(ranker, pairs[:few], **options)
 me.plots.plot_heads(result.recovery())
 plt.show()
@@ -241,8 +242,9 @@ print(me.plots.alt_text(result.recovery(), title="Headline"))
 me.plots.top_heads(result.recovery()).round(3)
 
 # %% [markdown]
-# **Read.** Dots mark heads that are significant after false-discovery control over the whole map.
-# If there are none, say so, and do not name heads.
+# **Read.** Dots mark heads that are significant after false-discovery control over the whole map. The
+# darkest cell need not have one: a head's effect can be large on average and differ much from query
+# to query. Name only heads with a dot; if there are none, say so.
 #
 # **Could this be an artefact?** Subtract the control, and repeat with another filler: the gap here
 # is several words long, and the filler "a a a a" is a strange headline.
@@ -270,22 +272,24 @@ print(f'Maps with the fillers "a" and "neutral" correlate by {shared:.2f} over a
 # axioms it is one line, here with the planted ranker and few pairs:
 
 # %%
-command = "patch --kind cat --model planted --axiom TFC1 --pairs 24 --shard-size 8 --out run"
+command = "patch --kind cat --model planted --axiom TFC1 --pairs 24 --shard-size 8 --out my-work/run"
 for attempt in ("first", "again"):
     done = subprocess.run(
         [sys.executable, "-m", "mechir_edu", *command.split()], capture_output=True
     )
-    print(f"{attempt}: exit code {done.returncode}, files:", len(list(Path("run").rglob("*.npz"))))
-stored = me.PatchingResult.load("run")
+    print(f"{attempt}: exit code {done.returncode}, files:", len(list((work / "run").rglob("*.npz"))))
+stored = me.PatchingResult.load(work / "run")
 print(stored.scores.shape, stored.axes)
 
 # %% [markdown]
 # The second call found all shards finished and computed nothing; so does the first, if you run the
-# notebook again in the same folder. For your own axiom, split the pairs and save each part:
+# notebook again in the same folder. Your own collection and axiom go there as well, the axiom as a
+# function in a file: `--queries q.tsv --docs d.tsv --qrels qrels.txt --axiom my_axioms.py:headline`.
+# Here, in a notebook, split the pairs and save each part:
 
 # %%
-result.save("headline.npz")
-again = me.PatchingResult.load("headline.npz")
+result.save(work / "headline.npz")
+again = me.PatchingResult.load(work / "headline.npz")
 assert np.array_equal(again.scores, result.scores)
 assert [pair.doc_id for pair in again.pairs] == [pair.doc_id for pair in result.pairs]
 
@@ -296,7 +300,7 @@ assert [pair.doc_id for pair in again.pairs] == [pair.doc_id for pair in result.
 # alone.
 
 # %%
-result.heads_table().round(4).to_csv("heads.csv", index=False)
+result.heads_table().round(4).to_csv(work / "heads.csv", index=False)
 recovery, versions = result.recovery(), result.provenance["versions"]
 facts = {
     "ranker": f"{ranker.name}, weights {ranker.checksum[:12]}",
@@ -334,15 +338,16 @@ for name, fact in facts.items():
 # - You wrote an axiom and its control, and printed the contrast with an interval before any map.
 # - You ran a study that can be stopped and resumed, and wrote down what it depends on.
 #
-# **On your own**
+# ## On your own
 #
 # - Enter your model's id in the form. If it is refused, read why: the error names the hook point.
 # - Test *a headline at the end of the document*. Is it the query or the place?
 # - Write a one-page report of your study that follows the checklist.
 #
-# **Further reading**
+# ## Further reading
 #
 # - [The built-in axioms](../docs/axioms.md), with sources and controls.
-# - Geiger, Lu, Icard and Potts, *Causal abstractions of neural networks*, NeurIPS 2021.
-# - Fang, Tao and Zhai, *Diagnostic evaluation of information retrieval models*, TOIS 2011.
-# - Parry, Chen, Eickhoff and MacAvaney, *MechIR*, ECIR 2025.
+# - Geiger, Lu, Icard and Potts, *Causal Abstractions of Neural Networks* (NeurIPS 2021).
+#   [arXiv:2106.02997](https://arxiv.org/abs/2106.02997)
+# - Fang, Tao and Zhai, *Diagnostic Evaluation of Information Retrieval Models* (TOIS 2011).
+#   [doi:10.1145/1961209.1961210](https://doi.org/10.1145/1961209.1961210)

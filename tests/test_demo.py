@@ -196,7 +196,7 @@ def test_a_bad_request_is_refused_before_anything_is_computed(
 def own(tmp_path_factory):
     """Two queries, four documents, their judgments and a file of axioms; gives the folder."""
     folder = tmp_path_factory.mktemp("own")
-    texts = ["Warm seas harm corals.", "Trains run late.", "Salt melts ice.", "Ice covers roads."]
+    texts = ["Warm seas harm corals.", "Trains run late.", "Salt melts ice.", "Snow covers roads."]
     docs = [json.dumps({"id": f"d{i}", "text": text}) for i, text in enumerate(texts)]
     judged = [f"q{q} 0 d{d} {int(d // 2 == q)}" for q in range(2) for d in range(4)]
     for name, lines in {
@@ -234,13 +234,13 @@ def test_an_own_collection_and_axiom_are_run_and_recorded_with_their_checksums(o
     assert f"- shout: The query in capitals at the end. ({source})\n" in said
 
 
-def test_an_axiom_without_a_word_for_its_control_is_run_without_it(own):
+def test_an_axiom_without_a_word_for_its_control_is_run_without_it(own, planted):
     collection = load_collection(
         queries=own / "queries.tsv", docs=own / "docs.jsonl", qrels=own / "qrels.txt"
     )
-    experiment = me.demonstrate([me.Cat("planted")], collection, axioms=["TFC1"], n=8)
-    assert experiment.experiments[0].control is None
-    assert experiment.experiments[0].unperturbed["no neutral word of this length and rarity"] == 8
+    (experiment,) = me.demonstrate([planted], collection, axioms=["TFC1"], n=8).experiments
+    assert experiment.control is None
+    assert experiment.unperturbed["no neutral word of this length and rarity"] == 8
 
 
 def test_an_axiom_that_fits_no_pair_is_refused_with_the_reasons(own, planted, embedded):

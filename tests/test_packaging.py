@@ -55,11 +55,34 @@ def test_binder_scripts_can_be_run(script):
     assert subprocess.run(["bash", "-n", path]).returncode == 0
 
 
-def test_the_readmes_example_runs(tmp_path):
-    code = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    small = code.replace("n=24", "n=4")
-    subprocess.run([sys.executable, "-c", small], cwd=tmp_path, check=True)
+def readmes_example():
+    """The README's lines of code, and what they print."""
+    _, *blocks = (ROOT / "README.md").read_text().split("## Fifteen lines")[1].split("```")
+    return blocks[0].removeprefix("python\n"), blocks[2].strip().splitlines()
+
+
+def printed_by(code, folder):
+    run = [sys.executable, "-c", code]
+    said = subprocess.run(run, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return said.strip().splitlines()
+
+
+def test_the_readmes_example_runs_and_prints_what_it_says(tmp_path):
+    code, promised = readmes_example()
+    said = printed_by(code.replace("n=36", "n=4"), tmp_path)
+    assert said[:2] == promised[:2]
+    assert said[2].split() == promised[2].split()
     assert (tmp_path / "heads.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_the_readmes_example_in_full_prints_the_readmes_heads(tmp_path):
+    code, promised = readmes_example()
+    rows = [line.split() for line in printed_by(code, tmp_path)[3:]]
+    assert [row[1:3] for row in rows] == [line.split()[1:3] for line in promised[3:]]
+    numbers = [[float(n) for n in row[3:]] for row in rows]
+    expected = [[float(n) for n in line.split()[3:]] for line in promised[3:]]
+    assert numbers == [pytest.approx(row, abs=0.002) for row in expected]
 
 
 @each_page

@@ -1,4 +1,4 @@
-"""Write the README's table of notebooks, between its two markers."""
+"""Write the README's table of notebooks, and their time together, between its two markers."""
 
 from pathlib import Path
 
@@ -10,11 +10,18 @@ START, END = "<!-- notebooks -->", "<!-- /notebooks -->"
 
 
 def table(address: Address, *, root: Path = ROOT) -> str:
-    """Make the table: a row for each notebook; badges only where the repository is known."""
+    """Make the table: a row for each notebook, and the sum of the minutes that are known.
+
+    There are badges only where the repository is known.
+    """
     columns = ["notebook", "minutes", "afterwards you can", "open", "solutions"]
     rows = [columns, ["---"] * len(columns)]
     shown = titles(root)
-    rows += [_row(entry, shown[name], address) for name, entry in contents(root).items()]
+    entries = contents(root)
+    rows += [_row(entry, shown[name], address) for name, entry in entries.items()]
+    known = [int(entry.minutes) for entry in entries.values() if entry.minutes.isdigit()]
+    together = f"{sum(known) // 60} h {sum(known) % 60} min"
+    rows.append(["together, those that are open not counted", together, "", "", ""])
     if not address.repository:
         rows = [row[:3] + row[4:] for row in rows]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

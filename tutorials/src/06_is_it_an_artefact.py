@@ -59,11 +59,11 @@ for edit, moved_by in zip(texts, scores - scores[0], strict=True):
 # A **neutral control** is an edit of the same shape without the axiom's ingredient: a word in
 # neither query nor document, as long and as rare as the word that the axiom adds, at the same
 # place. Here are all four edits for many documents; with the same seed, the axiom and its control
-# use the same documents. Scoring them takes some ten seconds.
+# use the same documents. Scoring them one by one takes twenty to fifty seconds.
 #
 # We score the texts as a search engine would meet them: an edit makes the text longer. Notebooks 02
 # and 04 put a filler into the baseline, at the word's place, so that only the word differs; their
-# control's change is therefore a little smaller than the one below.
+# control's change is therefore not quite the one below.
 
 # %%
 draw = {"seed": 0, "length": ranker.n_pieces}  # controls are as many word pieces long
@@ -375,7 +375,7 @@ me.checks.check_flip_by_query(flip_by_query)
 
 # %% [markdown]
 # **Predict.** Of all 72 heads, how many will have p < 0.05 in a data set without any effect: (a) none;
-# (b) three or four; (c) ten or more? We make sixty such data sets, which takes some thirty seconds.
+# (b) three or four; (c) ten or more?
 
 # %%
 rng, counts = np.random.default_rng(0), {"p < 0.05": [], "q < 0.05": []}

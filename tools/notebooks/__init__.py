@@ -5,5 +5,5 @@ of each (and the rehearsal that tests run in their place), ``execution`` fills t
 cleans what came out, ``comparison`` finds notebooks that are not as built, ``lint`` finds broken
 promises, ``table`` writes the README's list and ``costs`` the instructors' table of seconds.
 ``frame`` has what every notebook begins and ends with, ``predictions`` keeps answers hidden, and
-``wakeful`` keeps a run from stalling.
+``wakeful`` keeps a run from stalling; ``forks`` runs rehearsals without the start of a kernel.
 """

@@ -15,6 +15,7 @@ way. Intervals and p values treat queries, not pairs, as the independent units.
     estimates     mean change, sign agreement, trend over grades
     comparisons   axiom minus control, start minus end
     recovered     recovery, with false-discovery control
+    sign_flips    all cells tested together, by the dependence that they have
     maps          whether two sets of pairs rank the cells alike
     power         what a study of n pairs can detect
 """
@@ -37,6 +38,7 @@ from mechir_edu.stats.recovered import (
     corrected,
     recovery,
 )
+from mechir_edu.stats.sign_flips import family_wise_p
 
 __all__ = [
     "Agreement",
@@ -48,6 +50,7 @@ __all__ = [
     "IntervalOptions",
     "Recovery",
     "corrected",
+    "family_wise_p",
     "grade_trend",
     "match_pairs",
     "mean_change",

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from patching_helpers import assert_same_bits
 
 from mechir_edu.models import Cat
 from mechir_edu.patching.long_runs.runs import patch_into_folder
-from mechir_edu.patching.options import PatchOptions
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.perturb.draw import make_pairs
 
@@ -19,6 +17,7 @@ from mechir_edu.perturb.draw import make_pairs
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 ray = pytest.importorskip("ray", reason='Ray NOT TESTED: pip install "mechir-edu[ray]"')
 
+from mechir_edu.patching.long_runs import distributed  # noqa: E402
 from mechir_edu.patching.long_runs.distributed import patch_distributed, ray_workers  # noqa: E402
 
 SHARDED = {"shard_size": 2}
@@ -75,15 +74,6 @@ def dying(died: Path):
     return load
 
 
-def test_a_run_begun_in_one_process_is_finished_by_workers(planted, pairs, alone, tmp_path):
-    begun = {"asked": {"num_gpus": 0}, **SHARDED}
-    patch_into_folder(planted, pairs, tmp_path, **begun)
-    for k in (1, 3, 4):
-        (tmp_path / "patched" / f"0000{k}.npz").unlink()
-    done = patch_distributed(("cat", "planted"), pairs, folder=tmp_path, **SHARDED)
-    assert_same_bits(done, alone)
-
-
 class Watched(Sequence):
     """Pairs that note, whenever one is drawn, how many shards of a folder are done."""
 
@@ -98,18 +88,23 @@ class Watched(Sequence):
         return self.pairs[i]
 
 
-def test_pairs_are_drawn_round_by_round_and_never_all_at_once(planted, pairs, alone, tmp_path):
-    watched, load = Watched(pairs, tmp_path), partial(Cat, "planted")
-    workers = ray_workers(load, concurrency=1, shards_each=3)
-    options = PatchOptions(direction=alone.direction)
-    done = patch_into_folder(planted, watched, tmp_path, options, workers=workers, **SHARDED)
-    np.testing.assert_array_equal(PatchingResult.load(tmp_path).scores, alone.scores)
+def test_workers_finish_a_run_begun_in_one_process_and_its_pairs_are_drawn_round_by_round(
+    planted, pairs, alone, tmp_path, monkeypatch
+):
+    begun = patch_into_folder(planted, pairs, tmp_path, asked={"num_gpus": 0}, **SHARDED)
+    missing = begun.manifest.shards[1:]
+    for k in range(len(missing)):
+        (tmp_path / "patched" / f"{k + 1:05}.npz").unlink()
+    watched = Watched(pairs, tmp_path)
+    monkeypatch.setattr(distributed, "ray_workers", partial(ray_workers, shards_each=3))
+    source = ("cat", "planted")
+    done = patch_distributed(source, watched, folder=tmp_path, concurrency=1, **SHARDED)
+    assert_same_bits(done, alone)
     # In rounds of three shards: the second is drawn when the first is done. (Planning draws pairs
-    # while none is done, and checks of types do at the very end.)
-    shards = done.manifest.shards
-    assert 3 < len(shards) <= 6
-    assert set(watched.n_done) <= {0, 3, len(shards)}
-    assert watched.n_done.count(3) == sum(map(len, shards[3:]))
+    # before, and checks of types do at the very end.)
+    assert 3 < len(missing) <= 6
+    assert set(watched.n_done) <= {1, 4, 1 + len(missing)}
+    assert watched.n_done.count(4) == sum(map(len, missing[3:]))
 
 
 def test_an_error_on_a_worker_reaches_the_caller(pairs, tmp_path):
@@ -121,4 +116,4 @@ def test_an_error_on_a_worker_reaches_the_caller(pairs, tmp_path):
         return Cat("planted")
 
     with pytest.raises(Exception, match="this machine has no model"):
-        patch_into_folder(load(), pairs, tmp_path, workers=ray_workers(load))
+        patch_into_folder(load(), pairs, tmp_path, workers=ray_workers(load, concurrency=1))

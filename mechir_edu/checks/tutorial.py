@@ -167,7 +167,8 @@ def evaluate(
     """
     if query_ids is not None and not isinstance(query_ids, str):
         query_ids = list(query_ids)
-    options = {"intervention": intervention, "query_ids": query_ids, "measures": measures}
+    options: dict[str, Any] = {"intervention": intervention, "query_ids": query_ids}
+    options["measures"] = measures
     if not (isinstance(ranker, Ranker) and ranker.checksum and isinstance(collection, Collection)):
         return compute_evaluate(ranker, collection, progress=progress, **options)
     changed = ranker if intervention is None else ranker.under(intervention)
@@ -211,7 +212,8 @@ def ranking_key(
 
 
 def _as_json(value: Any) -> Any:
-    return asdict(value) if is_dataclass(value) else list(value)
+    is_instance = is_dataclass(value) and not isinstance(value, type)
+    return asdict(value) if is_instance else list(value)
 
 
 def _ranks_alike(ranker: Any, collection: Collection, run: Run) -> bool:

@@ -20,6 +20,7 @@ In reading order::
     pairs       a pair's aligned tokens and scores         plot_pair
     attention   where a head looks                         plot_attention
     rankings    one query's ranking, before and after      plot_ranking
+    terms       vocabulary terms that an edit moved        plot_terms, terms_in_words
     words       the same in words and in tables            top_heads, alt_text
 """
 
@@ -32,6 +33,7 @@ from mechir_edu.plots.head_pairs import plot_head_pairs
 from mechir_edu.plots.pairs import plot_pair
 from mechir_edu.plots.positions import plot_positions
 from mechir_edu.plots.rankings import plot_ranking
+from mechir_edu.plots.terms import plot_terms, terms_in_words
 from mechir_edu.plots.words import alt_text, top_heads
 
 __all__ = [
@@ -47,5 +49,7 @@ __all__ = [
     "plot_ranking",
     "plot_roles",
     "plot_score_change",
+    "plot_terms",
+    "terms_in_words",
     "top_heads",
 ]

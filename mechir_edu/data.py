@@ -248,6 +248,15 @@ class SparseDataCollator(DataCollator):
     kind = "sparse"
 
 
+class MultiVectorDataCollator(DataCollator):
+    """Perturbs and aligns batches for a multi-vector ranker, see `DataCollator`.
+
+    Its markers are prompts, so ``prompts=model.prompts`` has to be passed.
+    """
+
+    kind = "multi-vector"
+
+
 def _reasons(skipped: Iterable[Skipped]) -> str:
     counts = Counter(skip.reason for skip in skipped)
     return ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())

@@ -14,6 +14,7 @@ from mechir_edu.patching.result import PatchingResult
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.bi_encoder import BiEncoder
 from mechir_edu.rankers.cross_encoder import CrossEncoder
+from mechir_edu.rankers.multi_vector import MultiVectorEncoder
 from mechir_edu.rankers.sparse import SparseEncoder
 
 if TYPE_CHECKING:
@@ -57,3 +58,7 @@ class Cat(_WithPatching, CrossEncoder):  # noqa: D101
 
 class Sparse(_WithPatching, SparseEncoder):  # noqa: D101
     __doc__ = SparseEncoder.__doc__
+
+
+class MultiVector(_WithPatching, MultiVectorEncoder):  # noqa: D101
+    __doc__ = MultiVectorEncoder.__doc__

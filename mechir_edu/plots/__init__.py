@@ -21,6 +21,7 @@ In reading order::
     attention   where a head looks                         plot_attention
     rankings    one query's ranking, before and after      plot_ranking
     terms       vocabulary terms that an edit moved        plot_terms, terms_in_words
+    matches     query tokens whose best match moved        plot_matches, matches_in_words
     words       the same in words and in tables            top_heads, alt_text
 """
 
@@ -30,6 +31,7 @@ from mechir_edu.plots.changes import plot_score_change
 from mechir_edu.plots.figure2 import plot_figure2
 from mechir_edu.plots.grids import plot_heads, plot_paths, plot_roles
 from mechir_edu.plots.head_pairs import plot_head_pairs
+from mechir_edu.plots.matches import matches_in_words, plot_matches
 from mechir_edu.plots.pairs import plot_pair
 from mechir_edu.plots.positions import plot_positions
 from mechir_edu.plots.rankings import plot_ranking
@@ -38,11 +40,13 @@ from mechir_edu.plots.words import alt_text, top_heads
 
 __all__ = [
     "alt_text",
+    "matches_in_words",
     "plot_attention",
     "plot_cells",
     "plot_figure2",
     "plot_head_pairs",
     "plot_heads",
+    "plot_matches",
     "plot_pair",
     "plot_paths",
     "plot_positions",

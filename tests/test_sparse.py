@@ -131,6 +131,15 @@ def test_parts_of_terms_add_up_to_the_score_change(sparse):
     assert (moved.weight != 0).any(axis=1).all()
 
 
+def test_parts_of_places_add_up_to_the_score_change(sparse):
+    moved, scores = me.terms_moved(sparse, APPENDED), me.score_pairs(sparse, APPENDED)
+    table = moved.by_place()
+    assert list(table.place) == ["in the edit", "in the other text", "in neither"]
+    np.testing.assert_allclose(table["mean"].sum(), scores.score_change().mean(), atol=1e-4)
+    (place,) = moved.place[[moved.terms.index("granite")], 1]
+    assert place == 0
+
+
 def test_an_added_query_term_moves_itself_most(sparse):
     moved = me.terms_moved(sparse, [a_pair("Trains run late.", "coral", query="coral reef")])
     assert moved.of_pair(0).term[0] == "coral"
@@ -156,7 +165,8 @@ def test_the_picture_and_its_words_say_the_same(sparse):
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names == list(moved.table(k=4).term)
     assert all(f"{name} " in words for name in names)
-    assert "over queries" in ax.get_xlabel()
+    assert "queries" in ax.get_xlabel()
+    assert "by terms in the edit" in words
 
 
 def test_only_a_ranker_with_a_vocabulary_has_terms(planted):

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 
 from mechir_edu.collection.given import checked_number
 from mechir_edu.collection.judged import Skipped
@@ -13,6 +13,7 @@ from mechir_edu.perturb.pair import Pair
 from mechir_edu.stats.estimates import mean_change
 
 Of = Literal["score", "weight"]
+PLACES = ("in the edit", "in the other text", "in neither")
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,8 @@ class TermsMoved:
     weight : perturbed minus baseline weight in the edited text.
     score : what this adds to the score: ``weight`` times the term's weight in the other text. Its
         sum over terms is the score change.
+    place : where the term stands, an index of `PLACES`: among the edited tokens of either version,
+        else in the text that was not edited (as a rule the query), else in neither of the two.
     pairs : the pairs, in the order of the last axis.
     skipped : pairs that could not be aligned.
     """
@@ -32,6 +35,7 @@ class TermsMoved:
     terms: tuple[str, ...]
     weight: Float[np.ndarray, "term pair"]
     score: Float[np.ndarray, "term pair"]
+    place: Int8[np.ndarray, "term pair"]
     pairs: tuple[Pair, ...]
     skipped: tuple[Skipped, ...] = field(default=(), repr=False)
 
@@ -60,6 +64,27 @@ class TermsMoved:
         sizes = table[["score", "weight"]].abs()
         order = sizes.sort_values(["score", "weight"], ascending=False, kind="stable").index
         return table.loc[order[: checked_number(k, "k", least=1)]].reset_index(drop=True)
+
+    def by_place(self, **options: Any) -> pd.DataFrame:
+        """What terms of each place add to the score change, with intervals over queries.
+
+        What comes from terms "in neither" goes by *expansion*: words that the ranker gave to query
+        and document both, though neither the edit nor the query has them.
+
+        Parameters
+        ----------
+        options : as for `mechir_edu.stats.mean_change`.
+
+        Returns
+        -------
+        DataFrame
+            place, mean, low, high. The means add up to the mean score change.
+        """
+        parts = np.array([(self.score * (self.place == i)).sum(axis=0) for i in range(len(PLACES))])
+        estimate = mean_change(parts, query_ids=self.query_ids, **options)
+        return pd.DataFrame(
+            {"place": PLACES, "mean": estimate.value, "low": estimate.low, "high": estimate.high}
+        )
 
     def table(self, of: Of = "score", k: int = 10, **options: Any) -> pd.DataFrame:
         """The k terms of largest mean change, with intervals over queries.

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Int8, Int64
 
-from mechir_edu.alignment.aligned import AlignedPairs
+from mechir_edu.alignment.aligned import AlignedPair, AlignedPairs, Role
 from mechir_edu.patching.batches import make_batches
 from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.scoring import align_for, token_limit
@@ -63,11 +64,21 @@ def terms_moved(
         moved = after - before
         weight[:, batch.index] = moved.T.cpu().numpy()
         score[:, batch.index] = (moved * batch.fixed).T.cpu().numpy()
-    places = np.flatnonzero(weight.any(axis=1))
+    ids = np.flatnonzero(weight.any(axis=1))
     return TermsMoved(
-        terms=tuple(ranker.tokenizer.convert_ids_to_tokens(places.tolist())),
-        weight=weight[places],
-        score=score[places],
+        terms=tuple(ranker.tokenizer.convert_ids_to_tokens(ids.tolist())),
+        weight=weight[ids],
+        score=score[ids],
+        place=np.stack([_places(ids, pair) for pair in aligned.aligned], axis=1),
         pairs=tuple(pair.pair for pair in aligned.aligned),
         skipped=aligned.skipped,
     )
+
+
+def _places(ids: Int64[np.ndarray, " term"], pair: AlignedPair) -> Int8[np.ndarray, " term"]:
+    """Where each term stands in a pair, an index of `mechir_edu.patching.term_changes.PLACES`."""
+    is_edited = pair.roles == Role.EDIT
+    edited = np.concatenate([pair.baseline_ids[is_edited], pair.perturbed_ids[is_edited]])
+    other: list[int] = [] if pair.fixed_ids is None else pair.fixed_ids.tolist()
+    in_other = np.isin(ids, other)
+    return np.where(np.isin(ids, edited), 0, np.where(in_other, 1, 2)).astype(np.int8)

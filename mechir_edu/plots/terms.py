@@ -37,14 +37,16 @@ def plot_terms(
     if ax is None:
         _, ax = plt.subplots(figsize=(6.5, 1.2 + 0.3 * len(table)), layout="constrained")
     places = np.arange(len(table))
-    bounded = np.isfinite(table["low"])
+    bounded = np.isfinite(table[["low", "high"]]).all(axis=1)
     ax.hlines(places[bounded], table["low"][bounded], table["high"][bounded], DARK, linewidth=2)
     ax.plot(table["mean"], places, "o", color="white", markeredgecolor=DARK, markersize=5)
     ax.axvline(0, color=DARK, linewidth=0.8, linestyle=":", zorder=0)
     ax.set_yticks(places, table["term"], parse_math=False)
     ax.set_ylim(len(table) - 0.4, -0.6)
     ax.set_ylabel("term of the vocabulary")
-    bars = "bars: intervals over queries" if bounded.all() else "too few queries for intervals"
+    bars = "bars: intervals over queries"
+    if not bounded.all():
+        bars = f"{bars} where enough moved it" if bounded.any() else "too few queries for intervals"
     ax.set_xlabel(f"{UNITS[of]}\nmean over {len(moved.pairs)} pairs; {bars}")
     return ax
 
@@ -60,10 +62,12 @@ def terms_in_words(moved: TermsMoved, *, of: Of = "score", k: int = 5, **options
     n_queries = len(set(moved.query_ids))
     parts = [f"{row['term']} {row['mean']:+.3f}{_interval(row)}" for row in rows]
     total = float(moved.score.sum(axis=0).mean()) if moved.pairs else 0.0
+    by_place = moved.by_place(**options).to_dict("records")
+    places = ", ".join(f"{row['mean']:+.3f} by terms {row['place']}" for row in by_place)
     return (
         f"Terms that moved most by {of}, mean over {len(moved.pairs)} pairs of {n_queries} "
         f"queries: {'; '.join(parts) or 'none'}. {len(moved.terms)} terms changed their weight in "
-        f"some pair, and together they changed the score by {total:+.3f} on average."
+        f"some pair, and together they changed the score by {total:+.3f} on average: {places}."
     )
 
 

@@ -6,13 +6,13 @@ A map of the package, in the order in which data flows; a folder depends only on
     stats/          recovery, with its uncertainty              me.stats
     collection/     queries, passages and judgments             load_collection
     perturb/        axioms, and pairs of a document's versions  AXIOMS, make_pairs, perturbation
-    rankers/        models with hooks                           Dot, Cat (in models)
+    rankers/        models with hooks                           Dot, Cat, Sparse (in models)
     alignment/      both versions as equally long sequences     align
     patching/       what each component carries                 patch, ablate, path_patch
     data            the paper's torch dataset and collators
     interventions/  changes made for every text                 Knockout, Scale, Steer, evaluate
     plots/          pictures                                    me.plots
-    models          the rankers, with the paper's methods       Dot, Cat
+    models          the rankers, with the paper's methods       Dot, Cat, Sparse
     widgets/        the same pictures as panels                 me.widgets
     checks/         the tutorials' exercises                    me.checks, me.tutorial
     cli/            the command line, and its demonstration     demonstrate
@@ -62,15 +62,19 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "interventions.heads": ["Knockout", "Scale"],
         "interventions.reranking": ["compare", "evaluate"],
         "interventions.steering": ["Steer", "SteerResidual"],
-        "models": ["Cat", "Dot"],
+        "models": ["Cat", "Dot", "MultiVector", "Sparse"],
         "patching.ablation": ["ablate"],
         "patching.activation": ["patch"],
         "patching.approximation": ["approximation_error"],
+        "patching.matches_moved": ["matches_moved"],
         "patching.one_pair": ["pair_attention", "read_pair"],
         "patching.options": ["PatchOptions"],
         "patching.paths": ["PathResult", "path_patch"],
         "patching.result": ["PatchingResult"],
         "patching.scoring": ["choose_direction", "score_pairs"],
+        "patching.term_changes": ["TermsMoved"],
+        "patching.terms_moved": ["terms_moved"],
+        "patching.token_matches": ["MatchesMoved"],
         "perturb.axioms.registry": ["AXIOMS"],
         "perturb.draw": ["make_pairs"],
         "perturb.own": ["perturbation"],

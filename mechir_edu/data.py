@@ -141,7 +141,7 @@ def _whole(grade: Any) -> int:
 
 @dataclass(frozen=True)
 class DataCollator:
-    """Perturbs and aligns batches of a `MechIRDataset`; use one of its two kinds.
+    """Perturbs and aligns batches of a `MechIRDataset`; use the one of your kind of ranker.
 
     Parameters
     ----------
@@ -240,6 +240,21 @@ class CatDataCollator(DataCollator):
     """Perturbs and aligns batches for a cross-encoder, see `DataCollator`."""
 
     kind = "cat"
+
+
+class SparseDataCollator(DataCollator):
+    """Perturbs and aligns batches for a learned-sparse ranker, see `DataCollator`."""
+
+    kind = "sparse"
+
+
+class MultiVectorDataCollator(DataCollator):
+    """Perturbs and aligns batches for a multi-vector ranker, see `DataCollator`.
+
+    Its markers are prompts, so ``prompts=model.prompts`` has to be passed.
+    """
+
+    kind = "multi-vector"
 
 
 def _reasons(skipped: Iterable[Skipped]) -> str:

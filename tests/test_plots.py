@@ -129,7 +129,7 @@ def test_a_map_of_roles_is_not_drawn_as_one_of_heads():
 
 
 def test_roles_are_named_and_their_names_do_not_overlap():
-    ax = plot_roles(make_recovery((6, 6), axes=("layer", "role")))
+    ax = plot_roles(make_recovery((6, len(ROLE_NAMES)), axes=("layer", "role")))
     names = [name.replace("\n", " ") for name in tick_labels(ax.xaxis)]
     assert names == list(ROLE_NAMES)
     assert not overlaps(ax.get_xticklabels(), ax.figure)

@@ -73,7 +73,7 @@ def weights(*names, shape=(4, SIZE)):
         ([f"{LAYER}.attention.self.key.ia3_l.x"], "adapter.*merge_and_unload"),
         ([f"{LAYER}.output.adapters.x.adapter_down.0.weight"], "adapter.*merge_adapter"),
         (["prompt_embeddings.weight"], "adapter"),
-        (["linear.weight"], "ColBERT: a multi-vector ranker, which this toolkit does not read"),
+        (["linear.weight"], "ColBERT: a multi-vector ranker, which me.MultiVector reads"),
         (["sparse_linear.weight"], "a learned-sparse ranker"),
         (["embeddingHead.weight", "norm.weight"], "a projection or a head behind the encoder"),
         (["mlp.dense.weight"], "a projection or a head behind the encoder"),
@@ -142,7 +142,7 @@ def test_a_model_that_predicts_words_is_loaded_with_a_warning(saved, family):
 
 def test_a_model_called_splade_is_refused(copy):
     folder = copy("roberta", "ForMaskedLM", name="splade-v3")
-    with pytest.raises(ValueError, match="learned-sparse ranker .SPLADE., which this toolkit does"):
+    with pytest.raises(ValueError, match="learned-sparse ranker .SPLADE., which me.Sparse reads"):
         load(folder)
 
 

@@ -199,7 +199,7 @@ def test_the_long_table_has_a_row_for_each_score():
 
 
 def test_the_long_table_names_roles():
-    table = make_result(("layer", "role"), (3, 6)).to_dataframe()
+    table = make_result(("layer", "role"), (3, len(ROLE_NAMES))).to_dataframe()
     assert list(table.role.unique()) == list(ROLE_NAMES)
 
 

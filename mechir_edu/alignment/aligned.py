@@ -16,6 +16,8 @@ class Role(IntEnum):
 
     ``EDIT`` is where baseline and perturbed differ, filled gaps included. ``OCCURRENCE`` is a
     document token of another occurrence of the edited term: the same stem, or the same token ids.
+    ``PROMPT`` is text that the ranker wants before query or document, ``END`` what stands behind
+    the document and is no `SEP`.
     """
 
     CLS = 0
@@ -24,6 +26,8 @@ class Role(IntEnum):
     DOCUMENT = 3
     EDIT = 4
     OCCURRENCE = 5
+    PROMPT = 6
+    END = 7
 
 
 ROLE_NAMES = (
@@ -33,7 +37,15 @@ ROLE_NAMES = (
     "other document",
     "edited span",
     "other occurrences",
+    "prompt",
+    "end",
 )
+N_ROLES = 6  # of a ranker without prompts: the first ones
+
+
+def role_names(prompts: tuple[str, str]) -> tuple[str, ...]:
+    """Names of the roles that occur under a ranker's prompts, by `Role`."""
+    return ROLE_NAMES if any(prompts) else ROLE_NAMES[:N_ROLES]
 
 
 # Compared by identity: arrays have no single answer to ==.

@@ -89,7 +89,13 @@ def align(
         a ``max_length`` without room for a text, or a pair that edits query and document both.
     """
     given = check_given(pairs, tokenizer, filler, prompts)
-    reads_together = find_kind(kind).reads_together
+    of_kind = find_kind(kind)
+    reads_together = of_kind.reads_together
+    if not of_kind.takes_edited_queries and any(pair.perturbed_query is not None for pair in given):
+        raise ValueError(
+            f"a {of_kind.kind_name} reads a query by a template of its own, in which no edit can "
+            "be aligned; needed pairs whose document is edited"
+        )
     read = [_with_prompts(pair, prompts) for pair in given]
     pieces = split_texts((text for pair in read for text in _texts(pair)), tokenizer)
     template = read_template(tokenizer, n_sequences=2 if reads_together else 1)
@@ -102,6 +108,7 @@ def align(
         room=longest - template.n_special,
         reads_together=reads_together,
         cuts_left=tokenizer.truncation_side == "left",
+        prompts=prompts,
     )
     aligned, skipped = [], []
     for pair, as_read in zip(given, read, strict=True):
@@ -143,7 +150,8 @@ class _AlignContext:
     """What is the same for all pairs.
 
     `pieces` are the tokens of each text, `room` is the number of tokens that the special ones leave
-    to the texts, `cuts_left` says whether a long text loses its beginning.
+    to the texts, `cuts_left` says whether a long text loses its beginning; `prompts` stand before
+    query and document.
     """
 
     pieces: Mapping[str, Pieces]
@@ -152,6 +160,7 @@ class _AlignContext:
     room: int
     reads_together: bool
     cuts_left: bool
+    prompts: tuple[str, str]
 
 
 def _texts(pair: Pair) -> list[str]:
@@ -180,7 +189,8 @@ def _align_pair(pair: Pair, context: _AlignContext) -> AlignedPair:
     chunks = diff_tokens(before.ids, after.ids, _anchors(pair.edit, before, after))
     fit = _shorten_edited if fixed_is_query else _shorten_fixed
     chunks, fixed_ids = fit(chunks, fixed.ids, context)
-    query_roles = [Role.QUERY] * len(context.pieces[pair.query].ids)
+    query = context.pieces[pair.query]
+    query_roles = _after_prompt(query, context.prompts[0], [Role.QUERY] * len(query.ids))
     roles = (query_roles, _document_roles(pair, context))
     edited = _fill(chunks, (before.ids, after.ids), roles[fixed_is_query], context.filler, texts)
     if (edited[0] == edited[1]).all() and (edited[2] == edited[3]).all():
@@ -242,12 +252,20 @@ def _shorten_fixed(
 
 def _document_roles(pair: Pair, context: _AlignContext) -> list[int]:
     """Give the role of each token of the baseline document, its edit left aside."""
-    pieces = context.pieces[pair.baseline]
+    pieces, prompt = context.pieces[pair.baseline], context.prompts[1]
     if not pair.term:
-        return [Role.DOCUMENT] * len(pieces.ids)
+        return _after_prompt(pieces, prompt, [Role.DOCUMENT] * len(pieces.ids))
     spellings = tuple(context.pieces[spelling].ids for spelling in _spellings(pair))
     is_occurrence = find_occurrences(pair.baseline, pieces, pair.term, spellings)
-    return [Role.OCCURRENCE if occurs else Role.DOCUMENT for occurs in is_occurrence]
+    roles = [Role.OCCURRENCE if occurs else Role.DOCUMENT for occurs in is_occurrence]
+    return _after_prompt(pieces, prompt, roles)
+
+
+def _after_prompt(pieces: Pieces, prompt: str, roles: Sequence[int]) -> list[int]:
+    """Roles of a text's tokens, those of its prompt set apart."""
+    # A token that straddles the prompt's end is the text's: " coral" of "query: coral".
+    is_prompt = [bool(prompt) and end <= len(prompt) for _, end in pieces.spans]
+    return [Role.PROMPT if p else role for p, role in zip(is_prompt, roles, strict=True)]
 
 
 # Rows are the per-position arrays of an AlignedPair, stacked: baseline and perturbed ids, baseline

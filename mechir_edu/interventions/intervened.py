@@ -51,6 +51,11 @@ class Intervened:
         return self.ranker.sides
 
     @property
+    def keeps_documents(self) -> bool:
+        """Whether documents are encoded once for all queries."""
+        return self.ranker.keeps_documents
+
+    @property
     def name(self) -> str:
         """What the ranker was loaded as."""
         return self.ranker.name
@@ -75,20 +80,20 @@ class Intervened:
         """Relevance score of each text for the query under the intervention, float32."""
         return self.ranker.score(query, texts, batch_size=batch_size, during=self._in_place)
 
-    def encode_query(self, query: str) -> Float[Tensor, "1 d_embedding"]:
+    def encode_query(self, query: str) -> Float[Tensor, "1 ..."]:
         """Embedding of a query (`Dot.encode_query`), changed if queries are."""
         with self._in_place("query"):
             return self._bi_encoder.encode_query(query)
 
     def encode_documents(
         self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
-    ) -> Float[Tensor, "text d_embedding"]:
+    ) -> Float[Tensor, "text ..."]:
         """Embeddings of documents (`Dot.encode_documents`), changed if documents are."""
         with self._in_place("document"):
             return self._bi_encoder.encode_documents(texts, batch_size=batch_size)
 
     def compare(
-        self, query: Float[Tensor, "1 d_embedding"], documents: Float[Tensor, "text d_embedding"]
+        self, query: Float[Tensor, "1 ..."], documents: Float[Tensor, "text ..."]
     ) -> Float[np.ndarray, " text"]:
         """Relevance scores of encoded documents for an encoded query, as the ranker's own."""
         return self._bi_encoder.compare(query, documents)

@@ -158,8 +158,8 @@ def rerank(
 
 def _scorer(ranker: Scorer) -> Callable[[str, dict[str, str]], Any]:
     """Score texts, given by doc_id, for a query; a bi-encoder remembers what it has encoded."""
-    encodes_documents = isinstance(ranker, Ranker | Intervened) and "document" in ranker.sides
-    if not encodes_documents:
+    is_ours = isinstance(ranker, Ranker | Intervened)
+    if not (is_ours and "document" in ranker.sides and ranker.keeps_documents):
         return lambda query, texts: ranker.score(query, list(texts.values()))
     encoded = {}
 

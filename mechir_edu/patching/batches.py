@@ -23,10 +23,13 @@ class Encoder(Protocol):
     def hidden(self, inputs: Inputs) -> Tensor:
         """Final hidden states, [pair, pos, d_model] or of position 0 alone."""
 
+    def counts(self, inputs: Inputs) -> Tensor:
+        """Rows that a score may read, [pair, pos]."""
+
     def relevance(
         self, hidden: Tensor, attention_mask: Tensor, fixed: Tensor | None
     ) -> Float[Tensor, " pair"]:
-        """Relevance scores from final hidden states."""
+        """Relevance scores from final hidden states and the mask of `counts`."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Batch:
     baseline: Inputs
     perturbed: Inputs
     roles: Int8[Tensor, "pair pos"]
-    fixed: Float[Tensor, "pair d_embedding"] | None
+    fixed: Float[Tensor, "pair ..."] | None
 
     @property
     def n_pairs(self) -> int:
@@ -75,7 +78,7 @@ class Batch:
     def score(self, model: Encoder, inputs: Inputs) -> Float[Tensor, " pair"]:
         """Relevance scores of a run of this batch."""
         hidden = model.hidden(inputs)
-        seen = inputs["attention_mask"][:, : hidden.shape[1]]
+        seen = model.counts(inputs)[:, : hidden.shape[1]]
         return model.relevance(hidden, seen, self.fixed)
 
 
@@ -103,6 +106,11 @@ class Runs:
 def repeat(inputs: Inputs, n: int) -> dict[str, Tensor]:
     """Stack n copies of a batch's inputs, copy by copy."""
     return {name: tensor.repeat(n, 1) for name, tensor in inputs.items()}
+
+
+def repeat_fixed(fixed: Tensor | None, n: int) -> Tensor | None:
+    """Stack n copies of what was made of the side that does not change."""
+    return None if fixed is None else fixed.repeat(n, *[1] * (fixed.dim() - 1))
 
 
 def make_batches(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mechir_edu.alignment.aligned import role_names
 from mechir_edu.patching.budget import require_budget
 from mechir_edu.patching.numbers import plain_heads, whole_number
 from mechir_edu.patching.rows import ROWS, By
@@ -75,7 +76,15 @@ class PatchOptions:
             For a head that the ranker does not have.
         """
         heads = None if self.heads is None else tuple(self.heads)
-        return Sweep(self.site, self.by, ranker.n_layers, ranker.n_heads, heads, self.together)
+        return Sweep(
+            self.site,
+            self.by,
+            n_layers=ranker.n_layers,
+            n_heads=ranker.stacks[0].heads_at(self.site),
+            heads=heads,
+            together=self.together,
+            n_roles=len(role_names(ranker.prompts)),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The options as JSON can hold them."""

@@ -330,7 +330,7 @@ def _make_edges(
     via: str,
     mlps: str,
 ) -> Edges:
-    if not ranker.is_post_ln:
+    if ranker.engine is None:
         families = ", ".join(name for name, family in FAMILIES.items() if family.is_post_ln)
         raise ValueError(
             f"path patching needs a post-LN ranker, one of {families}; got "
@@ -393,5 +393,5 @@ def _patch_edges(
         routes = {s: edges.onward(layer, run_r, mid) for s, mid in resid_mid.items()}
         x_r, x_d = run_r.resid_post, run_d.resid_post
     for sender, x in routes.items():
-        score = stack.ranker.relevance(x, recipient["attention_mask"], batch.fixed)
+        score = stack.relevance(x, stack.counts(recipient), batch.fixed)
         yield sender, [SCORE], score.unsqueeze(0)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Int8
 from torch import Tensor
 
-from mechir_edu.alignment.aligned import ROLE_NAMES
+from mechir_edu.alignment.aligned import N_ROLES
 
 By = Literal["pos", "role"] | None
 Masks = Bool[Tensor, "mask pair pos"]
@@ -58,16 +58,19 @@ class AllPositions:
 
 
 class EachRole:
-    """``by="role"``: one patch touches all positions of one role."""
+    """``by="role"``: one patch touches all positions of one role, of so many roles."""
 
     axes: ClassVar[tuple[str, ...]] = ("role", "pair")
 
+    def __init__(self, n_roles: int = N_ROLES) -> None:
+        self.n_roles = n_roles
+
     def masks(self, roles: Roles) -> Masks:  # noqa: D102
-        each_role = torch.arange(len(ROLE_NAMES), device=roles.device)
+        each_role = torch.arange(self.n_roles, device=roles.device)
         return roles.unsqueeze(0) == each_role.view(-1, 1, 1)
 
     def shape(self, lengths: Lengths) -> tuple[int, ...]:  # noqa: D102
-        return len(ROLE_NAMES), len(lengths)
+        return self.n_roles, len(lengths)
 
     def place(self, mask: int, pairs: np.ndarray, lengths: Lengths) -> tuple:  # noqa: D102
         return mask, pairs

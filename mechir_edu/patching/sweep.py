@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from mechir_edu.alignment.aligned import N_ROLES
 from mechir_edu.patching.batches import Batch
-from mechir_edu.patching.rows import ROWS, By, Masks, Roles, Rows
+from mechir_edu.patching.rows import ROWS, By, EachRole, Masks, Roles, Rows
 from mechir_edu.rankers.hook_names import HEAD_SITES, Head, require_heads
 
 Cell = tuple[int, int, int | None]  # layer, index of the mask, head (None: the whole block)
@@ -26,9 +27,11 @@ class Sweep:
     ----------
     site : a key of `mechir_edu.rankers.hook_names.HOOK_POINTS`.
     by : None patches all positions at once, "pos" each alone, "role" all of one role.
-    n_layers, n_heads : shape of the ranker.
+    n_layers : layers of the ranker.
+    n_heads : heads that the site has in a layer; of k and v there may be fewer.
     heads : only these (layer, head), in this order; all when None.
     together : patch all of ``heads`` in one run instead of one after another.
+    n_roles : how many roles there are to patch (`mechir_edu.alignment.aligned.role_names`).
 
     Raises
     ------
@@ -43,6 +46,7 @@ class Sweep:
     n_heads: int
     heads: tuple[Head, ...] | None = None
     together: bool = False
+    n_roles: int = N_ROLES
 
     def __post_init__(self) -> None:
         if self.together and self.heads is None:
@@ -62,7 +66,7 @@ class Sweep:
     @property
     def rows(self) -> Rows:
         """How positions are told apart."""
-        return ROWS[self.by]
+        return EachRole(self.n_roles) if self.by == "role" else ROWS[self.by]
 
     @property
     def axes(self) -> tuple[str, ...]:

@@ -20,6 +20,8 @@ In reading order::
     pairs       a pair's aligned tokens and scores         plot_pair
     attention   where a head looks                         plot_attention
     rankings    one query's ranking, before and after      plot_ranking
+    terms       vocabulary terms that an edit moved        plot_terms, terms_in_words
+    matches     query tokens whose best match moved        plot_matches, matches_in_words
     words       the same in words and in tables            top_heads, alt_text
     drawings/   how rankers and patches work, in SVG       draw_architectures, draw_three_runs, ...
 """
@@ -34,9 +36,11 @@ from mechir_edu.plots.drawings.versions import draw_alignment
 from mechir_edu.plots.figure2 import plot_figure2
 from mechir_edu.plots.grids import plot_heads, plot_paths, plot_roles
 from mechir_edu.plots.head_pairs import plot_head_pairs
+from mechir_edu.plots.matches import matches_in_words, plot_matches
 from mechir_edu.plots.pairs import plot_pair
 from mechir_edu.plots.positions import plot_positions
 from mechir_edu.plots.rankings import plot_ranking
+from mechir_edu.plots.terms import plot_terms, terms_in_words
 from mechir_edu.plots.words import alt_text, top_heads
 
 __all__ = [
@@ -46,17 +50,21 @@ __all__ = [
     "draw_block",
     "draw_circuit",
     "draw_three_runs",
+    "matches_in_words",
     "plot_attention",
     "plot_cells",
     "plot_figure2",
     "plot_head_pairs",
     "plot_heads",
+    "plot_matches",
     "plot_pair",
     "plot_paths",
     "plot_positions",
     "plot_ranking",
     "plot_roles",
     "plot_score_change",
+    "plot_terms",
     "step_three_runs",
+    "terms_in_words",
     "top_heads",
 ]

@@ -36,7 +36,8 @@ def plot_cells(
         )
     axis = recovery.axes[0]
     if names is None:
-        names = ROLE_NAMES if axis == "role" else [str(i) for i in range(len(recovery.value))]
+        n = len(recovery.value)
+        names = ROLE_NAMES[:n] if axis == "role" else [str(i) for i in range(n)]
     if len(names) != len(recovery.value):
         raise ValueError(f"needed {len(recovery.value)} names, one for each cell, got {len(names)}")
     if ax is None:

@@ -74,7 +74,8 @@ def plot_roles(
     is_of_heads = isinstance(recovery, Recovery) and recovery.axes[:1] == ("head",)
     rows = "head" if is_of_heads else "layer"
     need_axes(recovery, (rows, "role"))
-    names = [name.replace(" ", "\n") for name in ROLE_NAMES]
+    n_roles = values_of(recovery).shape[1]
+    names = [name.replace(" ", "\n") for name in ROLE_NAMES[:n_roles]]
     ax = _plot_grid(recovery, names, "role of the patched positions", ax, limit)
     ax.set_ylabel(rows)
     return ax

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
-from mechir_edu.alignment.aligned import ROLE_NAMES
+from mechir_edu.alignment.aligned import N_ROLES, ROLE_NAMES
 from mechir_edu.stats.recovered import Recovery
 
 DIVERGING, SEQUENTIAL = "RdBu_r", "Blues"
@@ -19,7 +19,8 @@ def need_axes(recovery: Recovery | np.ndarray, axes: tuple[str, str]) -> None:
     """Check that the values have these axes."""
     shape = values_of(recovery).shape
     named = recovery.axes if isinstance(recovery, Recovery) else axes
-    fits = len(shape) == 2 and named == axes and (axes[1] != "role" or shape[1] == len(ROLE_NAMES))
+    fits = len(shape) == 2 and named == axes
+    fits = fits and (axes[1] != "role" or shape[1] in (N_ROLES, len(ROLE_NAMES)))
     if not fits:
         raise ValueError(
             f"this picture needs recovery with the axes {axes}, got {named} of shape {shape}; "

@@ -3,10 +3,13 @@
 ::
 
     adapters      where an architecture's modules are (families: the others; components)
+    stacks        how many layers and heads, and the names of their hooks
     base          what every kind shares: a model with hooks
     texts         texts as they are given, and encoded; pooling, readout: what becomes of the output
-    bi_encoder    Dot; cross_encoder: Cat; kinds: both by their names
-    verification  what is tested at load (agreement: within what is rounding)
+    apart         what the kinds share that encode query and document separately
+    bi_encoder    Dot; cross_encoder: Cat; sparse: Sparse; multi_vector: MultiVector
+    kinds         all of them by their names
+    verification  what is tested at load: causality, streams (agreement: within what is rounding)
     turns         one call at a time; unchanged: what was done to the modules since; views: a
                   ranker under an intervention
     checkpoint/   files of a checkpoint, obeyed or refused by name

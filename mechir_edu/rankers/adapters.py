@@ -18,9 +18,11 @@ What the sites mean in a post-LN block (BERT and its relatives)::
 
 ``attn_out`` and ``mlp_out`` are what a sublayer *adds*, before the residual sum and the LayerNorm
 that follows; ``resid_pre`` is the stream handed from block to block, after LN2 of the block before.
-ModernBERT is pre-LN: there ``resid_pre`` is the un-normalised stream, as in a decoder.
+ModernBERT is pre-LN: there ``resid_pre`` is the un-normalised stream, as in a decoder, and the sum
+before the MLP is in no hook: it is resid_pre + attn_out.
 """
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -70,6 +72,8 @@ class EncoderAdapter(ArchitectureAdapter):
         bi-encoder is loaded without them, and a checkpoint may lack them.
     pretraining_heads : modules that its training tasks put beside or behind the encoder, and that
         no score is made of; a checkpoint may have them.
+    predicts_words : whether its head for masked words is known here, see `word_head`.
+    absent_hooks : hooks that other families have, and what to use in their place.
     """
 
     model_type: ClassVar[str]
@@ -88,6 +92,8 @@ class EncoderAdapter(ArchitectureAdapter):
     has_token_types = False
     unused_by_bi_encoders: ClassVar[tuple[str, ...]] = ()
     pretraining_heads: ClassVar[tuple[str, ...]] = ()
+    predicts_words: ClassVar[bool] = False
+    absent_hooks: ClassVar[dict[str, str]] = {}
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
@@ -166,6 +172,11 @@ class EncoderAdapter(ArchitectureAdapter):
         """
         return hf_model.classifier(hidden)  # a module that picks position 0 itself
 
+    @classmethod
+    def word_head(cls, hf_model: nn.Module) -> tuple[Callable[[Hidden], Hidden], nn.Linear]:
+        """What a ``*ForMaskedLM`` makes of hidden states, and the layer that gives word logits."""
+        raise NotImplementedError
+
     def _norm(self, name: str) -> NormalizationBridge:
         return NormalizationBridge(name=name, config=self.cfg, use_native_layernorm_autograd=True)
 
@@ -203,7 +214,8 @@ class EncoderAdapter(ArchitectureAdapter):
 
 FAMILIES: dict[str, type[EncoderAdapter]] = {}  # by model_type
 ADAPTERS: dict[str, type[EncoderAdapter]] = {}  # by the name of a Hugging Face class
-CLASSES = ("Model", "ForSequenceClassification")  # of each family, behind its prefix
+# Of each family, behind its prefix.
+CLASSES = ("Model", "ForSequenceClassification", "ForMaskedLM")
 
 
 def register_family(adapter: type[EncoderAdapter]) -> type[EncoderAdapter]:
@@ -221,7 +233,7 @@ class BertAdapter(EncoderAdapter):
     """BERT; RoBERTa, XLM-R and ELECTRA have the same tree of modules."""
 
     model_type, prefix = "bert", "Bert"
-    has_token_types = True
+    has_token_types = predicts_words = True
     unused_by_bi_encoders = ("pooler",)
     pretraining_heads: ClassVar[tuple[str, ...]] = ("cls", "pooler")
     returns_tuple = False
@@ -266,6 +278,13 @@ class BertAdapter(EncoderAdapter):
         pooler = getattr(hf_model.base_model, "pooler", None)
         return hf_model.classifier(hidden if pooler is None else pooler(hidden))
 
+    @classmethod
+    def word_head(  # noqa: D102
+        cls, hf_model: nn.Module
+    ) -> tuple[Callable[[Hidden], Hidden], nn.Linear]:
+        head = hf_model.cls.predictions
+        return head.transform, head.decoder
+
 
 def family_of(hf_model: nn.Module) -> type[EncoderAdapter]:
     """The adapter that knows a model's architecture."""
@@ -309,5 +328,6 @@ def convert(hf_model: nn.Module) -> TransformerBridge:
         )
     AttentionInterface.register(HOOKED_ATTENTION, hooked_attention)
     AttentionMaskInterface.register(HOOKED_ATTENTION, eager_mask)  # additive, four axes
-    ArchitectureAdapterFactory.register_adapter(name, ADAPTERS[name])
-    return build_bridge_from_module(hf_model, name, hf_config=hf_model.config).eval()
+    ours = f"mechir_edu.{name}"  # beside upstream's adapter, which others in this process may use
+    ArchitectureAdapterFactory.register_adapter(ours, ADAPTERS[name])
+    return build_bridge_from_module(hf_model, ours, hf_config=hf_model.config).eval()

@@ -22,7 +22,8 @@ from transformers import PreTrainedTokenizerBase
 from mechir_edu.rankers.adapters import EncoderAdapter, TokenIds, family_of, position_ids
 from mechir_edu.rankers.checkpoint.lengths import checked_length
 from mechir_edu.rankers.devices import find_device
-from mechir_edu.rankers.pooling import Hidden, Mask
+from mechir_edu.rankers.pooling import Hidden, Mask, RowsRead
+from mechir_edu.rankers.stacks import Stack, encoder_stack
 from mechir_edu.rankers.turns import TakesTurns, turn_of
 
 Inputs = dict[str, TokenIds]
@@ -59,6 +60,9 @@ class Ranker(TakesTurns):
     kind : name of the kind, a key of `mechir_edu.rankers.kinds.KINDS`.
     kind_name : the kind in words.
     reads_together : whether query and document stand in one sequence, or each is read alone.
+    takes_edited_queries : whether the query of a pair may be what is edited.
+    keeps_documents : whether documents are encoded once for all queries, where it does not read
+        together; not if what it makes of a document is large, or quicker made for one query.
     name : what the ranker was loaded as.
     checksum : SHA-256 of its weights, 64 hexadecimal digits; empty where weights are constructed.
     hf_model : the Hugging Face model, changed in place: never save it.
@@ -75,6 +79,8 @@ class Ranker(TakesTurns):
     kind: ClassVar[str]
     kind_name: ClassVar[str]
     reads_together: ClassVar[bool]
+    takes_edited_queries: ClassVar[bool] = True
+    keeps_documents: ClassVar[bool] = True
     bridge: TransformerBridge
     prompts: Prompts = Prompts()
 
@@ -107,14 +113,19 @@ class Ranker(TakesTurns):
         return self.hf_model.device
 
     @property
+    def stacks(self) -> tuple[Stack, ...]:
+        """Stacks of blocks, as the wrapped model has them; what is patched is the first."""
+        return (encoder_stack(self.hf_model.config),)
+
+    @property
     def n_layers(self) -> int:
         """Number of blocks."""
-        return self.hf_model.config.num_hidden_layers
+        return self.stacks[0].n_layers
 
     @property
     def n_heads(self) -> int:
-        """Number of attention heads in a block."""
-        return self.hf_model.config.num_attention_heads
+        """Number of attention heads in a block; of k and v there may be fewer (`stacks`)."""
+        return self.stacks[0].n_heads
 
     @property
     def d_model(self) -> int:
@@ -132,9 +143,19 @@ class Ranker(TakesTurns):
         return self.family.is_post_ln
 
     @property
+    def engine(self) -> Literal["post-LN"] | None:
+        """The engine that patches such blocks fast; None where only hooks do."""
+        return "post-LN" if self.is_post_ln else None
+
+    @property
+    def rows(self) -> RowsRead:
+        """Which final hidden states the score depends on."""
+        return "all"
+
+    @property
     def reads_first_position_only(self) -> bool:
         """Whether the score depends on the final hidden state of position 0 alone."""
-        raise NotImplementedError
+        return self.rows == "first"
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -172,7 +193,7 @@ class Ranker(TakesTurns):
         return [(texts[column],) for texts in read]
 
     def output(self, hidden: Hidden, attention_mask: Mask) -> Float[Tensor, "pair ..."]:
-        """What `forward` returns, from final hidden states."""
+        """What `forward` returns, from final hidden states and the mask of `counts`."""
         raise NotImplementedError
 
     def publisher_output(self, inputs: Inputs) -> Float[Tensor, "pair ..."]:
@@ -225,6 +246,10 @@ class Ranker(TakesTurns):
         inputs["position_ids"] = position_ids(self.hf_model, input_ids, mask)
         return {name: tensor.to(self.device) for name, tensor in inputs.items()}
 
+    def counts(self, inputs: Inputs) -> Mask:
+        """Rows that a score may read, 1 or 0: those of real tokens, or fewer of them."""
+        return inputs["attention_mask"]
+
     def hidden(self, inputs: Inputs) -> Hidden:
         """Final hidden states of the encoder from `model_inputs`, hooks included."""
         return self.hf_model.base_model(**inputs)[0]
@@ -237,7 +262,7 @@ class Ranker(TakesTurns):
         if texts and isinstance(texts[0], Tensor):
             tokens, texts = {"input_ids": texts[0], **tokens}, ()
         inputs = self.model_inputs(**(self.tokenize(*texts) if texts else tokens))
-        return self.output(self.hidden(inputs), inputs["attention_mask"])
+        return self.output(self.hidden(inputs), self.counts(inputs))
 
     __call__ = forward
 
@@ -300,8 +325,9 @@ class Ranker(TakesTurns):
             return [name for name in known if wanted is None or wanted(name)]
         names = [wanted] if isinstance(wanted, str) else list(wanted)
         if unknown := [name for name in names if name not in known]:
+            instead = self.family.absent_hooks.get(unknown[0].split(".")[-1])
             raise ValueError(
-                f"no hook point {unknown[0]!r}; needed a key of ranker.hook_dict, such as "
-                "'blocks.0.attn.hook_z'"
+                f"no hook point {unknown[0]!r}; "
+                + (instead or "needed a key of ranker.hook_dict, such as 'blocks.0.attn.hook_z'")
             )
         return names

@@ -1,25 +1,21 @@
 """Bi-encoders: query and document are encoded separately, and their embeddings compared."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechir_edu.collection.given import checked_text
-from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Ranker, undisturbed
+from mechir_edu.rankers.apart import EncodesApart
 from mechir_edu.rankers.checkpoint import loading
 from mechir_edu.rankers.checkpoint.settings import encoder_folder, stated_modules
 from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
-from mechir_edu.rankers.pooling import Embedding, Hidden, Mask
+from mechir_edu.rankers.pooling import Embedding, Hidden, Mask, RowsRead
 from mechir_edu.rankers.readout import read_embedding_head
-from mechir_edu.rankers.texts import encode, in_length_order, listed
 from mechir_edu.rankers.verification import wrap
 
 
-class BiEncoder(Ranker):
+class BiEncoder(EncodesApart):
     """Bi-encoder: query and document are encoded separately, and their embeddings compared.
 
     Parameters
@@ -55,7 +51,7 @@ class BiEncoder(Ranker):
     True
     """
 
-    kind, kind_name, reads_together = "dot", "bi-encoder", False
+    kind, kind_name = "dot", "bi-encoder"
 
     def __init__(
         self,
@@ -92,13 +88,8 @@ class BiEncoder(Ranker):
         return super().settings | head
 
     @property
-    def reads_first_position_only(self) -> bool:
-        """Whether the score depends on the final hidden state of position 0 alone."""
-        return self.head.reads_first_position_only
-
-    def tokenize(self, texts: str | Sequence[str]) -> Inputs:
-        """Token ids and mask of one or more texts, padded to the longest."""
-        return encode(self.tokenizer, listed(texts), max_length=self.max_length)
+    def rows(self) -> RowsRead:  # noqa: D102
+        return self.head.rows
 
     def output(self, hidden: Hidden, attention_mask: Mask) -> Embedding:
         """Embeddings from final hidden states."""
@@ -113,58 +104,8 @@ class BiEncoder(Ranker):
         """Relevance scores from final hidden states and the other side's embeddings."""
         return self.head.compare(fixed, self.output(hidden, attention_mask))
 
-    def publisher_output(self, inputs: Inputs) -> Embedding:  # noqa: D102
-        return self.output(self.hf_model(**inputs)[0], inputs["attention_mask"])
-
-    @torch.no_grad()
-    def encode_fixed(self, sequences: Sequence[np.ndarray]) -> Embedding:  # noqa: D102
-        # The same query stands in many pairs: encode each once.
-        unique = {ids.tobytes(): ids for ids in sequences}
-        embeddings = {
-            key: self.forward(torch.from_numpy(ids).unsqueeze(0))[0] for key, ids in unique.items()
-        }
-        return torch.stack([embeddings[ids.tobytes()] for ids in sequences])
-
-    @torch.no_grad()
-    def embed(
-        self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
-    ) -> Float[Tensor, "text d_embedding"]:
-        """Embed texts without any prompt, in the order given."""
-        return in_length_order(listed(texts), batch_size, self.forward)
-
-    def encode_query(self, query: str) -> Float[Tensor, "1 d_embedding"]:
-        """Embed a query, with the checkpoint's prompt before it."""
-        return self.embed(self.prompts.query + checked_text(query, "query"))
-
-    def encode_documents(
-        self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE
-    ) -> Float[Tensor, "text d_embedding"]:
-        """Embed documents, with the checkpoint's prompt before each."""
-        texts = [self.prompts.document + text for text in listed(texts)]
-        return self.embed(texts, batch_size=batch_size)
-
     def compare(
         self, query: Float[Tensor, "1 d_embedding"], documents: Float[Tensor, "text d_embedding"]
     ) -> Float[np.ndarray, " text"]:
         """Relevance scores of encoded documents for an encoded query."""
         return self.head.compare(query.expand_as(documents), documents).cpu().numpy()
-
-    def score(
-        self,
-        query: str,
-        texts: str | Sequence[str],
-        *,
-        batch_size: int = BATCH_SIZE,
-        during: During = undisturbed,
-    ) -> Float[np.ndarray, " text"]:
-        """Relevance score of each text for the query, float32; larger is more relevant.
-
-        The checkpoint's prompts are put before query and texts, which are cut at ``max_length``
-        tokens. Whatever is no text is a TypeError.
-        """
-        query = checked_text(query, "query")
-        with during("document"):
-            documents = self.encode_documents(texts, batch_size=batch_size)
-        with during("query"):
-            encoded = self.encode_query(query)
-        return self.compare(encoded, documents)

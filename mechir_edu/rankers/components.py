@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.model_bridge.generalized_components import AttentionBridge, BlockBridge
 
+# What modules hand on that attention does not depend on: positions are in the stream or in q and k,
+# a window is in the mask, and the others say what a call returns.
+NO_PART = {"position_ids", "sliding_window", "deterministic", "use_cache", "cache_position"}
+NO_PART |= {"output_attentions", "output_hidden_states", "return_dict"}
+
 
 def hooked_attention(
     module: nn.Module,
@@ -24,16 +29,22 @@ def hooked_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     bridge: "EncoderAttentionBridge | None" = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Attend, with live hooks on scores and pattern; by SDPA where neither is hooked.
 
     ``query``, ``key`` and ``value`` are [batch, head, pos, d_head]; ``attention_mask`` is additive.
     Returns z as [batch, pos, head, d_head] and the pattern when it was materialised. Without a
     ``bridge`` (an unwrapped model that shares a wrapped one's config object) there are no hooks.
+    Key and value may have fewer heads, each of which serves a group. Whatever else the module hands
+    on is a TypeError, unless attention does not depend on it.
     """
+    if wanted := [name for name, v in others.items() if v is not None and name not in NO_PART]:
+        raise TypeError(f"{type(module).__name__} hands on {wanted[0]}, which is not computed here")
     if bridge is not None:
         query, key, value = bridge.hook_fused_qkv(query, key, value)
+    if (group := query.size(1) // key.size(1)) > 1:
+        key, value = (x.repeat_interleave(group, dim=1) for x in (key, value))
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling
     if bridge is None or not bridge.needs_pattern:
         z = F.scaled_dot_product_attention(
@@ -114,3 +125,14 @@ class EncoderBlockBridge(BlockBridge):
             return super().forward(*args, **kwargs)
         hidden = args[0] if args else kwargs["hidden_states"]
         return (hidden,) if self._returns_tuple else hidden
+
+
+class PreLNBlockBridge(EncoderBlockBridge):
+    """A block whose LayerNorms stand on branches: no hook is the sum between its sublayers."""
+
+    hook_aliases: dict[str, str]
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        # Upstream has "ln2.hook_in", which is the MLP's branch: the stream goes round it.
+        self.hook_aliases = {k: v for k, v in self.hook_aliases.items() if k != "hook_resid_mid"}

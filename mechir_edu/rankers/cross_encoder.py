@@ -15,7 +15,7 @@ from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Ranker, undistur
 from mechir_edu.rankers.checkpoint.cross_loading import Parts, load_parts, require_room
 from mechir_edu.rankers.checkpoint.labels import relevant_label, score_of
 from mechir_edu.rankers.checkpoint.loading import checked_name
-from mechir_edu.rankers.pooling import Hidden, Mask
+from mechir_edu.rankers.pooling import Hidden, Mask, RowsRead
 from mechir_edu.rankers.texts import encode, in_length_order, listed, paired
 from mechir_edu.rankers.verification import QUERY, wrap
 
@@ -63,9 +63,9 @@ class CrossEncoder(Ranker):
         wrap(self, verify=verify)
 
     @property
-    def reads_first_position_only(self) -> bool:
-        """Whether the score depends on the final hidden state of position 0 alone."""
-        return self.family.classifies_first_position(self.hf_model.config)
+    def rows(self) -> RowsRead:  # noqa: D102
+        reads_first = self.family.classifies_first_position(self.hf_model.config)
+        return "first" if reads_first else "all"
 
     def tokenize(self, queries: str | Sequence[str], texts: str | Sequence[str]) -> Inputs:
         """Token ids, mask and types of pairs; one query may go with several texts."""

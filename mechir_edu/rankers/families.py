@@ -3,9 +3,11 @@
 `mechir_edu.rankers.adapters` says what an adapter is. Importing this module registers the families.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.model_bridge.generalized_components import (
@@ -19,7 +21,7 @@ from transformers import PretrainedConfig
 from mechir_edu.rankers.adapters import FAMILIES, BertAdapter, EncoderAdapter, register_family
 from mechir_edu.rankers.components import (
     EncoderAttentionBridge,
-    EncoderBlockBridge,
+    PreLNBlockBridge,
     hooked_attention,
 )
 from mechir_edu.rankers.pooling import Hidden, Mask, mean_pool
@@ -51,6 +53,13 @@ class RobertaAdapter(BertAdapter):
             )
         return config.pad_token_id
 
+    @classmethod
+    def word_head(  # noqa: D102
+        cls, hf_model: nn.Module
+    ) -> tuple[Callable[[Hidden], Hidden], nn.Linear]:
+        head = hf_model.lm_head
+        return lambda x: head.layer_norm(F.gelu(head.dense(x))), head.decoder
+
 
 @register_family
 class XLMRobertaAdapter(RobertaAdapter):
@@ -65,6 +74,7 @@ class ElectraAdapter(BertAdapter):
 
     model_type, prefix = "electra", "Electra"
     pretraining_heads = ("discriminator_predictions", "generator_predictions", "generator_lm_head")
+    predicts_words = False  # its generator does, of which no ranker is made
 
     def _heads(self, hf_model: nn.Module, prefix: str) -> dict[str, GeneralizedComponent]:
         heads = super()._heads(hf_model, prefix)
@@ -114,6 +124,8 @@ class MPNetAdapter(BertAdapter):
     def uncounted(config: PretrainedConfig) -> int | None:  # noqa: D102
         return 1  # fixed in its code: the config's padding does not matter
 
+    word_head = RobertaAdapter.word_head
+
     @staticmethod
     def position_bias(  # noqa: D102
         hf_model: nn.Module, x: Float[Tensor, "batch pos d_model"]
@@ -127,6 +139,7 @@ class DistilBertAdapter(EncoderAdapter):
 
     model_type, prefix = "distilbert", "DistilBert"
     pretraining_heads = ("vocab_transform", "vocab_layer_norm", "vocab_projector")
+    predicts_words = True
 
     @staticmethod
     def d_mlp(config: PretrainedConfig) -> int:  # noqa: D102
@@ -141,6 +154,15 @@ class DistilBertAdapter(EncoderAdapter):
         cls, hf_model: nn.Module, hidden: Hidden, mask: Mask
     ) -> Float[Tensor, "pair label"]:
         return hf_model.classifier(torch.relu(hf_model.pre_classifier(hidden[:, 0])))
+
+    @classmethod
+    def word_head(  # noqa: D102
+        cls, hf_model: nn.Module
+    ) -> tuple[Callable[[Hidden], Hidden], nn.Linear]:
+        def transform(x: Hidden) -> Hidden:
+            return hf_model.vocab_layer_norm(hf_model.activation(hf_model.vocab_transform(x)))
+
+        return transform, hf_model.vocab_projector
 
     def _components(self, prefix: str) -> dict[str, GeneralizedComponent]:
         projections = {"q": "q_lin", "k": "k_lin", "v": "v_lin", "o": "out_lin"}
@@ -164,7 +186,12 @@ class ModernBertAdapter(EncoderAdapter):
 
     model_type, prefix = "modernbert", "ModernBert"
     pretraining_heads = ("head", "decoder")
+    predicts_words = True
     is_post_ln = False
+    absent_hooks: ClassVar[dict[str, str]] = {
+        "hook_resid_mid": "the sum before the MLP is hook_resid_pre + hook_attn_out, and what the "
+        "MLP's branch alone reads of it is ln2.hook_in"
+    }
 
     @staticmethod
     def activation(config: PretrainedConfig) -> str:  # noqa: D102
@@ -182,6 +209,12 @@ class ModernBertAdapter(EncoderAdapter):
         pooled = hidden[:, 0] if is_first else mean_pool(hidden, mask)
         return hf_model.classifier(hf_model.head(pooled))
 
+    @classmethod
+    def word_head(  # noqa: D102
+        cls, hf_model: nn.Module
+    ) -> tuple[Callable[[Hidden], Hidden], nn.Linear]:
+        return hf_model.head, hf_model.decoder
+
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
         self.cfg.positional_embedding_type = "rotary"
@@ -194,7 +227,7 @@ class ModernBertAdapter(EncoderAdapter):
             fused=True,
             submodules={"qkv": LinearBridge(name="Wqkv"), "o": LinearBridge(name="Wo")},
         )
-        blocks = EncoderBlockBridge(
+        blocks = PreLNBlockBridge(
             name=f"{prefix}layers",
             config=self.cfg,
             hook_alias_overrides={"hook_mlp_in": "mlp.hook_in"},

@@ -8,8 +8,12 @@ from typing import Any
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.bi_encoder import BiEncoder
 from mechir_edu.rankers.cross_encoder import CrossEncoder
+from mechir_edu.rankers.multi_vector import MultiVectorEncoder
+from mechir_edu.rankers.sparse import SparseEncoder
 
-KINDS: dict[str, type[Ranker]] = {kind.kind: kind for kind in (BiEncoder, CrossEncoder)}
+KINDS: dict[str, type[Ranker]] = {
+    kind.kind: kind for kind in (BiEncoder, CrossEncoder, SparseEncoder, MultiVectorEncoder)
+}
 
 
 def find_kind(kind: str) -> type[Ranker]:

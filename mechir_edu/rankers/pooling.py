@@ -1,6 +1,7 @@
 """Ways to make one vector of a text's final hidden states, by sentence-transformers' names."""
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -9,6 +10,7 @@ from torch import Tensor
 Hidden = Float[Tensor, "pair pos d_model"]
 Mask = Int[Tensor, "pair _"]  # may be longer: some scores need the hidden state of position 0 only
 Embedding = Float[Tensor, "pair d_embedding"]
+RowsRead = Literal["first", "last", "all"]  # which final hidden states a score is made of
 
 
 def first_token(hidden: Hidden, mask: Mask) -> Embedding:
@@ -49,6 +51,7 @@ def max_pool(hidden: Hidden, mask: Mask) -> Embedding:
     return hidden.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).amax(dim=1)
 
 
+ROWS: Mapping[str, RowsRead] = {"cls": "first", "lasttoken": "last"}  # "all" for the others
 # Names as sentence-transformers writes them.
 POOLING: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cls": first_token,

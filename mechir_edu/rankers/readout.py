@@ -29,7 +29,7 @@ from mechir_edu.rankers.checkpoint.settings import (
     stated_modules,
 )
 from mechir_edu.rankers.checkpoint.stored import obey, read_object, refuse_pointers, shown, whole
-from mechir_edu.rankers.pooling import POOLING, Embedding, Hidden, Mask
+from mechir_edu.rankers.pooling import POOLING, ROWS, Embedding, Hidden, Mask, RowsRead
 
 FLAGS = {  # older checkpoints' names of poolings: today's
     "pooling_mode_cls_token": "cls",
@@ -75,9 +75,14 @@ class EmbeddingHead:
             raise ValueError(f"similarity must be one of {SIMILARITIES}, got {self.similarity!r}")
 
     @property
+    def rows(self) -> RowsRead:
+        """Which final hidden states the score depends on."""
+        return ROWS.get(self.pooling, "all")
+
+    @property
     def reads_first_position_only(self) -> bool:
         """Whether the score depends on the final hidden state of position 0 alone."""
-        return self.pooling == "cls"
+        return self.rows == "first"
 
     def embed(self, hidden: Hidden, mask: Mask) -> Embedding:
         """Pool, project, normalise and cut: [pair, pos, d_model] to [pair, d_embedding]."""
@@ -126,7 +131,7 @@ def read_embedding_head(
         )
     return EmbeddingHead(
         pooling=pooling or _pooling_mode(modules[1].folder),
-        projections=tuple(_dense(folder) for name, folder in modules if name == "Dense"),
+        projections=tuple(read_dense(part.folder) for part in modules if part.name == "Dense"),
         normalise=kinds[-1] == "Normalize",
         truncate_dim=_truncate_dim(folder, settings),
         similarity=similarity or settings.get("similarity_fn_name") or "cosine",
@@ -156,7 +161,7 @@ def _pooling_mode(folder: Path) -> str:
     return modes[0]
 
 
-def _dense(folder: Path) -> nn.Module:
+def read_dense(folder: Path) -> nn.Module:
     """Load a projection from the folder of sentence-transformers' Dense module."""
     where = f"{folder.name}/config.json"
     config = read_object(folder / "config.json")
@@ -167,7 +172,7 @@ def _dense(folder: Path) -> nn.Module:
     activation = _activation(where, config.get("activation_function", "torch.nn.Tanh"))
     try:
         linear.load_state_dict(
-            {name.removeprefix("linear."): weight for name, weight in _tensors(folder).items()}
+            {name.removeprefix("linear."): weight for name, weight in read_tensors(folder).items()}
         )
     except RuntimeError as error:
         raise ValueError(
@@ -177,7 +182,14 @@ def _dense(folder: Path) -> nn.Module:
     return nn.Sequential(linear, activation).eval().requires_grad_(False)
 
 
-def _tensors(folder: Path) -> dict[str, Tensor]:
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Weights in a folder's one file of them.
+
+    Raises
+    ------
+    ValueError
+        For a file that is missing or damaged.
+    """
     files = [folder / name for name in ("model.safetensors", "pytorch_model.bin")]
     stored = next((file for file in files if file.exists()), None)
     if stored is None:

@@ -215,7 +215,7 @@ counts = np.mean(
     [np.bincount(pair.roles, minlength=len(me.Role)) for pair in aligned_pairs], axis=0
 )
 last = stream.recovery().value[-1]
-for role in me.Role:
+for role in list(me.Role)[: len(last)]:
     print(f"{role.name:<11}{counts[role]:5.1f} tokens on average, recovery {last[role]:+.2f}")
 print(f"Together: {last.sum():.2f}")
 

@@ -302,7 +302,9 @@ me.checks.check_choose_factor(choose_factor)
 by_factor = {0.0: "chosen heads, zero", 0.5: "chosen heads, half", 2.0: "chosen heads, twice"}
 change = {factor: compared[name].change("nDCG@10") for factor, name in by_factor.items()}
 best, on_learn, honest = me.tutorial.choose_best(change, is_learn)
-print(f"Best factor on the learning queries: {best} ({on_learn:+.4f}); on the others {honest:+.4f}.")
+print(
+    f"Best factor on the learning queries: {best} ({on_learn:+.4f}); on the others {honest:+.4f}."
+)
 
 # %% [markdown]
 # The first number was chosen because it is large, so the second is usually smaller: this is

@@ -272,12 +272,16 @@ print(f'Maps with the fillers "a" and "neutral" correlate by {shared:.2f} over a
 # axioms it is one line, here with the planted ranker and few pairs:
 
 # %%
-command = "patch --kind cat --model planted --axiom TFC1 --pairs 24 --shard-size 8 --out my-work/run"
+command = (
+    "patch --kind cat --model planted --axiom TFC1 --pairs 24 --shard-size 8 --out my-work/run"
+)
 for attempt in ("first", "again"):
     done = subprocess.run(
         [sys.executable, "-m", "mechir_edu", *command.split()], capture_output=True
     )
-    print(f"{attempt}: exit code {done.returncode}, files:", len(list((work / "run").rglob("*.npz"))))
+    print(
+        f"{attempt}: exit code {done.returncode}, files:", len(list((work / "run").rglob("*.npz")))
+    )
 stored = me.PatchingResult.load(work / "run")
 print(stored.scores.shape, stored.axes)
 

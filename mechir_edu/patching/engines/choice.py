@@ -15,7 +15,7 @@ from mechir_edu.patching.batches import Batch
 from mechir_edu.patching.engines.gradient import require_true_slopes
 from mechir_edu.patching.engines.hooks import patch_naive, run_hooked
 from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
-from mechir_edu.patching.options import DIRECTIONS
+from mechir_edu.patching.options import DIRECTIONS, PatchOptions
 from mechir_edu.patching.sweep import Sweep
 from mechir_edu.rankers.agreement import difference, require_close
 from mechir_edu.rankers.base import Ranker
@@ -56,7 +56,7 @@ def choose_engine(ranker: Ranker) -> Choice:
         return Choice(is_fast=False, may_skip=False, reason=change)
     if ranker.intervention:
         return Choice(is_fast=False, may_skip=True, reason=ranker.intervention)
-    if not ranker.is_post_ln:
+    if ranker.engine is None:
         return Choice(is_fast=False, may_skip=True, reason=f"{ranker.family.model_type} is pre-LN")
     if other := _not_plain(ranker):
         return Choice(is_fast=False, may_skip=True, reason=other)
@@ -81,7 +81,8 @@ def _own_method(ranker: Ranker) -> str:
         return "ranker.hidden was replaced"
     if type(ranker).hidden is not Ranker.hidden:
         return f"{type(ranker).__name__} has a method hidden of its own"
-    replaced = [name for name in ("model_inputs", "output", "relevance") if name in vars(ranker)]
+    methods = ("model_inputs", "output", "relevance", "counts")
+    replaced = [name for name in methods if name in vars(ranker)]
     return f"ranker.{replaced[0]} was replaced" if replaced else ""
 
 
@@ -156,7 +157,7 @@ def require_agreement(ranker: Ranker) -> None:
     VerificationError
         Saying by how much they differ.
     """
-    if ranker.engines_agree or not ranker.is_post_ln:
+    if ranker.engines_agree or ranker.engine is None:
         return
     inputs = ranker.model_inputs(**tiny_inputs(ranker, TEXTS[:1]))
     n_pos = inputs["input_ids"].shape[1]
@@ -166,7 +167,7 @@ def require_agreement(ranker: Ranker) -> None:
     zero = (torch.zeros(1, 1, 1, 1, device=ranker.device),) * ranker.n_layers
     runs = replace(runs, given_z=zero)  # which spares a donor's run
     # A patch in layer 0 runs through every weight of every layer.
-    sweep = Sweep("head", None, ranker.n_layers, ranker.n_heads, heads=((0, 0),))
+    sweep = PatchOptions(heads=((0, 0),)).sweep(ranker)
     ((_, fast),) = patch_suffix(PostLNStack(ranker), runs, sweep, max_tokens=n_pos)
     ((_, naive),) = patch_naive(ranker, runs, sweep)
     require_close("a fast patch", fast, naive, "a patch through hooks")

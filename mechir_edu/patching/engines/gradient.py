@@ -136,7 +136,7 @@ def _through_stack(
             changes[index] = _given(run_r, run_d, sweep.site, bias_d) - sites[index].detach()
         x_r, x_d = run_r.resid_post, run_d.resid_post
     scores = (
-        stack.ranker.relevance(x, inputs["attention_mask"], runs.batch.fixed)
+        stack.relevance(x, stack.counts(inputs), runs.batch.fixed)
         for x, inputs in ((x_r, recipient), (x_d, donor))
     )
     return *scores, sites, changes

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mechir_edu.patching.batches import Batch, Runs, repeat
+from mechir_edu.patching.batches import Batch, Runs, repeat, repeat_fixed
 from mechir_edu.patching.rows import Masks
 from mechir_edu.patching.sweep import Scored, Sweep
 from mechir_edu.rankers.base import Inputs, Ranker
@@ -160,5 +160,5 @@ def run_hooked(
     """Scores of a batch stacked so many times, with hooks in place, [cell, pair]."""
     with ranker.bridge.hooks(fwd_hooks=hooks):
         hidden = ranker.hidden(inputs)
-    fixed = None if batch.fixed is None else batch.fixed.repeat(n_cells, 1)
-    return ranker.relevance(hidden, inputs["attention_mask"], fixed).unflatten(0, (n_cells, -1))
+    fixed = repeat_fixed(batch.fixed, n_cells)
+    return ranker.relevance(hidden, ranker.counts(inputs), fixed).unflatten(0, (n_cells, -1))

@@ -30,7 +30,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers.activations import ACT2FN
 
-from mechir_edu.patching.batches import Runs
+from mechir_edu.patching.batches import Runs, repeat_fixed
 from mechir_edu.patching.engines.hooks import skipping
 from mechir_edu.patching.rows import Masks
 from mechir_edu.patching.sweep import Cell, Scored, Sweep
@@ -246,7 +246,7 @@ class PostLNStack:
         self.ranker = ranker
         self.layers = [Layer(ranker, i) for i in range(ranker.n_layers)]
         self.first_row_only = ranker.reads_first_position_only
-        self.relevance = ranker.relevance
+        self.relevance, self.counts = ranker.relevance, ranker.counts
 
     def embed(self, inputs: Inputs) -> Stream:
         """The stream that enters layer 0."""
@@ -358,9 +358,8 @@ class Branch:
         if not is_changed.any():
             return self.runs.unpatched.expand(n, -1)
         hidden = run_on(_repeat(self.bias_r, n))
-        seen = self.runs.recipient["attention_mask"][:, : hidden.shape[1]].repeat(n, 1)
-        fixed = self.runs.batch.fixed
-        fixed = None if fixed is None else fixed.repeat(n, 1)
+        seen = self.stack.counts(self.runs.recipient)[:, : hidden.shape[1]].repeat(n, 1)
+        fixed = repeat_fixed(self.runs.batch.fixed, n)
         scores = self.stack.relevance(hidden, seen, fixed).unflatten(0, (n, -1))
         return torch.where(is_changed, scores, self.runs.unpatched)
 

@@ -5,6 +5,7 @@
     stored         small files read, and values that are taken
     stated_config  config.json
     settings       what sentence-transformers stores
+    late_settings  what is stored of multi-vector rankers, by three libraries
     labels         which label of a classifier means relevant
     weights        whether every weight is used
     token_checks   whether the model can read what the tokenizer writes

@@ -17,6 +17,7 @@ from mechir_edu.rankers.checkpoint.settings import (
     encoder_folder,
     prompt_of_pairs,
     read_model,
+    require_kind,
     stated_modules,
 )
 from mechir_edu.rankers.checkpoint.stored import Rule, obey, read_object, shown
@@ -41,6 +42,7 @@ class Parts(NamedTuple):
 def load_parts(name: str) -> Parts:
     """Load what a cross-encoder is made of, from a folder or the hub."""
     folder = loading.model_folder(name)
+    require_kind(folder, CROSS_ENCODER)
     encoder = encoder_folder(folder)
     model, tokenizer = loading.load_classifier(encoder), load_tokenizer(encoder)
     prompts = read_prompts(folder, n_labels=model.config.num_labels)

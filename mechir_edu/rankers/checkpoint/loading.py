@@ -16,7 +16,7 @@ from huggingface_hub import model_info, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModel, AutoModelForSequenceClassification
+from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from mechir_edu.files import embedded_folder, sha256
 from mechir_edu.rankers.adapters import EncoderAdapter
@@ -26,6 +26,7 @@ from mechir_edu.rankers.checkpoint.stated_config import (
     check_bi_encoder,
     check_cross_encoder,
     check_unknown,
+    check_word_predictor,
     read_config,
 )
 from mechir_edu.rankers.checkpoint.stored import read_object, refuse_pointers, small_files
@@ -127,7 +128,9 @@ def weights_sha256(folder: Path) -> str:
     return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
-def load_encoder(folder: Path, *, says_how: bool = False) -> nn.Module:
+def load_encoder(
+    folder: Path, *, says_how: bool = False, beside: tuple[str, ...] = ()
+) -> nn.Module:
     """Bare encoder in evaluation mode, without what a bi-encoder does not use, such as a pooler.
 
     Parameters
@@ -135,6 +138,7 @@ def load_encoder(folder: Path, *, says_how: bool = False) -> nn.Module:
     folder : of the encoder itself, see `mechir_edu.rankers.checkpoint.settings.encoder_folder`.
     says_how : whether the caller, or the checkpoint, says how an embedding is made of its hidden
         states; else one that was trained as something else is refused.
+    beside : modules whose weights lie beside the encoder's, and that the caller reads.
 
     Raises
     ------
@@ -146,7 +150,7 @@ def load_encoder(folder: Path, *, says_how: bool = False) -> nn.Module:
     family = _family_of(stated, folder)
     check_bi_encoder(stated, folder, says_how=says_how)
     unused = family.unused_by_bi_encoders
-    heads = (*family.pretraining_heads, *(TASK_HEADS if says_how else ()))
+    heads = (*family.pretraining_heads, *(TASK_HEADS if says_how else ()), *beside)
     model, info = _load(AutoModel, folder)
     check_unknown(stated, model.config, folder)
     check_weights(model, info, folder, trained_as="an encoder", heads=heads, unused=unused)
@@ -174,6 +178,24 @@ def load_classifier(folder: Path) -> nn.Module:
     check_unknown(stated, model.config, folder)
     heads = family.pretraining_heads
     check_weights(model, info, folder, trained_as="a cross-encoder", heads=heads)
+    return model
+
+
+def load_word_predictor(folder: Path) -> nn.Module:
+    """``*ForMaskedLM`` model in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        As `load_encoder`, and when the checkpoint has no trained head that predicts words.
+    """
+    stated = read_config(folder)
+    family = _family_of(stated, folder)
+    check_word_predictor(stated, folder)
+    model, info = _load(AutoModelForMaskedLM, folder)
+    check_unknown(stated, model.config, folder)
+    heads = family.pretraining_heads
+    check_weights(model, info, folder, trained_as="a learned-sparse ranker (SPLADE)", heads=heads)
     return model
 
 

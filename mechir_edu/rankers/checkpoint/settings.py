@@ -31,8 +31,8 @@ TRANSFORMER_FILES = tuple(
 MODEL_TYPES = {
     "SentenceTransformer": "a bi-encoder; load it with me.Dot",
     "CrossEncoder": "a cross-encoder; load it with me.Cat",
-    "SparseEncoder": "a learned-sparse ranker (SPLADE), which this toolkit does not read",
-    "MultiVectorEncoder": "a multi-vector ranker (ColBERT), which this toolkit does not read",
+    "SparseEncoder": "a learned-sparse ranker (SPLADE); load it with me.Sparse",
+    "MultiVectorEncoder": "a multi-vector ranker (ColBERT); load it with me.MultiVector",
 }
 # Modules that give a ranker's kind away where no model_type is stored.
 TELLING = {
@@ -84,7 +84,8 @@ TRANSFORMER: dict[str, Rule] = {
 }
 
 
-def _transformer_rules(task: str, output: str, module_output: str) -> dict[str, Rule]:
+def transformer_rules(task: str, output: str, module_output: str) -> dict[str, Rule]:
+    """What is taken of an encoder's settings, given what it is read for."""
     reads = {"method": "forward", "method_output_name": output}
     return TRANSFORMER | {
         "transformer_task": (task,),
@@ -104,14 +105,28 @@ class Reads(NamedTuple):
 BI_ENCODER = Reads(
     "SentenceTransformer",
     MODEL | {"similarity_fn_name": OBEYED, "truncate_dim": OBEYED},
-    _transformer_rules("feature-extraction", "last_hidden_state", "token_embeddings"),
+    transformer_rules("feature-extraction", "last_hidden_state", "token_embeddings"),
 )
 CROSS_ENCODER = Reads(
     "CrossEncoder",
     # Everything is float32 here.
     MODEL | {"activation_fn": OBEYED, "keep_in_fp32_modules": NO_MATTER},
-    _transformer_rules("sequence-classification", "logits", "scores"),
+    transformer_rules("sequence-classification", "logits", "scores"),
 )
+
+
+SPARSE_ENCODER = Reads(
+    "SparseEncoder",
+    MODEL | {"similarity_fn_name": (None, "dot"), "max_active_dims": (None,)},
+    transformer_rules("fill-mask", "logits", "token_embeddings"),
+)
+SPLADE_POOLING: dict[str, Rule] = {
+    "pooling_strategy": ("max",),
+    "activation_function": ("relu", "log1p_relu"),
+    "embedding_dimension": NO_MATTER,  # the size of the vocabulary
+    "word_embedding_dimension": NO_MATTER,
+    "chunk_size": NO_MATTER,
+}
 
 
 class Module(NamedTuple):
@@ -119,6 +134,23 @@ class Module(NamedTuple):
 
     name: str
     folder: Path
+    path: str  # of its class, as stated
+
+
+def require_kind(folder: Path, kind: Reads) -> None:
+    """Refuse a checkpoint with a module that another kind of ranker has.
+
+    Raises
+    ------
+    ValueError
+        Naming the module, and the class that reads the checkpoint.
+    """
+    for module in stated_modules(folder):
+        is_pylate = module.path.startswith("pylate.")
+        what = "MultiVectorEncoder" if is_pylate else TELLING.get(module.name)
+        if what not in (None, kind.model_type):
+            where = f"modules.json of {folder.name}"
+            raise ValueError(f"{where} names {module.path}: {MODEL_TYPES[str(what)]}")
 
 
 def stated_modules(folder: Path) -> list[Module]:
@@ -145,7 +177,7 @@ def stated_modules(folder: Path) -> list[Module]:
                 f"got {shown(entry)}"
             )
         obey(f"{where}, entry {number},", stated, MODULE)
-        modules.append(Module(_own_class(where, kind), _inside(where, folder, path)))
+        modules.append(Module(_own_class(where, kind), _inside(where, folder, path), kind))
     return modules
 
 
@@ -162,10 +194,7 @@ def _refuse_parts(folder: Path) -> None:
 
 def _own_class(where: str, kind: str) -> str:
     name = kind.rsplit(".", 1)[-1]
-    what = "MultiVectorEncoder" if kind.startswith("pylate.") else TELLING.get(name)
-    if what:
-        raise ValueError(f"{where} names {kind}: {MODEL_TYPES[what]}")
-    if not kind.startswith("sentence_transformers."):
+    if not kind.startswith(("sentence_transformers.", "pylate.")):
         raise ValueError(
             f"{where} names {kind}, code of its own that is not run here; needed modules of "
             "sentence-transformers"
@@ -223,6 +252,7 @@ def read_model(folder: Path, kind: Reads) -> dict[str, Any]:
     ValueError
         For a model of another kind, or a setting that is not obeyed.
     """
+    require_kind(folder, kind)
     settings = read_object(folder / MODEL_FILE)
     model_type = settings.get("model_type") or "SentenceTransformer"
     if stated_modules(folder) and model_type != kind.model_type:

@@ -71,6 +71,7 @@ TELLING = {  # by the end of a class's name: what a checkpoint is that is no bi-
     "ForQuestionAnswering": "a reader that finds answers, not a ranker",
     "ForMultipleChoice": "a chooser between answers, not a ranker",
     "ForNextSentencePrediction": "a classifier of neighbouring sentences, not a ranker",
+    "HF_ColBERT": "a multi-vector ranker (ColBERT), which me.MultiVector reads",
 }
 
 
@@ -200,6 +201,26 @@ def check_cross_encoder(stated: Mapping[str, Any], folder: Path) -> None:
         raise ValueError(
             f"{folder.name} was saved by {name}: {what or 'a class of its own, which is not run'}. "
             "Needed one trained as a cross-encoder, saved by a ...ForSequenceClassification"
+        )
+
+
+def check_word_predictor(stated: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a checkpoint that was trained as something else than a predictor of masked words.
+
+    Raises
+    ------
+    ValueError
+        Naming the class that saved it, and the ranker that reads it where there is one.
+    """
+    for name in _architectures(stated, folder):
+        if name.endswith("ForMaskedLM") and _is_known(name):
+            continue
+        what = next((text for end, text in TELLING.items() if name.endswith(end)), None)
+        if what is None and _is_known(name):
+            what = "it has no head that predicts words; if it is a bi-encoder, me.Dot reads it"
+        raise ValueError(
+            f"{folder.name} was saved by {name}: {what or 'a class of its own, which is not run'}. "
+            "Needed a learned-sparse ranker (SPLADE), saved by a ...ForMaskedLM"
         )
 
 

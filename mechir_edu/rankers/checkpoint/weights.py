@@ -23,10 +23,12 @@ LOOKS_LIKE = {  # part of a name: what the weight is of, and what to do
         "relative positions, which this version of transformers does not compute"
     ),
     r"^(linear|colbert_linear|dim_reduction|custom_text_proj)\.": (
-        "a projection of every token, as in ColBERT: a multi-vector ranker, which this toolkit "
-        "does not read"
+        "a projection of every token, as in ColBERT: a multi-vector ranker, which me.MultiVector "
+        "reads"
     ),
-    r"splade|sparse|term_": "a learned-sparse ranker, which this toolkit does not read",
+    r"splade|sparse|term_": (
+        "a learned-sparse ranker; me.Sparse reads those that score by their head for masked words"
+    ),
     r"^(pre_)?classifier\.": (
         "the head of a classifier. If it ranks, me.Cat reads it; to look at its encoder as a "
         "bi-encoder, pass pooling="
@@ -111,13 +113,13 @@ def warn_of_word_prediction(info: Mapping[str, Any], folder: Path) -> None:
         return
     if "splade" in str(folder).lower():
         raise ValueError(
-            f"{folder.name} looks like a learned-sparse ranker (SPLADE), which this toolkit does "
-            "not read; to look at its encoder as a bi-encoder, pass pooling="
+            f"{folder.name} looks like a learned-sparse ranker (SPLADE), which me.Sparse reads; "
+            "to look at its encoder as a bi-encoder, pass pooling="
         )
     warnings.warn(
         f"{folder.name} predicts words and does not say how it ranks: [CLS] and the dot product "
         "are taken, and its head is left out. A learned-sparse ranker (SPLADE) would score by "
-        "that head, and is not read here. Pass pooling= to say how an embedding is made",
+        "that head; me.Sparse reads it. Pass pooling= to say how an embedding is made",
         stacklevel=2,
     )
 

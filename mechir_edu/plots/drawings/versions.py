@@ -18,8 +18,10 @@ from mechir_edu.plots.drawings.svg import (
 )
 
 _WIDTH, _LEFT, _SIZE = 880, 106, 13
-_LETTERS = dict(zip(Role, ("C", "Q", "S", "D", "E", "O"), strict=True))
-_COLOURS = dict(zip(Role, ("grey", "blue", "grey", "gold", "red", "green"), strict=True))
+_LETTERS = dict(zip(Role, "CQSDEOPN", strict=True))
+_COLOURS = dict(
+    zip(Role, ("grey", "blue", "grey", "gold", "red", "green", "grey", "grey"), strict=True)
+)
 _GAP = "…"
 
 

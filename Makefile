@@ -26,7 +26,7 @@ test: $(VENV)/.installed-test
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist worksteal -p no:nbmake -rs \
-		--durations=25 --durations-min=10 -m "not slow$(if $(BROWSER),, and not browser)"
+		--durations=25 --durations-min=10 -m "not slow and not gpu$(if $(BROWSER),, and not browser)"
 
 slow: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m slow

@@ -21,7 +21,8 @@ COLUMNS = ["ranker", "axiom", "grade", "layer", "head", "recovery", "low", "high
 
 
 def demo(folder, *options):
-    return main(["demo", "--out", str(folder), "--bi", "none", "--cross", "planted", *options])
+    others = ["--bi", "none", "--sparse", "none"]
+    return main(["demo", "--out", str(folder), *others, "--cross", "planted", *options])
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,16 @@ def out(tmp_path_factory):
 def test_the_four_files_are_written(out):
     names = {file.name for file in out.iterdir()}
     assert names == {"figure2.png", "figure2.svg", "heads.csv", "summary.md", "run.json"}
+
+
+def test_a_sparse_ranker_says_which_terms_moved(tmp_path):
+    only = ("--cross", "none", "--sparse", "embedded", "--axiom", "TFC1", "--pairs", "16")
+    assert demo(tmp_path, *only) == 0
+    assert (tmp_path / "terms.png").stat().st_size > 10_000
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    total = re.search(r"together they changed the score by ([+-][\d.]+) on average", summary)
+    change = re.search(r"TFC1\.\*\* The score .*?: ([+-][\d.]+)", summary)
+    assert float(total[1]) == pytest.approx(float(change[1]), abs=1e-3)
 
 
 def test_heads_csv_has_every_head_of_every_grade_with_its_interval(out):

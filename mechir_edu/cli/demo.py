@@ -1,9 +1,10 @@
 """Run the demonstration: which heads carry one more query term (TFC1) or the rarest one (TDC).
 
 `mechir_edu.cli.experiments` computes it and `mechir_edu.cli.summary` puts it into words; here the
-files are written: the Figure-2 panel (``figure2.png``, ``.svg``), every head's recovery
-(``heads.csv``), what was run, seen and skipped in words (``summary.md``), and every choice, seed,
-version and checksum (``run.json``).
+files are written: the Figure-2 panel (``figure2.png``, ``.svg``), the vocabulary terms that moved
+in a learned-sparse ranker (``terms.png``, ``.svg``), every head's recovery (``heads.csv``), what
+was run, seen and skipped in words (``summary.md``), and every choice, seed, version and checksum
+(``run.json``).
 """
 
 import argparse
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
 DESCRIPTION = (
     "Append a query term to judged passages (TFC1: a random term, TDC: the rarest term, controls: "
     "a neutral word), and patch every attention head of each ranker to see which heads carry the "
-    "change of the relevance score. Writes figure2.png and .svg, heads.csv, summary.md and "
-    "run.json, and prints the summary. The defaults need no network."
+    "change of the relevance score. Writes figure2.png and .svg, terms.png and .svg (of the "
+    "learned-sparse ranker), heads.csv, summary.md and run.json, and prints the summary. The "
+    "defaults need no network."
 )
 
 
@@ -64,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help=f'cross-encoder: {EMBEDDED}, "planted", a folder, a hub id, or "none"',
     )
+    parser.add_argument(
+        "--sparse",
+        default="embedded",
+        metavar="MODEL",
+        help=f'learned-sparse ranker: {EMBEDDED}, a folder, a hub id, or "none"',
+    )
     add_computation(parser, methods="exact (default), naive, gradient or screened")
 
 
@@ -83,16 +91,16 @@ def run(args: argparse.Namespace) -> int:
     axioms = [axiom_asked_for(text) for text in args.axiom]
     request = {"axioms": axioms, "n": args.pairs, "method": args.method, "filler": args.filler}
     check_request(**request)
-    if args.bi == args.cross == "none":
+    if args.bi == args.cross == args.sparse == "none":
         raise ValueError(
-            "needed a ranker, got --bi none and --cross none; name a model for one of them, or "
-            "leave one of these options out"
+            "needed a ranker, got --bi none, --cross none and --sparse none; name a model for one "
+            "of them, or leave one of these options out"
         )
     own_files(args)
     find_device(args.device)
     require_folder("--out", args.out)
     collection = collection_asked_for(args)
-    rankers = load_rankers(args.bi, args.cross, args.device)
+    rankers = load_rankers(args.bi, args.cross, args.sparse, args.device)
     demonstration = demonstrate(rankers, collection, seed=args.seed, **request)
     summary = summarise(demonstration)
     left_out = ("out", "command", "debug", "queries", "docs", "qrels")
@@ -107,15 +115,18 @@ def run(args: argparse.Namespace) -> int:
     }
     write_files(args.out, demonstration, summary, record)
     print(summary)
-    print(f"Written to {args.out}: figure2.png, figure2.svg, heads.csv, summary.md, run.json")
+    terms = "" if args.sparse == "none" else ", terms.png, terms.svg"
+    print(
+        f"Written to {args.out}: figure2.png, figure2.svg{terms}, heads.csv, summary.md, run.json"
+    )
     return 0
 
 
-def load_rankers(bi: str, cross: str, device: str) -> "list[Ranker]":
-    """Load the bi-encoder and the cross-encoder; "none" leaves one out."""
-    from mechir_edu.models import Cat, Dot
+def load_rankers(bi: str, cross: str, sparse: str, device: str) -> "list[Ranker]":
+    """Load the bi-encoder, the cross-encoder and the sparse ranker; "none" leaves one out."""
+    from mechir_edu.models import Cat, Dot, Sparse
 
-    wanted = [(Dot, bi), (Cat, cross)]
+    wanted = [(Dot, bi), (Cat, cross), (Sparse, sparse)]
     return [kind(name, device=device) for kind, name in wanted if name != "none"]
 
 
@@ -137,11 +148,12 @@ def write_files(folder: Path, demonstration: "Demonstration", summary: str, reco
     """Write the demonstration's files, each whole or not at all."""
     from mechir_edu.files import write_whole
 
-    figure = demonstration.figure()
-    for form in ("png", "svg"):
-        image = io.BytesIO()
-        figure.savefig(image, format=form, dpi=150)
-        write_whole(folder / f"figure2.{form}", image.getvalue())
+    figures = {"figure2": demonstration.figure(), "terms": demonstration.terms_figure()}
+    for name, figure in figures.items():
+        for form in ("png", "svg") if figure is not None else ():
+            image = io.BytesIO()
+            figure.savefig(image, format=form, dpi=150)
+            write_whole(folder / f"{name}.{form}", image.getvalue())
     table = demonstration.heads_table().to_csv(index=False, float_format="%.6g")
     write_whole(folder / "heads.csv", table.encode())
     write_whole(folder / "summary.md", summary.encode())

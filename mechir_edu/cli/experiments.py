@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mechir_edu import plots, stats
@@ -21,9 +22,11 @@ from mechir_edu.patching.activation import patch
 from mechir_edu.patching.options import PatchOptions
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.scoring import PairScores, score_pairs
+from mechir_edu.patching.terms_moved import TermsMoved, terms_moved
 from mechir_edu.perturb.axiom import Axiom
 from mechir_edu.perturb.draw import as_axiom, make_pairs
 from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.sparse import SparseEncoder
 
 FEWEST_PAIRS = 8  # two for each grade of TREC DL
 
@@ -41,6 +44,7 @@ class Experiment:
     control : scores of the control's pairs, None where the axiom has no control, or the collection
         no word for it.
     unperturbed : why judged pairs could not be perturbed, for axiom and control: reason -> count.
+    terms : which terms of its vocabulary moved, of a learned-sparse ranker; None of another.
     """
 
     ranker: str
@@ -48,6 +52,7 @@ class Experiment:
     result: PatchingResult
     control: PairScores | None
     unperturbed: Counter[str]
+    terms: TermsMoved | None = None
 
     @property
     def axiom(self) -> str:
@@ -163,6 +168,20 @@ class Demonstration:
         """The paper's Figure 2: one map of heads for each axiom and ranker."""
         return plots.plot_figure2(self.recoveries())
 
+    def terms_figure(self) -> Figure | None:
+        """Vocabulary terms that each axiom moved in learned-sparse rankers; None without one."""
+        shown = [experiment for experiment in self.experiments if experiment.terms is not None]
+        if not shown:
+            return None
+        figure, axes = plt.subplots(
+            len(shown), figsize=(6.5, 4.2 * len(shown)), layout="constrained", squeeze=False
+        )
+        for experiment, ax in zip(shown, axes.flat, strict=True):
+            plots.plot_terms(experiment.terms, ax=ax).set_title(
+                f"{experiment.ranker}, {experiment.axiom}"
+            )
+        return figure
+
     def heads_table(self) -> pd.DataFrame:
         """Every head's recovery under every axiom: ranker, axiom, grade, layer, head, recovery, ...
 
@@ -191,8 +210,8 @@ def demonstrate(
 
     Parameters
     ----------
-    rankers : `Dot` and `Cat`, or others; a mapping gives each the name that it has in tables and
-        figures, else that is its class and what it was loaded as.
+    rankers : `Dot`, `Cat`, `Sparse` or others; a mapping gives each the name that it has in tables
+        and figures, else that is its class and what it was loaded as.
     collection : from `mechir_edu.load_collection`.
     axioms : keys of `AXIOMS`, or functions of your own, as `mechir_edu.make_pairs` takes them.
     n : pairs for each axiom, drawn evenly over grades; at least 8.
@@ -239,7 +258,9 @@ def demonstrate(
                     control = score(named[name], neutral, filler=filler, progress=False)
                 skipped += neutral.skipped
             reasons = Counter(skip.reason for skip in skipped)
-            experiments.append(Experiment(name, axiom, result, control, reasons))
+            is_sparse = isinstance(named[name], SparseEncoder)
+            terms = terms_moved(named[name], result.pairs, filler=filler) if is_sparse else None
+            experiments.append(Experiment(name, axiom, result, control, reasons, terms))
     return Demonstration(tuple(experiments), collection.name, n, seed)
 
 

@@ -9,6 +9,7 @@ from mechir_edu.cli.experiments import Demonstration, Experiment
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.scoring import PairScores
 from mechir_edu.perturb.axioms.registry import AXIOMS
+from mechir_edu.plots.terms import terms_in_words
 from mechir_edu.plots.words import markdown_table, top_heads, with_interval
 from mechir_edu.rankers.kinds import find_kind
 
@@ -39,6 +40,7 @@ def summarise(demonstration: Demonstration) -> str:
         *map(_sentence_on_heads, experiments),
         "Significant heads come first, then the largest of the others; `heads.csv` has all heads.",
         _table_of_heads(experiments),
+        *_sections_on_terms(experiments),
         "## What was skipped",
         "\n".join(map(_what_was_skipped, experiments)),
         _HOW_TO_READ,
@@ -138,6 +140,16 @@ def _table_of_heads(experiments: tuple[Experiment, ...]) -> str:
             q = f"{row['q']:.3f}"
             rows.append([experiment.ranker, experiment.axiom, head, said, recovery, q])
     return markdown_table(["ranker", "axiom", "head", "significant", "recovery", "q"], rows)
+
+
+def _sections_on_terms(experiments: tuple[Experiment, ...]) -> list[str]:
+    """Of each learned-sparse ranker, whose score is a sum over terms of a vocabulary."""
+    sentences = [
+        f"**{experiment.ranker}, {experiment.axiom}.** {terms_in_words(experiment.terms)}"
+        for experiment in experiments
+        if experiment.terms is not None
+    ]
+    return ["## Which vocabulary terms moved", *sentences] if sentences else []
 
 
 def _what_was_skipped(experiment: Experiment) -> str:

@@ -222,6 +222,7 @@ def test_more_pairs_than_there_are_is_said_with_their_number(collection, recwarn
     assert not recwarn
 
 
+@pytest.mark.usefixtures("as_users_run")
 def test_a_number_of_pairs_that_is_none_is_refused(collection):
     with pytest.raises(TypeError, match="n is 'abc'.*whole number"):
         make_pairs(collection, "TFC1", n="abc")

@@ -24,6 +24,7 @@ from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import Head
 
 Write = Callable[[Tensor, Tensor, int], object]
+PlantedRuns = tuple[Ranker, dict[str, Tensor], dict[str, Tensor]]
 
 TEXT = "Brine keeps a surface wet when it would freeze."
 PAIR = Pair("toy", "toy", "why does salt melt ice on roads", TEXT, f"{TEXT} salt", "TFC1", 1)
@@ -80,7 +81,7 @@ def _which_run(given: np.ndarray, right: np.ndarray, heads: list[Head]) -> str:
 @cache
 def _three_runs() -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """All three scores for each tried head, and what each mistake makes of them."""
-    ranker, recipient, donor = _planted_runs()
+    ranker, recipient, donor = planted = _planted_runs()
     low, high = (float(ranker.forward(**tokens)) for tokens in (recipient, donor))
     patched, swapped = _patched_scores(TO_BASELINE), _patched_scores(TO_PERTURBED)
 
@@ -88,7 +89,7 @@ def _three_runs() -> tuple[np.ndarray, dict[str, np.ndarray]]:
         return np.array([[low, high, third(*at)] for at in _tried_heads(ranker)])
 
     def by_hook(write: Write) -> np.ndarray:
-        return runs(lambda layer, head: _patched(layer, head, write))
+        return runs(lambda layer, head: _patched(planted, layer, head, write))
 
     right = runs(lambda *at: patched[at])
     return right, {
@@ -185,12 +186,12 @@ def check_patch_every_head(answer: Callable) -> str | None:
 @cache
 def _loops() -> tuple[np.ndarray, dict[str, Any]]:
     """Patched scores of all heads, and what each mistake makes of them."""
-    ranker, recipient, donor = _planted_runs()
+    ranker, recipient, donor = planted = _planted_runs()
     low, high = (float(ranker.forward(**tokens)) for tokens in (recipient, donor))
     right, swapped = _patched_scores(TO_BASELINE), _patched_scores(TO_PERTURBED)
 
     def by_hook(write: Write) -> np.ndarray:
-        scores = [_patched(layer, head, write) for layer, head in np.ndindex(right.shape)]
+        scores = [_patched(planted, layer, head, write) for layer, head in np.ndindex(right.shape)]
         return np.reshape(scores, right.shape)
 
     mistakes: dict[str, Any] = {
@@ -233,9 +234,11 @@ def _left_out(right: np.ndarray, place: int, axis: int) -> Callable[[object], bo
     return is_left_out
 
 
-@cache
-def _planted_runs() -> tuple[Ranker, dict[str, Tensor], dict[str, Tensor]]:
-    """Ranker, and the tokens of the baseline (recipient) and of the perturbed run (donor)."""
+def _planted_runs() -> PlantedRuns:
+    """Ranker, and the tokens of the baseline (recipient) and of the perturbed run (donor).
+
+    The ranker is not kept here: it is loaded anew after an answer that changed it.
+    """
     ranker = planted_ranker()
     (aligned,) = align([PAIR], ranker.tokenizer, kind=ranker.kind).aligned
     types = aligned.token_type_ids
@@ -255,9 +258,9 @@ def _patched_scores(direction: str) -> np.ndarray:
     return result.scores[..., 0]
 
 
-def _patched(layer: int, head: int, write: Write) -> float:
+def _patched(planted: PlantedRuns, layer: int, head: int, write: Write) -> float:
     """Score of the recipient's run after ``write(z, z of the donor, head)`` in a layer."""
-    ranker, recipient, donor = _planted_runs()
+    ranker, recipient, donor = planted
     name = f"blocks.{layer}.attn.hook_z"
     _, cached = ranker.run_with_cache(**donor, names_filter=name)
 

@@ -104,6 +104,22 @@ def test_scores_at_hand_are_those_that_would_be_computed(ranker, pairs, scored, 
     assert (at_hand.pairs, at_hand.skipped) == (before.pairs, ())
 
 
+def test_scores_at_hand_that_were_damaged_are_refused_by_name(ranker, pairs, scored):
+    (file,) = tutorial.RESULTS.glob("*.json")
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    kept["scores"]["perturbed"][-1] += 0.5
+    for damaged in (json.dumps(kept), file.read_text(encoding="utf-8")[:-9]):
+        file.write_text(damaged, encoding="utf-8")
+        with pytest.raises(ValueError, match=f"{file.name} is damaged.*recompute"):
+            tutorial.score_pairs(ranker, pairs)
+
+
+def test_what_travels_holds_what_its_checksums_say():
+    for file in tutorial.RESULTS.glob("*.json"):
+        part = "run" if '"run"' in file.read_text(encoding="utf-8") else "scores"
+        assert tutorial._read(file, part)
+
+
 def test_scores_of_other_pairs_fillers_and_rankers_changed_since_are_computed(
     ranker, pairs, scored
 ):

@@ -138,7 +138,7 @@ def score_pairs(ranker: Any, pairs: Any, *, filler: str = "a", progress: Any = T
         return compute_scores(ranker, pairs, **options)
     name = f"{key(PairScores, ranker, pairs, {'filler': filler})}.json"
     if _is_at_hand(name):
-        read = json.loads((RESULTS / name).read_text(encoding="utf-8"))["scores"]
+        read = _read(RESULTS / name, "scores")
         scores = [np.array(read[side], np.float32) for side in ("baseline", "perturbed")]
         few = compute_scores(ranker, pairs[:2], filler=filler, progress=False)
         if _alike((few.baseline, few.perturbed), [side[:2] for side in scores]):
@@ -175,7 +175,7 @@ def evaluate(
     wanted = choose(collection, None, query_ids)
     name = f"{ranking_key(ranker, intervention, collection, wanted)}.json"
     if _is_at_hand(name):
-        run = json.loads((RESULTS / name).read_text(encoding="utf-8"))["run"]
+        run = _read(RESULTS / name, "run")
         if _ranks_alike(changed, collection, run):
             loaded = evaluate_run(
                 collection, run, measures=measures, what=repr(changed), query_ids=wanted
@@ -272,7 +272,26 @@ def _kept() -> Path | None:
 
 def _write(path: Path, ranker: Ranker, told: dict[str, str], **content: Any) -> None:
     made_of = {"ranker": ranker.name, "kind": ranker.kind, "checksum": ranker.checksum, **told}
-    write_whole(path, json.dumps({"made_of": made_of, **content}, indent=0).encode())
+    kept = {"made_of": made_of, "sha256": _digest(content), **content}
+    write_whole(path, json.dumps(kept, indent=0).encode())
+
+
+def _read(path: Path, part: str) -> dict[str, Any]:
+    """Read a part of what `_write` wrote; raises ValueError where the file is damaged."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+        if read["sha256"] == _digest({part: read[part]}):
+            return read[part]
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise ValueError(
+        f"{path} is damaged: it does not hold what its checksum says; install mechir-edu anew, or "
+        "set me.tutorial.recompute = True"
+    )
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 _SAID: set[tuple[str, int]] = set()  # what was said in which cell

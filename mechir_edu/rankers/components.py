@@ -16,7 +16,7 @@ from transformer_lens.model_bridge.generalized_components import AttentionBridge
 # What modules hand on that attention does not depend on: positions are in the stream or in q and k,
 # a window is in the mask, and the others say what a call returns.
 NO_PART = {"position_ids", "sliding_window", "deterministic", "use_cache", "cache_position"}
-NO_PART |= {"output_attentions", "output_hidden_states", "return_dict"}
+NO_PART |= {"output_attentions", "output_hidden_states", "return_dict", "token_type_ids"}
 
 
 def hooked_attention(

@@ -1,8 +1,11 @@
 """The ranker on which checks try answers: small, with a known circuit, and loaded once."""
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
+from mechir_edu.checks._report import Mistake
 from mechir_edu.models import Cat
 
 QUERY = "why does salt melt ice on roads"
@@ -38,7 +41,20 @@ def is_untouched() -> bool:
     return abs(float(ranker.forward(QUERY, TEXT)) - plain) < 1e-5
 
 
-def gave_hooks_by_position(error: TypeError) -> bool:
+@contextmanager
+def trying() -> Iterator[None]:
+    """Name what an answer does wrong while it is tried on the planted ranker, by a `Mistake`."""
+    try:
+        yield
+    except TypeError as error:
+        if _gave_hooks_by_position(error):
+            raise Mistake(HOOKS_BY_NAME) from None
+        raise
+    if not is_untouched():
+        raise Mistake(LEFT_A_HOOK)
+
+
+def _gave_hooks_by_position(error: TypeError) -> bool:
     """Whether hooks were handed to ``run_with_hooks`` without their name."""
     called = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
     return "run_with_hooks" in called and "positional argument" in str(error)

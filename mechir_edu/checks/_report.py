@@ -74,12 +74,18 @@ def _is_strict(strict: bool | None) -> bool:
     return os.environ.get("MECHIR_EDU_STRICT") == "1" if strict is None else strict
 
 
+class Mistake(Exception):
+    """What a learner did wrong, seen while an answer was tried; the sentence as in `mistake_in`."""
+
+
 def _judged(judge: Judge, answer: Any) -> str | None:
     """Give the judge's sentence, or say how the answer failed before it could be judged."""
     try:
         mistake = judge(answer)
     except NotAttempted as stopped:
         return f"Not attempted yet: {stopped} and run it and this one again."
+    except Mistake as seen:
+        return f"Not yet: {seen}"
     except Exception as error:  # whatever a learner's function may raise
         return f"Not yet: your answer stopped with {type(error).__name__}: {error}"
     return None if mistake is None else f"Not yet: {mistake}"

@@ -7,14 +7,11 @@ import torch
 from torch import Tensor
 
 from mechir_edu.checks._planted import (
-    HOOKS_BY_NAME,
-    LEFT_A_HOOK,
     ON_THE_PLANTED,
     QUERY,
     TEXT,
-    gave_hooks_by_position,
-    is_untouched,
     planted_ranker,
+    trying,
 )
 from mechir_edu.checks._report import attempt, checker, mistake_in
 from mechir_edu.rankers.base import Ranker
@@ -60,14 +57,8 @@ def check_effect_of_head(answer: Callable) -> str | None:
     """Check ``effect_of_head(ranker, query, text, layer, head)``: score without it minus score."""
     ranker = planted_ranker()
     heads = sorted(ranker.planted_heads)
-    try:
+    with trying():
         given = [float(attempt(answer, ranker, QUERY, TEXT, *at)) for at in heads]
-    except TypeError as error:
-        if gave_hooks_by_position(error):
-            return HOOKS_BY_NAME
-        raise
-    if not is_untouched():
-        return LEFT_A_HOOK
     right, mistakes = _effects()
     wrong = (abs(torch.tensor(given) - right) > 1e-4).nonzero().ravel().tolist()
     layer, head = heads[wrong[0] if wrong else 0]

@@ -10,12 +10,9 @@ from torch import Tensor
 
 from mechir_edu.alignment.aligner import align
 from mechir_edu.checks._planted import (
-    HOOKS_BY_NAME,
-    LEFT_A_HOOK,
     ON_THE_PLANTED,
-    gave_hooks_by_position,
-    is_untouched,
     planted_ranker,
+    trying,
 )
 from mechir_edu.checks._report import attempt, checker, mistake_in, same
 from mechir_edu.patching.activation import patch
@@ -38,14 +35,8 @@ def check_three_runs(answer: Callable) -> str | None:
     """Check ``three_runs(ranker, recipient, donor, layer, head)``: scores of all three runs."""
     ranker, recipient, donor = _planted_runs()
     heads = _tried_heads(ranker)
-    try:
+    with trying():
         given = [list(attempt(answer, ranker, recipient, donor, *at)) for at in heads]
-    except TypeError as error:
-        if gave_hooks_by_position(error):
-            return HOOKS_BY_NAME
-        raise
-    if not is_untouched():
-        return LEFT_A_HOOK
     if len(given[0]) != 3:
         return f"give three scores, of recipient, donor and patched run; you gave {len(given[0])}."
     scores = np.array([[float(score) for score in runs] for runs in given])
@@ -176,9 +167,8 @@ def check_recovery(answer: Callable) -> str | None:
 def check_patch_every_head(answer: Callable) -> str | None:
     """Check ``patch_every_head(ranker, recipient, donor)``: patched scores, [layer, head]."""
     ranker, recipient, donor = _planted_runs()
-    given = attempt(answer, ranker, recipient, donor)
-    if not is_untouched():
-        return LEFT_A_HOOK
+    with trying():
+        given = attempt(answer, ranker, recipient, donor)
     right, mistakes = _loops()
     return mistake_in(given, right, mistakes)
 

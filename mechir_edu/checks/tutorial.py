@@ -103,8 +103,7 @@ def key(result: type, ranker: Ranker, pairs: Sequence[Pair], options: dict[str, 
         "options": {name: value for name, value in options.items() if name != "memory"},
         "pairs": [asdict(pair) for pair in pairs],
     }
-    text = json.dumps(told, sort_keys=True, default=list)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _digest(told)[:16]
 
 
 def _at_hand(
@@ -207,8 +206,7 @@ def ranking_key(
         "intervention": [type(intervention).__name__, change],
         "texts": texts,
     }
-    text = json.dumps(told, sort_keys=True, default=_as_json)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return _digest(told)[:16]
 
 
 def _as_json(value: Any) -> Any:
@@ -291,7 +289,8 @@ def _read(path: Path, part: str) -> dict[str, Any]:
 
 
 def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    text = json.dumps(content, sort_keys=True, default=_as_json)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 _SAID: set[tuple[str, int]] = set()  # what was said in which cell

@@ -33,10 +33,17 @@ class EncodesApart(Ranker):
     ) -> Float[Tensor, "pair ..."]:
         # The same query stands in many pairs: encode each once.
         unique = {ids.tobytes(): ids for ids in sequences}
-        encoded = {
-            key: self.forward(torch.from_numpy(ids).unsqueeze(0))[0] for key, ids in unique.items()
-        }
-        return torch.stack([encoded[ids.tobytes()] for ids in sequences])
+        encoded = {key: self.encode_tokens(ids) for key, ids in unique.items()}
+        return self.stacked([encoded[ids.tobytes()] for ids in sequences])
+
+    def encode_tokens(self, ids: np.ndarray) -> Float[Tensor, "..."]:
+        """Encode one query by its token ids, special ones included."""
+        return self.forward(torch.from_numpy(ids).unsqueeze(0))[0]
+
+    @staticmethod
+    def stacked(encoded: Sequence[Tensor]) -> Float[Tensor, "text ..."]:
+        """Encoded texts side by side."""
+        return torch.stack(list(encoded))
 
     @torch.no_grad()
     def embed(

@@ -169,8 +169,9 @@ class MultiVectorEncoder(EncodesApart):
         given = tokenizer.mask_token_id
         return tokenizer.eos_token_id if given is None else given
 
-    def _query_vectors(self, ids: Sequence[int]) -> Float[Tensor, "token d_token"]:
-        tokens = torch.tensor([self.query_tokens(ids)])
+    def encode_tokens(self, ids: np.ndarray | Sequence[int]) -> Float[Tensor, "token d_token"]:
+        """Vectors of a query's tokens, added ones included, by its token ids."""
+        tokens = torch.tensor([self.query_tokens([int(i) for i in ids])])
         mask, expansion = torch.ones_like(tokens), self.head.settings.expansion
         if expansion is not None and not expansion.attends:
             mask[:, len(ids) :] = 0
@@ -178,17 +179,11 @@ class MultiVectorEncoder(EncodesApart):
         return self.head.vectors(self.hidden(inputs))[0]
 
     @torch.no_grad()
-    def encode_fixed(self, sequences: Sequence[np.ndarray]) -> Vectors:  # noqa: D102
-        unique = {ids.tobytes(): ids for ids in sequences}
-        encoded = {key: self._query_vectors(ids.tolist()) for key, ids in unique.items()}
-        return self.stacked([encoded[ids.tobytes()] for ids in sequences])
-
-    @torch.no_grad()
     def encode_query(self, query: str) -> Vectors:
         """Vectors of a query's tokens, marker and added tokens included."""
         text = self.prompts.query + checked_text(query, "query")
         ids = self.tokenizer(text, truncation=False, verbose=False)["input_ids"]
-        return self._query_vectors(ids).unsqueeze(0)
+        return self.encode_tokens(ids).unsqueeze(0)
 
     @torch.no_grad()
     def embed(self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE) -> Vectors:

@@ -108,7 +108,10 @@ class SparseEncoder(EncodesApart):
             .amax(dim=1)
             for x, seen in zip(hidden.split(step), mask.split(step), strict=True)
         ]
-        weights = torch.relu(torch.cat(largest))
+        return self._saturate(torch.cat(largest))
+
+    def _saturate(self, logits: Tensor) -> Tensor:
+        weights = torch.relu(logits)
         for _ in range(self.n_logs):
             weights = torch.log1p(weights)
         return weights
@@ -120,10 +123,7 @@ class SparseEncoder(EncodesApart):
     def publisher_output(self, inputs: Inputs) -> Weights:
         """Weights of all terms from the logits of the Hugging Face model itself."""
         logits = self.hf_model(**inputs)[0] * inputs["attention_mask"].unsqueeze(-1)
-        weights = torch.relu(logits)
-        for _ in range(self.n_logs):
-            weights = torch.log1p(weights)
-        return weights.amax(dim=1)
+        return self._saturate(logits).amax(dim=1)
 
     def relevance(
         self, hidden: Hidden, attention_mask: Mask, fixed: Weights

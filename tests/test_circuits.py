@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from patching_helpers import APPENDED, PAIRS, assert_same, patched
-from small_models import FAMILIES
+from small_models import FAMILIES, save_sentence_transformer
 
 import mechir_edu as me
+from mechir_edu.patching.circuits import folder as circuit_folder
+from mechir_edu.patching.circuits.folder import circuit_into_folder
 from mechir_edu.patching.circuits.measure import ABLATIONS, Measure, all_heads, set_job
-from mechir_edu.patching.circuits.options import ORDERS
+from mechir_edu.patching.circuits.options import ORDERS, CircuitOptions
 from mechir_edu.patching.circuits.orders import eliminate, grow
 from mechir_edu.patching.circuits.sets import HookedSets
 from mechir_edu.patching.engines.hooks import activations
@@ -110,8 +112,9 @@ def test_all_heads_are_enough_and_none_leave_nothing_behind_cls(small_ranker, ab
     assert "empty circuit is 0" in result.note
 
 
-def test_behind_mean_pooling_the_edited_token_counts_itself_and_the_result_says_so(small_ranker):
-    result = measured(small_ranker("bert", "dot"), order=[(0, 1)], sizes=[0, 8])
+def test_behind_mean_pooling_the_edited_token_counts_itself_and_the_result_says_so(tmp_path):
+    ranker = me.Dot(str(save_sentence_transformer(tmp_path, pooling="mean")))
+    result = measured(ranker, order=[(0, 1)], sizes=[0, 8])
     assert abs(result.survives().value[0]) > 0.01
     np.testing.assert_allclose(result.survives().value[1], 1, atol=1e-4)
     assert "need not be 0" in result.note
@@ -119,7 +122,7 @@ def test_behind_mean_pooling_the_edited_token_counts_itself_and_the_result_says_
 
 @pytest.fixture(scope="module")
 def planted_pairs(collection):
-    return me.make_pairs(collection, "TFC1", n=12, seed=3)
+    return me.make_pairs(collection, "TFC1", n=8, seed=3)
 
 
 @pytest.mark.parametrize("direction", ["perturbed_to_baseline", "baseline_to_perturbed"])
@@ -282,3 +285,38 @@ def test_all_heads_rank_as_the_ranker_itself(planted, collection):
     heads = all_heads(planted)
     same = me.rank_faithfulness(planted, collection, heads, query_ids=["q01"], progress=False)
     assert same.taus.tolist() == [1.0]
+
+
+def test_a_run_into_a_folder_resumes_and_ends_with_the_same_bits(
+    planted, planted_pairs, tmp_path, monkeypatch
+):
+    options = {"order": "backward", "sizes": [0, 3, 16], "n_random": 0}
+    pairs, options = planted_pairs[:6], CircuitOptions(**options)
+    whole = circuit_into_folder(planted, pairs, tmp_path / "whole", options, progress=False)
+    real, stopped = circuit_folder.store, tmp_path / "stopped"
+
+    def store_two(path, content):
+        if len(list(path.parent.glob("0*.npz"))) == 2:
+            raise KeyboardInterrupt
+        real(path, content)
+
+    monkeypatch.setattr(circuit_folder, "store", store_two)
+    with pytest.raises(KeyboardInterrupt):
+        circuit_into_folder(planted, pairs, stopped, options, progress=False)
+    with pytest.raises(ValueError, match="no finished circuit"):
+        me.CircuitResult.load(stopped)
+    monkeypatch.setattr(circuit_folder, "store", real)
+    (stopped / "measured" / "00000.npz").write_bytes(b"damaged")
+    circuit_into_folder(planted, pairs, stopped, options, progress=False)
+    again = me.CircuitResult.load(stopped)
+    for name in ("effects", "random_effects", "recipient", "donor"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name), err_msg=name)
+    assert again.order == whole.order
+
+
+def test_a_folder_of_another_circuit_is_refused(planted, planted_pairs, tmp_path):
+    first = CircuitOptions(order=[(0, 1)], n_random=0)
+    circuit_into_folder(planted, planted_pairs[:3], tmp_path / "run", first, progress=False)
+    second = CircuitOptions(order=[(0, 2)], n_random=0)
+    with pytest.raises(ValueError, match="cannot be mixed"):
+        circuit_into_folder(planted, planted_pairs[:3], tmp_path / "run", second, progress=False)

@@ -15,7 +15,7 @@ import torch
 
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.collection.progress import Progress
-from mechir_edu.patching.circuits.measure import Effects, Measure, all_heads, set_job
+from mechir_edu.patching.circuits.measure import BothEffects, Measure, all_heads, set_job
 from mechir_edu.patching.circuits.options import FEWEST_DRAWS, CircuitOptions
 from mechir_edu.patching.circuits.orders import Tried, by_effect, eliminate, grow, shuffled
 from mechir_edu.patching.circuits.result import CircuitResult
@@ -115,8 +115,8 @@ class Kept:
     keep_tried: Callable[[dict[str, float]], object] = lambda values: None
     order: Callable[[], tuple[Head, ...] | None] = lambda: None
     keep_order: Callable[[tuple[Head, ...]], object] = lambda order: None
-    effects: Callable[[int], tuple[Effects, Effects] | None] = lambda batch: None
-    keep_effects: Callable[[int, tuple[Effects, Effects]], object] = lambda batch, effects: None
+    effects: Callable[[int], BothEffects | None] = lambda batch: None
+    keep_effects: Callable[[int, BothEffects], object] = lambda batch, effects: None
 
 
 @takes_turn

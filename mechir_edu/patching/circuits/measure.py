@@ -43,8 +43,8 @@ from mechir_edu.rankers.hook_names import Head
 Ablation = str
 ABLATIONS = ("other run", "mean", "resample")
 Effects = Float[np.ndarray, "set pair"]
-# Effects of the sets that restore and of those that survive, for the pairs of a batch.
-OfBatch = tuple[Effects, Effects]
+# Effects of the sets that restore and of those that survive.
+BothEffects = tuple[Float[np.ndarray, "restoring pair"], Float[np.ndarray, "surviving pair"]]
 
 
 def all_heads(ranker: Ranker) -> tuple[Head, ...]:
@@ -120,7 +120,7 @@ class Measure:
         surviving: Sequence[HeadSet],
         *,
         progress: Progress = False,
-    ) -> tuple[Effects, Effects]:
+    ) -> BothEffects:
         """Effects of both kinds, [set, pair] each; progress counts pairs."""
         restored = np.zeros((len(restoring), self.n_pairs), dtype=np.float32)
         survives = np.zeros((len(surviving), self.n_pairs), dtype=np.float32)
@@ -138,7 +138,7 @@ class Measure:
         surviving: Sequence[HeadSet],
         *,
         progress: Progress = False,
-    ) -> Iterator[tuple[int, OfBatch]]:
+    ) -> Iterator[tuple[int, BothEffects]]:
         """The same for some batches, by their number, as they are done."""
         wanted, everything = list(wanted), frozenset(all_heads(self.job.ranker))
         outside = [everything - heads for heads in surviving]
@@ -152,7 +152,7 @@ class Measure:
             )
             return batch, recipient, donor, runs
 
-        def finish(begun: tuple[Batch, KeptRun, KeptRun, Runs]) -> OfBatch:
+        def finish(begun: tuple[Batch, KeptRun, KeptRun, Runs]) -> BothEffects:
             _, recipient, donor, runs = begun
             restored = self.engine.scores(recipient, donor.z, restoring) - recipient.scores
             if runs.given_z is None:

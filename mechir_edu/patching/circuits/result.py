@@ -206,7 +206,7 @@ class CircuitResult:
         sides = np.sign(missing.mean(axis=-1) / mean_change)
         area = np.tensordot(self._trapezoids() * sides, missing, axes=1)
         measured = self._recovery(area, (), "ratio_of_means", options)
-        return replace(measured, low=np.maximum(measured.low, 0.0))
+        return replace(measured, low=np.asarray(np.maximum(measured.low, 0.0)))
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each protocol and size, with everything that belongs beside a share.

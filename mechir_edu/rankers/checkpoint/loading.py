@@ -123,9 +123,9 @@ def weight_files(folder: Path) -> list[Path]:
     return next((files for files in candidates if files), [])
 
 
-def weights_sha256(folder: Path) -> str:
-    """SHA-256 of a checkpoint's weights, for provenance; of several files, of their hashes."""
-    sums = [sha256(file) for file in weight_files(folder)]
+def weights_sha256(*folders: Path) -> str:
+    """SHA-256 of the weights in folders, for provenance; of several files, of their hashes."""
+    sums = [sha256(file) for folder in folders for file in weight_files(folder)]
     return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
 
 

@@ -205,7 +205,7 @@ def test_a_generative_model_is_refused_with_the_families_there_are(tmp_path, ran
 def test_a_bert_that_decodes_is_refused(copied):
     edit_config(copied, is_decoder=True)
     with pytest.raises(
-        ValueError, match="is a bert model that writes texts; needed an encoder or a decoder"
+        ValueError, match="is a roberta model that writes texts; needed an encoder or a decoder"
     ):
         Dot(str(copied))
 

@@ -39,7 +39,7 @@ class LlamaAdapter(EncoderAdapter):
     """Llama; Mistral and Qwen have the same tree of modules."""
 
     model_type, prefix = "llama", "Llama"
-    classes = ("Model", "ForSequenceClassification", "ForCausalLM")
+    classes: ClassVar[tuple[str, ...]] = ("Model", "ForSequenceClassification", "ForCausalLM")
     pretraining_heads = ("lm_head",)
     is_post_ln = False
     absent_hooks: ClassVar[dict[str, str]] = {

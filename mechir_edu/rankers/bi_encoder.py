@@ -8,7 +8,11 @@ from torch import Tensor
 
 from mechir_edu.rankers.apart import EncodesApart
 from mechir_edu.rankers.checkpoint import loading
-from mechir_edu.rankers.checkpoint.settings import encoder_folder, stated_modules
+from mechir_edu.rankers.checkpoint.settings import (
+    encoder_folder,
+    stated_modules,
+    weight_folders,
+)
 from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
 from mechir_edu.rankers.pooling import Embedding, Hidden, Mask, RowsRead
 from mechir_edu.rankers.readout import read_embedding_head
@@ -37,7 +41,7 @@ class BiEncoder(EncodesApart):
     TypeError
         For a name that is no text or path, such as a model that was loaded already.
     ValueError
-        For a generative or unsupported model, missing, altered or unused weights, settings that
+        For an unsupported model, missing, altered or unused weights, settings that
         are not obeyed, an unsupported pooling or ``max_length``.
     RuntimeError
         For a checkpoint that fails verification (`mechir_edu.rankers.verification`).
@@ -70,7 +74,7 @@ class BiEncoder(EncodesApart):
             name,
             loading.load_encoder(encoder, says_how=says_how),
             load_tokenizer(encoder),
-            checksum=loading.weights_sha256(encoder),
+            checksum=loading.weights_sha256(encoder, *weight_folders(folder)),
             max_length=max_length,
             device=device,
         )

@@ -72,6 +72,7 @@ DENSE: dict[str, Rule] = {
     "module_output_name": ONLY_WHOLE,
     "use_residual": (False,),
 }
+LAYER_NORM: dict[str, Rule] = {"dimension": OBEYED}
 NORMALIZE: dict[str, Rule] = {
     "module_input_name": ONLY_WHOLE,
     "module_output_name": ONLY_WHOLE,
@@ -113,7 +114,7 @@ CROSS_ENCODER = Reads(
     MODEL | {"activation_fn": OBEYED, "keep_in_fp32_modules": NO_MATTER},
     transformer_rules("sequence-classification", "logits", "scores"),
 )
-
+MODULAR = CROSS_ENCODER._replace(transformer=BI_ENCODER.transformer)  # a head of modules behind it
 
 SPARSE_ENCODER = Reads(
     "SparseEncoder",
@@ -218,6 +219,12 @@ def encoder_folder(folder: Path) -> Path:
             "is not there; download the whole checkpoint"
         )
     return modules[0].folder if modules else folder
+
+
+def weight_folders(folder: Path) -> list[Path]:
+    """Folders of the modules behind the encoder that have weights, in order."""
+    parts = stated_modules(folder)
+    return [part.folder for part in parts[1:] if part.name in ("Dense", "LayerNorm")]
 
 
 def transformer_settings(folder: Path) -> dict[str, Any]:

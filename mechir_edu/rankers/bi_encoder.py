@@ -67,7 +67,8 @@ class BiEncoder(EncodesApart):
         device: str = "auto",
         verify: bool = True,
     ) -> None:
-        folder = loading.model_folder(name := loading.checked_name(name))
+        name = loading.checked_name(name)
+        folder = loading.model_folder(name, "dot", says_how=bool(pooling))
         head = read_embedding_head(folder, pooling=pooling, similarity=similarity)
         encoder, says_how = encoder_folder(folder), bool(pooling or stated_modules(folder))
         super().__init__(

@@ -105,7 +105,7 @@ class MultiVectorEncoder(EncodesApart):
         verify: bool = True,
     ) -> None:
         name = loading.checked_name(name)
-        folder = loading.model_folder(name)
+        folder = loading.model_folder(name, "multi-vector")
         settings, encoder = read_late_settings(folder), encoder_folder(folder)
         self.head = LateHead(settings, read_projections(folder))
         model = loading.load_encoder(encoder, says_how=True, beside=("linear",))

@@ -18,7 +18,6 @@ from mechir_edu.rankers.checkpoint.settings import (
     encoder_folder,
     prompt_of_pairs,
     read_model,
-    require_kind,
     weight_folders,
 )
 from mechir_edu.rankers.checkpoint.stored import Rule, obey, read_object, shown
@@ -52,8 +51,7 @@ class Parts(NamedTuple):
 
 def load_parts(name: str) -> Parts:
     """Load what a cross-encoder is made of, from a folder or the hub."""
-    folder = loading.model_folder(name)
-    require_kind(folder, CROSS_ENCODER)
+    folder = loading.model_folder(name, "cat")
     encoder, head = encoder_folder(folder), read_modular_head(folder)
     if head is None:
         model = loading.load_classifier(encoder)

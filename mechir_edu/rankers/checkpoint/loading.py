@@ -31,6 +31,7 @@ from mechir_edu.rankers.checkpoint.stated_config import (
 )
 from mechir_edu.rankers.checkpoint.stored import read_object, refuse_pointers, small_files
 from mechir_edu.rankers.checkpoint.weights import TASK_HEADS, check_weights, warn_of_word_prediction
+from mechir_edu.rankers.checkpoint.which_kind import require_kind
 from mechir_edu.rankers.families import FAMILIES
 from mechir_edu.rankers.quiet import quietly
 
@@ -42,10 +43,15 @@ SECONDS_TO_ANSWER = 5
 NO_ANSWER = (HFValidationError, OSError, HTTPError)
 
 
-def model_folder(name: str) -> Path:
+def model_folder(name: str, kind: str | None = None, *, says_how: bool = False) -> Path:
     """Local folder of a checkpoint: itself, the embedded one, or a hub id's snapshot.
 
     A hub id may name a commit, tag or branch, ``OWNER/NAME@COMMIT``; else it is the newest.
+
+    Parameters
+    ----------
+    name : of the checkpoint.
+    kind, says_how : of ranker that it must be, as for `require_kind`; any where omitted.
 
     Raises
     ------
@@ -53,13 +59,19 @@ def model_folder(name: str) -> Path:
         When the name is no folder and the hub neither has it nor can be reached, or when there
         are no weights.
     ImportError, ValueError
-        As `embedded_folder` and `find_family`.
+        As `embedded_folder`, `find_family` and `require_kind`.
     """
     if name == "embedded":
         return embedded_folder()
-    folder = Path(name) if Path(name).is_dir() else _hub_folder(name)
+
+    def require(folder: Path) -> None:
+        find_family(encoder_folder(folder))
+        if kind is not None:
+            require_kind(folder, kind, says_how=says_how)
+
+    folder = Path(name) if Path(name).is_dir() else _hub_folder(name, require)
+    require(folder)
     encoder = encoder_folder(folder)
-    find_family(encoder)
     if not weight_files(encoder):
         raise FileNotFoundError(f"{name!r} has no weights: needed {' or '.join(WEIGHTS)}")
     return folder
@@ -86,7 +98,7 @@ def checked_name(name: object) -> str:
     return text
 
 
-def _hub_folder(name: str) -> Path:
+def _hub_folder(name: str, require: Callable[[Path], None]) -> Path:
     hub_id, _, commit = name.partition("@")
     revision = commit or None
     get = partial(snapshot_download, hub_id, revision=revision)
@@ -97,8 +109,8 @@ def _hub_folder(name: str) -> Path:
     except NO_ANSWER as problem:
         return _cached_folder(name, partial(get, local_files_only=True), problem)
     folder = Path(get(allow_patterns=SMALL_FILES))
+    require(folder)  # before gigabytes of another model are downloaded
     encoder = encoder_folder(folder)
-    find_family(encoder)  # before gigabytes of a generative model are downloaded
     for pattern in WEIGHTS:
         if not weight_files(encoder):
             get(allow_patterns=[pattern if encoder == folder else f"{encoder.name}/{pattern}"])

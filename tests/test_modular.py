@@ -141,9 +141,7 @@ def test_modules_that_are_not_understood_are_refused(tmp_path):
     last = Dense(32, 1, module_output_name="scores")
     model = CrossEncoder(modules=[encoder, Pooling(32, "cls"), Dropout(), last], device="cpu")
     model.save_pretrained(str(tmp_path / "saved"), create_model_card=False)
-    with pytest.raises(
-        ValueError, match="modules Transformer, Pooling, Dropout, Dense; a cross"
-    ):
+    with pytest.raises(ValueError, match="modules Transformer, Pooling, Dropout, Dense; a cross"):
         me.Cat(str(tmp_path / "saved"))
 
 

@@ -2,7 +2,8 @@
 
 ::
 
-    adapters      where an architecture's modules are (families: the others; components)
+    adapters      where an architecture's modules are (families: the other encoders; decoders;
+                  components)
     stacks        how many layers and heads, and the names of their hooks
     base          what every kind shares: a model with hooks
     texts         texts as they are given, and encoded; pooling, readout: what becomes of the output

@@ -41,7 +41,7 @@ class BiEncoder(EncodesApart):
     TypeError
         For a name that is no text or path, such as a model that was loaded already.
     ValueError
-        For a generative or unsupported model, missing, altered or unused weights, settings that
+        For an unsupported model, missing, altered or unused weights, settings that
         are not obeyed, an unsupported pooling or ``max_length``.
     RuntimeError
         For a checkpoint that fails verification (`mechir_edu.rankers.verification`).

@@ -70,8 +70,15 @@ class CrossEncoder(Ranker):
     def rows(self) -> RowsRead:  # noqa: D102
         if self.head is not None:
             return self.head.rows
-        reads_first = self.family.classifies_first_position(self.hf_model.config)
-        return "first" if reads_first else "all"
+        if self.family.classifies_first_position(self.hf_model.config):
+            return "first"
+        return "last" if self.family.is_causal(self.hf_model.config) else "all"
+
+    def counts(self, inputs: Inputs) -> Mask:
+        """Rows that a score may read; of decoders, as Hugging Face has it, no padding token's."""
+        if self.head is None and self.rows == "last":
+            return (inputs["input_ids"] != self.hf_model.config.pad_token_id).long()
+        return super().counts(inputs)
 
     def tokenize(self, queries: str | Sequence[str], texts: str | Sequence[str]) -> Inputs:
         """Token ids, mask and types of pairs; one query may go with several texts."""

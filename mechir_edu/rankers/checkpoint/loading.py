@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
+import mechir_edu.rankers.decoders  # noqa: F401  # registers its families
 from mechir_edu.files import embedded_folder, sha256
 from mechir_edu.rankers.adapters import EncoderAdapter
 from mechir_edu.rankers.checkpoint.labels import relevant_label
@@ -155,7 +156,7 @@ def load_encoder(
     Raises
     ------
     ValueError
-        For a generative or unsupported architecture, settings that are not obeyed, weights that are
+        For an unsupported architecture, settings that are not obeyed, weights that are
         missing, unreadable or not used.
     """
     stated = read_config(folder)
@@ -235,14 +236,14 @@ def _load(auto_class: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def find_family(folder: Path) -> type[EncoderAdapter]:
-    """Adapter of a checkpoint, which has to be an encoder of one of our families.
+    """Adapter of a checkpoint, which has to be of one of our families.
 
     Raises
     ------
     FileNotFoundError
         When there is no ``config.json``.
     ValueError
-        For a generative or unsupported architecture, naming those that are supported; for a
+        For an unsupported architecture, naming those that are supported; for a
         setting that is not obeyed, see `mechir_edu.rankers.checkpoint.stated_config`.
     """
     return _family_of(read_config(folder), folder)
@@ -252,8 +253,9 @@ def _family_of(config: dict[str, Any], folder: Path) -> type[EncoderAdapter]:
     model_type = config.get("model_type")
     is_generative = config.get("is_decoder") or config.get("is_encoder_decoder")
     if not isinstance(model_type, str) or model_type not in FAMILIES or is_generative:
+        writes = " that writes texts" if is_generative and model_type in FAMILIES else ""
         raise ValueError(
-            f"{folder.name} is a {model_type} model; needed an encoder, one of "
-            f"{', '.join(sorted(FAMILIES))}. Generative models cannot be a Dot or a Cat"
+            f"{folder.name} is a {model_type} model{writes}; needed an encoder or a decoder, one "
+            f"of {', '.join(sorted(FAMILIES))}"
         )
     return FAMILIES[model_type]

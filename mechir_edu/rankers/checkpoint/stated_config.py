@@ -41,9 +41,11 @@ WHOLE = (
     *("num_hidden_layers", "n_layers", "num_attention_heads", "n_heads", "hidden_size", "dim"),
     *("intermediate_size", "hidden_dim", "vocab_size", "max_position_embeddings"),
     *("type_vocab_size", "embedding_size", "relative_attention_num_buckets"),
+    *("num_key_value_heads", "head_dim"),
     *("global_attn_every_n_layers", "local_attention"),
 )
-EPSILONS = ("layer_norm_eps", "norm_eps")
+WHOLE_OR_NONE = ("num_key_value_heads", "head_dim", "sliding_window")
+EPSILONS = ("layer_norm_eps", "norm_eps", "rms_norm_eps")
 ACTIVATIONS = ("hidden_act", "activation", "hidden_activation", "classifier_activation")
 # Settings that no class of ours has and that change no score: of training, of writing text, of
 # saving, and of a pooler that only its training used.
@@ -97,6 +99,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     obey(where, {key: config[key] for key in ONLY if key in config}, ONLY)
     for key in WHOLE:
         if key in config:
+            whole(config[key], f"{key} in {where}")
+    for key in WHOLE_OR_NONE:
+        if config.get(key) is not None:
             whole(config[key], f"{key} in {where}")
     for key in EPSILONS:
         if key in config:

@@ -22,7 +22,7 @@ import mechir_edu.rankers.decoders  # noqa: F401  # registers its families
 from mechir_edu.files import embedded_folder, sha256
 from mechir_edu.rankers.adapters import EncoderAdapter
 from mechir_edu.rankers.checkpoint.labels import relevant_label
-from mechir_edu.rankers.checkpoint.settings import encoder_folder
+from mechir_edu.rankers.checkpoint.settings import encoder_folder, weight_folders
 from mechir_edu.rankers.checkpoint.stated_config import (
     check_bi_encoder,
     check_cross_encoder,
@@ -139,6 +139,11 @@ def weights_sha256(*folders: Path) -> str:
     """SHA-256 of the weights in folders, for provenance; of several files, of their hashes."""
     sums = [sha256(file) for folder in folders for file in weight_files(folder)]
     return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
+
+
+def checkpoint_sha256(folder: Path) -> str:
+    """SHA-256 of all weights of a checkpoint: its encoder's, and those of modules behind it."""
+    return weights_sha256(encoder_folder(folder), *weight_folders(folder))
 
 
 def load_encoder(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from mechir_edu.rankers import embedded, planted
 from mechir_edu.rankers.base import Prompts, Ranker
 from mechir_edu.rankers.checkpoint import loading
 from mechir_edu.rankers.checkpoint.labels import check_activation
@@ -18,8 +19,6 @@ from mechir_edu.rankers.checkpoint.settings import (
     encoder_folder,
     prompt_of_pairs,
     read_model,
-    require_kind,
-    weight_folders,
 )
 from mechir_edu.rankers.checkpoint.stored import Rule, obey, read_object, shown
 from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
@@ -51,9 +50,13 @@ class Parts(NamedTuple):
 
 
 def load_parts(name: str) -> Parts:
-    """Load what a cross-encoder is made of, from a folder or the hub."""
-    folder = loading.model_folder(name)
-    require_kind(folder, CROSS_ENCODER)
+    """Load what a cross-encoder is made of: the embedded or planted one, a folder, or a hub id."""
+    if name == "embedded":
+        return Parts(*embedded.load(), embedded.SHA256)
+    if name == "planted":
+        model, tokenizer, heads = planted.load()
+        return Parts(model, tokenizer, "", frozenset(heads))
+    folder = loading.model_folder(name, "cat")
     encoder, head = encoder_folder(folder), read_modular_head(folder)
     if head is None:
         model = loading.load_classifier(encoder)
@@ -63,7 +66,7 @@ def load_parts(name: str) -> Parts:
     return Parts(
         model,
         load_tokenizer(encoder),
-        loading.weights_sha256(encoder, *weight_folders(folder)),
+        loading.checkpoint_sha256(folder),
         prompts=read_prompts(folder, n_labels=n_labels, is_modular=head is not None),
         head=head,
     )

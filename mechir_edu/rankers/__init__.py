@@ -2,12 +2,14 @@
 
 ::
 
-    adapters      where an architecture's modules are (families: the others; components)
+    adapters      where an architecture's modules are (families: the other encoders; decoders;
+                  components)
     stacks        how many layers and heads, and the names of their hooks
     base          what every kind shares: a model with hooks
     texts         texts as they are given, and encoded; pooling, readout: what becomes of the output
     apart         what the kinds share that encode query and document separately
     bi_encoder    Dot; cross_encoder: Cat; sparse: Sparse; multi_vector: MultiVector
+    modular       heads of cross-encoders that are saved as modules
     kinds         all of them by their names
     verification  what is tested at load: causality, streams (agreement: within what is rounding)
     turns         one call at a time; unchanged: what was done to the modules since; views: a

@@ -1,4 +1,4 @@
-"""Give Hugging Face encoders TransformerLens hook points that are live.
+"""Give Hugging Face models TransformerLens hook points that are live.
 
 TransformerLens 4 wraps a Hugging Face model in place: an *adapter* says which module is the
 embedding, which the blocks, and so on, and every named module gets hook points around it.
@@ -18,7 +18,7 @@ What the sites mean in a post-LN block (BERT and its relatives)::
 
 ``attn_out`` and ``mlp_out`` are what a sublayer *adds*, before the residual sum and the LayerNorm
 that follows; ``resid_pre`` is the stream handed from block to block, after LN2 of the block before.
-ModernBERT is pre-LN: there ``resid_pre`` is the un-normalised stream, as in a decoder, and the sum
+ModernBERT and decoders are pre-LN: there ``resid_pre`` is the un-normalised stream, and the sum
 before the MLP is in no hook: it is resid_pre + attn_out.
 """
 
@@ -65,7 +65,7 @@ class EncoderAdapter(ArchitectureAdapter):
     Attributes
     ----------
     model_type : as ``config.json`` has it.
-    prefix : of the family's Hugging Face classes, such as "Bert" of BertModel.
+    prefix, classes : names of the family's Hugging Face classes, such as "Bert" and "Model".
     is_post_ln : whether LayerNorm follows the residual sum.
     has_token_types : whether the model is told which of two texts a token belongs to.
     unused_by_bi_encoders : modules of the bare encoder that no embedding is computed from; a
@@ -78,6 +78,7 @@ class EncoderAdapter(ArchitectureAdapter):
 
     model_type: ClassVar[str]
     prefix: ClassVar[str]
+    classes: ClassVar[tuple[str, ...]] = ("Model", "ForSequenceClassification", "ForMaskedLM")
 
     supports_generation = False
     supports_kv_cache = False
@@ -158,6 +159,11 @@ class EncoderAdapter(ArchitectureAdapter):
         return None
 
     @staticmethod
+    def is_causal(config: PretrainedConfig) -> bool:
+        """Whether a token sees only those before it."""
+        return False
+
+    @staticmethod
     def classifies_first_position(config: PretrainedConfig) -> bool:
         """Whether a classifier reads the final hidden state of position 0 alone."""
         return True
@@ -214,8 +220,6 @@ class EncoderAdapter(ArchitectureAdapter):
 
 FAMILIES: dict[str, type[EncoderAdapter]] = {}  # by model_type
 ADAPTERS: dict[str, type[EncoderAdapter]] = {}  # by the name of a Hugging Face class
-# Of each family, behind its prefix.
-CLASSES = ("Model", "ForSequenceClassification", "ForMaskedLM")
 
 
 def register_family(adapter: type[EncoderAdapter]) -> type[EncoderAdapter]:
@@ -224,7 +228,7 @@ def register_family(adapter: type[EncoderAdapter]) -> type[EncoderAdapter]:
     A class decorator: it returns the adapter. transformers must know the model's classes.
     """
     FAMILIES[adapter.model_type] = adapter
-    ADAPTERS.update({f"{adapter.prefix}{name}": adapter for name in CLASSES})
+    ADAPTERS.update({f"{adapter.prefix}{name}": adapter for name in adapter.classes})
     return adapter
 
 
@@ -307,11 +311,11 @@ def position_ids(hf_model: nn.Module, input_ids: TokenIds, attention_mask: Token
 
 
 def convert(hf_model: nn.Module) -> TransformerBridge:
-    """Wrap a Hugging Face encoder, **in place**, as a TransformerLens model with live hooks.
+    """Wrap a Hugging Face model, **in place**, as a TransformerLens model with live hooks.
 
     Parameters
     ----------
-    hf_model : a bare encoder or a ``*ForSequenceClassification`` of one of `FAMILIES`. It is
+    hf_model : a bare model or a ``*ForSequenceClassification`` of one of `FAMILIES`. It is
         changed in place and must not be saved afterwards.
 
     Raises

@@ -37,7 +37,7 @@ class BiEncoder(EncodesApart):
     TypeError
         For a name that is no text or path, such as a model that was loaded already.
     ValueError
-        For a generative or unsupported model, missing, altered or unused weights, settings that
+        For an unsupported model, missing, altered or unused weights, settings that
         are not obeyed, an unsupported pooling or ``max_length``.
     RuntimeError
         For a checkpoint that fails verification (`mechir_edu.rankers.verification`).
@@ -63,14 +63,15 @@ class BiEncoder(EncodesApart):
         device: str = "auto",
         verify: bool = True,
     ) -> None:
-        folder = loading.model_folder(name := loading.checked_name(name))
+        name = loading.checked_name(name)
+        folder = loading.model_folder(name, "dot", says_how=bool(pooling))
         head = read_embedding_head(folder, pooling=pooling, similarity=similarity)
         encoder, says_how = encoder_folder(folder), bool(pooling or stated_modules(folder))
         super().__init__(
             name,
             loading.load_encoder(encoder, says_how=says_how),
             load_tokenizer(encoder),
-            checksum=loading.weights_sha256(encoder),
+            checksum=loading.checkpoint_sha256(folder),
             max_length=max_length,
             device=device,
         )

@@ -8,6 +8,7 @@ whose hooks it fires.
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformer_lens.hook_points import HookPoint
@@ -29,6 +30,7 @@ def hooked_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     bridge: "EncoderAttentionBridge | None" = None,
+    softcap: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Attend, with live hooks on scores and pattern; by SDPA where neither is hooked.
@@ -36,8 +38,8 @@ def hooked_attention(
     ``query``, ``key`` and ``value`` are [batch, head, pos, d_head]; ``attention_mask`` is additive.
     Returns z as [batch, pos, head, d_head] and the pattern when it was materialised. Without a
     ``bridge`` (an unwrapped model that shares a wrapped one's config object) there are no hooks.
-    Key and value may have fewer heads, each of which serves a group. Whatever else the module hands
-    on is a TypeError, unless attention does not depend on it.
+    Key and value may have fewer heads, each of which serves a group; ``softcap`` bounds the scores.
+    Whatever else the module hands on is a TypeError, unless attention does not depend on it.
     """
     if wanted := [name for name, v in others.items() if v is not None and name not in NO_PART]:
         raise TypeError(f"{type(module).__name__} hands on {wanted[0]}, which is not computed here")
@@ -46,16 +48,19 @@ def hooked_attention(
     if (group := query.size(1) // key.size(1)) > 1:
         key, value = (x.repeat_interleave(group, dim=1) for x in (key, value))
     scaling = query.size(-1) ** -0.5 if scaling is None else scaling
-    if bridge is None or not bridge.needs_pattern:
+    if softcap is None and (bridge is None or not bridge.needs_pattern):
         z = F.scaled_dot_product_attention(
             query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling
         )
         return z.transpose(1, 2).contiguous(), None
     scores = query @ key.transpose(2, 3) * scaling
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
     if attention_mask is not None:
         scores = scores + attention_mask
-    pattern = F.softmax(bridge.hook_attn_scores(scores), dim=-1)
-    pattern = bridge.hook_pattern(F.dropout(pattern, p=dropout, training=module.training))
+    pattern = F.softmax(scores if bridge is None else bridge.hook_attn_scores(scores), dim=-1)
+    pattern = F.dropout(pattern, p=dropout, training=module.training)
+    pattern = pattern if bridge is None else bridge.hook_pattern(pattern)
     return (pattern @ value).transpose(1, 2).contiguous(), pattern
 
 

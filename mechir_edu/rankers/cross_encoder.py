@@ -10,9 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechir_edu.collection.given import checked_text
-from mechir_edu.rankers import embedded, planted
 from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Ranker, undisturbed
-from mechir_edu.rankers.checkpoint.cross_loading import Parts, load_parts, require_room
+from mechir_edu.rankers.checkpoint.cross_loading import load_parts, require_room
 from mechir_edu.rankers.checkpoint.labels import relevant_label, score_of
 from mechir_edu.rankers.checkpoint.loading import checked_name
 from mechir_edu.rankers.pooling import Hidden, Mask, RowsRead
@@ -34,7 +33,9 @@ class CrossEncoder(Ranker):
     sees only this difference; its log-probability of *relevant* ranks alike. MechIR 0.2.0 takes the
     first of two logits and so explains non-relevance.
 
-    A prompt that the checkpoint names as its default is put before the query.
+    A prompt that the checkpoint names as its default is put before the query. What sentence-
+    transformers saves as modules (a bare encoder, Pooling, Dense and LayerNorm, as the ettin
+    rerankers) is read, too.
 
     Raises
     ------
@@ -54,18 +55,29 @@ class CrossEncoder(Ranker):
         verify: bool = True,
     ) -> None:
         name = checked_name(name)
-        model, tokenizer, checksum, self.planted_heads, self.prompts = _load(name)
-        self.label = relevant_label(model.config.to_dict())
+        model, tokenizer, checksum, self.planted_heads, self.prompts, self.head = load_parts(name)
+        self.label = 0 if self.head else relevant_label(model.config.to_dict())
         super().__init__(
             name, model, tokenizer, checksum=checksum, max_length=max_length, device=device
         )
+        if self.head is not None:
+            self.head.modules.to(self.device)
         require_room(self, QUERY)
         wrap(self, verify=verify)
 
     @property
     def rows(self) -> RowsRead:  # noqa: D102
-        reads_first = self.family.classifies_first_position(self.hf_model.config)
-        return "first" if reads_first else "all"
+        if self.head is not None:
+            return self.head.rows
+        if self.family.classifies_first_position(self.hf_model.config):
+            return "first"
+        return "last" if self.family.is_causal(self.hf_model.config) else "all"
+
+    def counts(self, inputs: Inputs) -> Mask:
+        """Rows that a score may read; of decoders, as Hugging Face has it, no padding token's."""
+        if self.head is None and self.rows == "last":
+            return (inputs["input_ids"] != self.hf_model.config.pad_token_id).long()
+        return super().counts(inputs)
 
     def tokenize(self, queries: str | Sequence[str], texts: str | Sequence[str]) -> Inputs:
         """Token ids, mask and types of pairs; one query may go with several texts."""
@@ -73,11 +85,16 @@ class CrossEncoder(Ranker):
 
     def output(self, hidden: Hidden, attention_mask: Mask) -> Float[Tensor, " pair"]:
         """Relevance scores from final hidden states."""
+        if self.head is not None:
+            return self.head.scores(hidden, attention_mask)
         logits = self.family.classify(self.hf_model, hidden, attention_mask)
         return score_of(logits, self.label)
 
     def publisher_output(self, inputs: Inputs) -> Float[Tensor, " pair"]:  # noqa: D102
-        return score_of(self.hf_model(**inputs)[0], self.label)
+        read = self.hf_model(**inputs)[0]
+        if self.head is not None:
+            return self.head.scores(read, inputs["attention_mask"])
+        return score_of(read, self.label)
 
     def relevance(
         self,
@@ -113,12 +130,3 @@ class CrossEncoder(Ranker):
         with during("both"):
             scores = in_length_order(listed(texts), batch_size, partial(self.forward, query))
         return scores.cpu().numpy()
-
-
-def _load(name: str) -> Parts:
-    if name == "embedded":
-        return Parts(*embedded.load(), embedded.SHA256)
-    if name == "planted":
-        model, tokenizer, heads = planted.load()
-        return Parts(model, tokenizer, "", frozenset(heads))
-    return load_parts(name)

@@ -101,7 +101,7 @@ class MultiVectorEncoder(EncodesApart):
         verify: bool = True,
     ) -> None:
         name = loading.checked_name(name)
-        folder = loading.model_folder(name)
+        folder = loading.model_folder(name, "multi-vector")
         settings, encoder = read_late_settings(folder), encoder_folder(folder)
         self.head = LateHead(settings, read_projections(folder))
         model = loading.load_encoder(encoder, says_how=True, beside=("linear",))
@@ -109,7 +109,8 @@ class MultiVectorEncoder(EncodesApart):
         if settings.has_markers:
             add_markers(tokenizer, (settings.query, settings.document))
         self.prompts = Prompts(settings.query, settings.document)
-        checksum, stated = loading.weights_sha256(encoder), tokenizer.model_max_length
+        checksum = loading.checkpoint_sha256(folder)
+        stated = tokenizer.model_max_length
         if settings.document_length is not None:
             tokenizer.model_max_length = settings.document_length
         super().__init__(

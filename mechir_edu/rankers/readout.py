@@ -130,7 +130,7 @@ def read_embedding_head(
             f"{module.folder.name}/config.json of {folder.name}", stated, MODULE_RULES[module.name]
         )
     return EmbeddingHead(
-        pooling=pooling or _pooling_mode(modules[1].folder),
+        pooling=pooling or read_pooling(modules[1].folder),
         projections=tuple(read_dense(part.folder) for part in modules if part.name == "Dense"),
         normalise=kinds[-1] == "Normalize",
         truncate_dim=_truncate_dim(folder, settings),
@@ -146,7 +146,14 @@ def _truncate_dim(folder: Path, settings: dict) -> int | None:
     return whole(wanted, f"truncate_dim in {MODEL_FILE} of {folder.name}")
 
 
-def _pooling_mode(folder: Path) -> str:
+def read_pooling(folder: Path) -> str:
+    """Name of the pooling that sentence-transformers' Pooling module states.
+
+    Raises
+    ------
+    ValueError
+        For none, several, or one that is not supported.
+    """
     config = read_object(folder / "config.json")
     modes = config.get("pooling_mode")
     if modes is None:  # older checkpoints have one flag for each mode, and mean where none is set
@@ -170,16 +177,35 @@ def read_dense(folder: Path) -> nn.Module:
         raise ValueError(f"bias in {where} must be true or false, got {shown(bias)}")
     linear = nn.Linear(*sizes, bias=bias)
     activation = _activation(where, config.get("activation_function", "torch.nn.Tanh"))
+    fill(linear, folder, "linear.", "in_features, out_features or bias")
+    return nn.Sequential(linear, activation).eval().requires_grad_(False)
+
+
+def read_layer_norm(folder: Path) -> nn.Module:
+    """Load a norm from the folder of sentence-transformers' LayerNorm module."""
+    stated = read_object(folder / "config.json").get("dimension")
+    norm = nn.LayerNorm(whole(stated, f"dimension in {folder.name}/config.json"))
+    fill(norm, folder, "norm.", "dimension")
+    return norm.eval().requires_grad_(False)
+
+
+def fill(module: nn.Module, folder: Path, prefix: str, sizes: str) -> None:
+    """Give a module the weights in a folder, whose names begin with a prefix.
+
+    ``sizes`` names the settings that state their shapes.
+
+    Raises
+    ------
+    ValueError
+        For weights that are missing, damaged, or of another shape than ``config.json`` states.
+    """
+    weights = {name.removeprefix(prefix): x for name, x in read_tensors(folder).items()}
     try:
-        linear.load_state_dict(
-            {name.removeprefix("linear."): weight for name, weight in read_tensors(folder).items()}
-        )
+        module.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(
-            f"the weights in {folder.name} do not fit in_features, out_features or bias in "
-            f"{where}: {error}"
+            f"the weights in {folder.name} do not fit {sizes} in {folder.name}/config.json: {error}"
         ) from error
-    return nn.Sequential(linear, activation).eval().requires_grad_(False)
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -6,22 +6,23 @@ from typing import NamedTuple
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from mechir_edu.rankers import embedded, planted
 from mechir_edu.rankers.base import Prompts, Ranker
 from mechir_edu.rankers.checkpoint import loading
 from mechir_edu.rankers.checkpoint.labels import check_activation
 from mechir_edu.rankers.checkpoint.settings import (
     CROSS_ENCODER,
     MODEL_FILE,
+    MODULAR,
     NO_MATTER,
     OBEYED,
     encoder_folder,
     prompt_of_pairs,
     read_model,
-    require_kind,
-    stated_modules,
 )
 from mechir_edu.rankers.checkpoint.stored import Rule, obey, read_object, shown
 from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
+from mechir_edu.rankers.modular import ModularHead, read_modular_head
 
 # Versions 4 and 5 keep their settings in config.json, under the library's name; 2 and 3 a single
 # one, the activation.
@@ -30,41 +31,57 @@ BEFORE = "sbert_ce_default_activation_function"
 
 
 class Parts(NamedTuple):
-    """Model, tokenizer, checksum, the planted heads where there are any, and prompts."""
+    """What a cross-encoder is made of.
+
+    Attributes
+    ----------
+    model, tokenizer, prompts : of the checkpoint.
+    checksum : SHA-256 of all weights, those of ``head`` among them.
+    planted_heads : where there are any.
+    head : modules behind the model, where it is an encoder without a classification head.
+    """
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
     checksum: str
     planted_heads: frozenset[tuple[int, int]] = frozenset()
     prompts: Prompts = Prompts()
+    head: ModularHead | None = None
 
 
 def load_parts(name: str) -> Parts:
-    """Load what a cross-encoder is made of, from a folder or the hub."""
-    folder = loading.model_folder(name)
-    require_kind(folder, CROSS_ENCODER)
-    encoder = encoder_folder(folder)
-    model, tokenizer = loading.load_classifier(encoder), load_tokenizer(encoder)
-    prompts = read_prompts(folder, n_labels=model.config.num_labels)
-    return Parts(model, tokenizer, loading.weights_sha256(encoder), prompts=prompts)
+    """Load what a cross-encoder is made of: the embedded or planted one, a folder, or a hub id."""
+    if name == "embedded":
+        return Parts(*embedded.load(), embedded.SHA256)
+    if name == "planted":
+        model, tokenizer, heads = planted.load()
+        return Parts(model, tokenizer, "", frozenset(heads))
+    folder = loading.model_folder(name, "cat")
+    encoder, head = encoder_folder(folder), read_modular_head(folder)
+    if head is None:
+        model = loading.load_classifier(encoder)
+        n_labels = model.config.num_labels
+    else:
+        model, n_labels = loading.load_encoder(encoder, says_how=True), 1
+    return Parts(
+        model,
+        load_tokenizer(encoder),
+        loading.checkpoint_sha256(folder),
+        prompts=read_prompts(folder, n_labels=n_labels, is_modular=head is not None),
+        head=head,
+    )
 
 
-def read_prompts(folder: Path, *, n_labels: int) -> Prompts:
+def read_prompts(folder: Path, *, n_labels: int, is_modular: bool = False) -> Prompts:
     """Prompt before a cross-encoder's queries, after all its stored settings were checked.
 
     Raises
     ------
     ValueError
-        For modules other than one Transformer, an activation that could change the order of scores,
-        or any other setting that is not obeyed; names it and its file.
+        For an activation that could change the order of scores, or any other setting that is not
+        obeyed; names it and its file.
     """
-    modules = [module.name for module in stated_modules(folder)]
-    settings = read_model(folder, CROSS_ENCODER)
-    if modules not in ([], ["Transformer"]):
-        raise ValueError(
-            f"{folder.name} has the sentence-transformers modules {', '.join(modules)}; a "
-            "cross-encoder needs a Transformer alone, which gives the score"
-        )
+    settings = read_model(folder, MODULAR if is_modular else CROSS_ENCODER)
     config = read_object(encoder_folder(folder) / "config.json")
     where = f"config.json of {folder.name}"
     own = config.get("sentence_transformers") or {}

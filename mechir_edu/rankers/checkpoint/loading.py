@@ -18,10 +18,11 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
+import mechir_edu.rankers.decoders  # noqa: F401  # registers its families
 from mechir_edu.files import embedded_folder, sha256
 from mechir_edu.rankers.adapters import EncoderAdapter
 from mechir_edu.rankers.checkpoint.labels import relevant_label
-from mechir_edu.rankers.checkpoint.settings import encoder_folder
+from mechir_edu.rankers.checkpoint.settings import encoder_folder, weight_folders
 from mechir_edu.rankers.checkpoint.stated_config import (
     check_bi_encoder,
     check_cross_encoder,
@@ -31,6 +32,7 @@ from mechir_edu.rankers.checkpoint.stated_config import (
 )
 from mechir_edu.rankers.checkpoint.stored import read_object, refuse_pointers, small_files
 from mechir_edu.rankers.checkpoint.weights import TASK_HEADS, check_weights, warn_of_word_prediction
+from mechir_edu.rankers.checkpoint.which_kind import require_kind
 from mechir_edu.rankers.families import FAMILIES
 from mechir_edu.rankers.quiet import quietly
 
@@ -42,10 +44,15 @@ SECONDS_TO_ANSWER = 5
 NO_ANSWER = (HFValidationError, OSError, HTTPError)
 
 
-def model_folder(name: str) -> Path:
+def model_folder(name: str, kind: str | None = None, *, says_how: bool = False) -> Path:
     """Local folder of a checkpoint: itself, the embedded one, or a hub id's snapshot.
 
     A hub id may name a commit, tag or branch, ``OWNER/NAME@COMMIT``; else it is the newest.
+
+    Parameters
+    ----------
+    name : of the checkpoint.
+    kind, says_how : of ranker that it must be, as for `require_kind`; any where omitted.
 
     Raises
     ------
@@ -53,13 +60,19 @@ def model_folder(name: str) -> Path:
         When the name is no folder and the hub neither has it nor can be reached, or when there
         are no weights.
     ImportError, ValueError
-        As `embedded_folder` and `find_family`.
+        As `embedded_folder`, `find_family` and `require_kind`.
     """
     if name == "embedded":
         return embedded_folder()
-    folder = Path(name) if Path(name).is_dir() else _hub_folder(name)
+
+    def require(folder: Path) -> None:
+        find_family(encoder_folder(folder))
+        if kind is not None:
+            require_kind(folder, kind, says_how=says_how)
+
+    folder = Path(name) if Path(name).is_dir() else _hub_folder(name, require)
+    require(folder)
     encoder = encoder_folder(folder)
-    find_family(encoder)
     if not weight_files(encoder):
         raise FileNotFoundError(f"{name!r} has no weights: needed {' or '.join(WEIGHTS)}")
     return folder
@@ -86,7 +99,7 @@ def checked_name(name: object) -> str:
     return text
 
 
-def _hub_folder(name: str) -> Path:
+def _hub_folder(name: str, require: Callable[[Path], None]) -> Path:
     hub_id, _, commit = name.partition("@")
     revision = commit or None
     get = partial(snapshot_download, hub_id, revision=revision)
@@ -97,8 +110,8 @@ def _hub_folder(name: str) -> Path:
     except NO_ANSWER as problem:
         return _cached_folder(name, partial(get, local_files_only=True), problem)
     folder = Path(get(allow_patterns=SMALL_FILES))
+    require(folder)  # before gigabytes of another model are downloaded
     encoder = encoder_folder(folder)
-    find_family(encoder)  # before gigabytes of a generative model are downloaded
     for pattern in WEIGHTS:
         if not weight_files(encoder):
             get(allow_patterns=[pattern if encoder == folder else f"{encoder.name}/{pattern}"])
@@ -122,10 +135,15 @@ def weight_files(folder: Path) -> list[Path]:
     return next((files for files in candidates if files), [])
 
 
-def weights_sha256(folder: Path) -> str:
-    """SHA-256 of a checkpoint's weights, for provenance; of several files, of their hashes."""
-    sums = [sha256(file) for file in weight_files(folder)]
+def weights_sha256(*folders: Path) -> str:
+    """SHA-256 of the weights in folders, for provenance; of several files, of their hashes."""
+    sums = [sha256(file) for folder in folders for file in weight_files(folder)]
     return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
+
+
+def checkpoint_sha256(folder: Path) -> str:
+    """SHA-256 of all weights of a checkpoint: its encoder's, and those of modules behind it."""
+    return weights_sha256(encoder_folder(folder), *weight_folders(folder))
 
 
 def load_encoder(
@@ -143,7 +161,7 @@ def load_encoder(
     Raises
     ------
     ValueError
-        For a generative or unsupported architecture, settings that are not obeyed, weights that are
+        For an unsupported architecture, settings that are not obeyed, weights that are
         missing, unreadable or not used.
     """
     stated = read_config(folder)
@@ -223,14 +241,14 @@ def _load(auto_class: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def find_family(folder: Path) -> type[EncoderAdapter]:
-    """Adapter of a checkpoint, which has to be an encoder of one of our families.
+    """Adapter of a checkpoint, which has to be of one of our families.
 
     Raises
     ------
     FileNotFoundError
         When there is no ``config.json``.
     ValueError
-        For a generative or unsupported architecture, naming those that are supported; for a
+        For an unsupported architecture, naming those that are supported; for a
         setting that is not obeyed, see `mechir_edu.rankers.checkpoint.stated_config`.
     """
     return _family_of(read_config(folder), folder)
@@ -240,8 +258,9 @@ def _family_of(config: dict[str, Any], folder: Path) -> type[EncoderAdapter]:
     model_type = config.get("model_type")
     is_generative = config.get("is_decoder") or config.get("is_encoder_decoder")
     if not isinstance(model_type, str) or model_type not in FAMILIES or is_generative:
+        writes = " that writes texts" if is_generative and model_type in FAMILIES else ""
         raise ValueError(
-            f"{folder.name} is a {model_type} model; needed an encoder, one of "
-            f"{', '.join(sorted(FAMILIES))}. Generative models cannot be a Dot or a Cat"
+            f"{folder.name} is a {model_type} model{writes}; needed an encoder or a decoder, one "
+            f"of {', '.join(sorted(FAMILIES))}"
         )
     return FAMILIES[model_type]

@@ -29,8 +29,8 @@ def check_tokens(
     ------
     ValueError
         For a token without an embedding, a token type without one, token types that may or may not
-        be read, a tokenizer that cannot pad, or a score that reads a first position where the
-        tokenizer writes no special token.
+        be read, a tokenizer that cannot pad, or a score that reads a first position that sees no
+        other, or where the tokenizer writes no special token.
     """
     rows = hf_model.get_input_embeddings().num_embeddings
     beyond = {token: i for token, i in tokenizer.get_vocab().items() if i >= rows}
@@ -46,6 +46,12 @@ def check_tokens(
             f"{name}: the tokenizer has no padding token, which texts of different lengths need; "
             "name it as pad_token in tokenizer_config.json"
         )
+    if pair and family_of(hf_model).is_causal(hf_model.config):
+        if hf_model.config.pad_token_id is None:
+            raise ValueError(
+                f"{name}: config.json has no pad_token_id, by which a classifier of decoders finds "
+                "the last token of a text; add the one that the model was trained with"
+            )
     read = tokenizer(*["a"] * (1 + pair))
     most = max(read.get("token_type_ids", [0]))
     types = getattr(hf_model.config, "type_vocab_size", 0)
@@ -65,6 +71,12 @@ def check_tokens(
                 "it those of tokenizer.json, transformers 5 none. Add model_input_names to "
                 "tokenizer_config.json, with token_type_ids if it was trained with them"
             )
+    if reads_first_position_only and family_of(hf_model).is_causal(hf_model.config):
+        raise ValueError(
+            f"{name}: the score would depend on the first position alone, which sees no other "
+            "token in a decoder; pass the pooling that it was trained with, such as "
+            "pooling='lasttoken'"
+        )
     if reads_first_position_only and read.sequence_ids(0)[:1] != [None]:
         raise ValueError(
             f"{name}: the score depends on the first position alone, and there the tokenizer "

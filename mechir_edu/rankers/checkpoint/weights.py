@@ -37,7 +37,7 @@ LOOKS_LIKE = {  # part of a name: what the weight is of, and what to do
     r"^(embeddinghead|norm|proj|projection|pooling|pooler|head|dense|mlp)\b": (
         "a projection or a head behind the encoder, which the score was made of"
     ),
-    r"decoder": "a decoder; generative models cannot be a Dot or a Cat",
+    r"decoder": "the decoder of a model that has an encoder, too",
     r"crossattention": "cross-attention, as in a decoder",
     r"layers?\.\d+\.": "layers beyond those that config.json counts",
 }

@@ -113,8 +113,8 @@ def test_all_heads_are_enough_and_none_leave_nothing_behind_cls(small_ranker, ab
 
 
 def test_behind_mean_pooling_the_edited_token_counts_itself_and_the_result_says_so(tmp_path):
-    save_sentence_transformer(tmp_path, pooling="mean")
-    ranker = me.Dot(str(tmp_path))
+    save_sentence_transformer(tmp_path, pooling="mean").save(str(tmp_path / "saved"))
+    ranker = me.Dot(str(tmp_path / "saved"))
     result = measured(ranker, order=[(0, 1)], sizes=[0, 8])
     assert abs(result.survives().value[0]) > 0.01
     np.testing.assert_allclose(result.survives().value[1], 1, atol=1e-4)

@@ -1,5 +1,6 @@
 # make demo: set up and run the demonstration.  make test: set up and run all tests.
 # make study: set up and run the study (tools/study).
+# make study-report: make docs/study's tables, figures and report again, from its scores.
 # On Linux without an NVIDIA card, TORCH_INDEX=URL takes PyTorch's CPU build from there.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ TORCH_INDEX ?=
 BROWSER := $(shell command -v chromium || command -v chromium-browser)
 PIP = $(VENV)/bin/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo study test slow lint clean
+.PHONY: demo study study-report test slow lint clean
 
 demo: $(VENV)/.installed-demo
 	$(VENV)/bin/mechir-edu demo --out $(OUT)
@@ -18,6 +19,9 @@ demo: $(VENV)/.installed-demo
 study: OUT = study-out
 study: $(VENV)/.installed-demo
 	PYTHONPATH=tools $(VENV)/bin/python -m study --out $(OUT) $(ARGS)
+
+study-report: $(VENV)/.installed-demo
+	PYTHONPATH=tools $(VENV)/bin/python -m study.publish docs/study
 
 test: $(VENV)/.installed-test
 	$(if $(BROWSER),,@echo "*** BROWSER TESTS LEFT OUT: there is no chromium here ***" >&2)

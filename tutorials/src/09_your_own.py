@@ -38,7 +38,7 @@ import numpy as np
 
 import mechir_edu as me
 
-kind = "dot"  # @param ["dot", "cat", "sparse", "multi-vector"]
+kind = "dot"  # @param ["dot", "cat"]
 ranker_name = "embedded"  # @param {type:"string"}
 collection_name = "embedded"  # @param {type:"string"}
 
@@ -96,16 +96,13 @@ print(
 # %% [markdown]
 # ## Bring a ranker
 #
-# `me.Dot` (bi-encoders), `me.Cat` (cross-encoders), `me.Sparse` (SPLADE) and `me.MultiVector`
-# (ColBERT) take a folder or a hub id; a folder that is given to the wrong one is told which class
-# reads it. Loading *verifies* the ranker: its scores equal
+# `me.Dot` and `me.Cat` take a folder or a hub id. Loading *verifies* the ranker: its scores equal
 # the Hugging Face model's, an edit at each hook point changes the output, and the heads add up to
 # their block. If a check fails, the error names the hook point and the reason. This takes a second,
 # and spares you maps that are zero because a hook does nothing.
 
 # %%
-classes = {"dot": me.Dot, "cat": me.Cat, "sparse": me.Sparse, "multi-vector": me.MultiVector}
-ranker = classes[kind](ranker_name)
+ranker = {"dot": me.Dot, "cat": me.Cat}[kind](ranker_name)
 print(ranker)
 print(f"{len(ranker.hook_dict)} hook points, for example {list(ranker.hook_dict)[5]!r}")
 print(f"weights {ranker.checksum[:12]}..., at most {ranker.max_length} tokens")

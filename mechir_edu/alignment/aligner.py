@@ -38,7 +38,14 @@ from jaxtyping import Int64
 from numpy.typing import ArrayLike
 
 from mechir_edu.alignment.aligned import AlignedPair, AlignedPairs, Role
-from mechir_edu.alignment.encoding import SPECIAL, Pieces, Template, read_template, split_texts
+from mechir_edu.alignment.encoding import (
+    SPECIAL,
+    Pieces,
+    Template,
+    read_template,
+    split_texts,
+    writes_end,
+)
 from mechir_edu.alignment.fillers import Filler, make_filler
 from mechir_edu.alignment.given import check_given, check_room
 from mechir_edu.alignment.made_for import made_for
@@ -60,7 +67,7 @@ def align(
     kind: str,
     filler: str = "a",
     max_length: int | None = None,
-    prompts: tuple[str, str] = ("", ""),
+    prompts: tuple[str, ...] = ("", ""),
 ) -> AlignedPairs:
     """Align the two versions of each pair, token for token.
 
@@ -73,7 +80,7 @@ def align(
     filler : ``"pad"``, ``"mask"``, ``"neutral"``, or a word that is repeated to the gap's length.
     max_length : longest sequence in tokens, special tokens included; the tokenizer's own by
         default.
-    prompts : what the ranker reads before every query and before every document.
+    prompts : what the ranker reads before every query and every document, and behind every query.
 
     Returns
     -------
@@ -109,6 +116,7 @@ def align(
         reads_together=reads_together,
         cuts_left=tokenizer.truncation_side == "left",
         prompts=prompts,
+        ends=writes_end(tokenizer),
     )
     aligned, skipped = [], []
     for pair, as_read in zip(given, read, strict=True):
@@ -120,10 +128,10 @@ def align(
     return AlignedPairs(tuple(aligned), tuple(skipped), filler, kind, made)
 
 
-def _with_prompts(pair: Pair, prompts: tuple[str, str]) -> Pair:
-    """Put the prompts before query and document, and move the edit by its text's prompt."""
-    query, document = prompts
-    if not (query or document):
+def _with_prompts(pair: Pair, prompts: tuple[str, ...]) -> Pair:
+    """Put the prompts around query and document, and move the edit by its text's prompt."""
+    query, document, behind = (*prompts, "")[:3]
+    if not any(prompts):
         return pair
     moved_by = len(document) if pair.perturbed_query is None else len(query)
     edit = pair.edit
@@ -133,10 +141,10 @@ def _with_prompts(pair: Pair, prompts: tuple[str, str]) -> Pair:
     changed = pair.perturbed_query
     return replace(
         pair,
-        query=query + pair.query,
+        query=query + pair.query + behind,
         baseline=document + pair.baseline,
         perturbed=document + pair.perturbed,
-        perturbed_query=None if changed is None else query + changed,
+        perturbed_query=None if changed is None else query + changed + behind,
         edit=edit,
     )
 
@@ -160,7 +168,8 @@ class _AlignContext:
     room: int
     reads_together: bool
     cuts_left: bool
-    prompts: tuple[str, str]
+    prompts: tuple[str, ...]
+    ends: bool
 
 
 def _texts(pair: Pair) -> list[str]:
@@ -191,6 +200,12 @@ def _align_pair(pair: Pair, context: _AlignContext) -> AlignedPair:
     chunks, fixed_ids = fit(chunks, fixed.ids, context)
     query = context.pieces[pair.query]
     query_roles = _after_prompt(query, context.prompts[0], [Role.QUERY] * len(query.ids))
+    if any(context.prompts[2:]):
+        is_behind = (start >= len(pair.query) - len(context.prompts[2]) for start, _ in query.spans)
+        query_roles = [
+            Role.PROMPT if behind else role
+            for behind, role in zip(is_behind, query_roles, strict=True)
+        ]
     roles = (query_roles, _document_roles(pair, context))
     edited = _fill(chunks, (before.ids, after.ids), roles[fixed_is_query], context.filler, texts)
     if (edited[0] == edited[1]).all() and (edited[2] == edited[3]).all():
@@ -314,7 +329,10 @@ def _surround(
     """Put the special tokens around the edited text, and the fixed one beside it or by itself."""
     template, fixed_is_query = context.template, pair.perturbed_query is None
     is_leading = np.arange(len(template.ids)) < np.argmax(template.slots != SPECIAL)
-    special = _rows(template.ids, np.where(is_leading, Role.CLS, Role.SEP))
+    is_last = np.cumsum(template.slots[::-1] != SPECIAL)[::-1] == 0
+    last = Role.END if context.ends else Role.SEP
+    roles = np.select([is_leading, is_last], [Role.CLS, last], Role.SEP)
+    special = _rows(template.ids, roles)
     texts = [edited]
     if context.reads_together:
         texts = [fixed, edited] if fixed_is_query else [edited, fixed]

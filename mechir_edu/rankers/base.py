@@ -41,10 +41,11 @@ BATCH_SIZE = 32
 
 
 class Prompts(NamedTuple):
-    """Text that a checkpoint wants before every query, and before every document."""
+    """Text that a checkpoint wants before every query and document, and behind every query."""
 
     query: str = ""
     document: str = ""
+    behind: str = ""
 
 
 def undisturbed(side: Side) -> AbstractContextManager:
@@ -185,7 +186,8 @@ class Ranker(TakesTurns):
         """What is read of each (query, document) on one of the `sides`, prompts included."""
         before = self.prompts
         read: list[tuple[str, ...]] = [
-            (before.query + query, before.document + document) for query, document in pairs
+            (before.query + query + before.behind, before.document + document)
+            for query, document in pairs
         ]
         if self.reads_together:
             return read

@@ -10,7 +10,7 @@ A map of the package, in the order in which data flows; a folder depends only on
     alignment/      both versions as equally long sequences     align
     patching/       what each component carries                 patch, ablate, path_patch
     data            the paper's torch dataset and collators
-    interventions/  changes made for every text                 Knockout, Scale, Steer, evaluate
+    interventions/  changes made for every text                 Knockout, Steer, Cut, evaluate
     plots/          pictures                                    me.plots
     models          the rankers, with the paper's methods       Dot, Cat, Sparse
     widgets/        the same pictures as panels                 me.widgets
@@ -57,6 +57,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "collection.collection": ["Collection"],
         "collection.load": ["load_collection"],
         "collection.terms": ["surface_terms"],
+        "interventions.cuts": ["Cut"],
         "interventions.directions": ["head_direction", "residual_direction"],
         "interventions.evaluation": ["Comparison"],
         "interventions.heads": ["Knockout", "Scale"],
@@ -71,7 +72,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "patching.options": ["PatchOptions"],
         "patching.paths": ["PathResult", "path_patch"],
         "patching.result": ["PatchingResult"],
+        "patching.role_attention": ["attention_rankers", "role_attention", "term_attention"],
         "patching.scoring": ["choose_direction", "score_pairs"],
+        "patching.scrubbing": ["scrubbed"],
         "patching.term_changes": ["TermsMoved"],
         "patching.terms_moved": ["terms_moved"],
         "patching.token_matches": ["MatchesMoved"],

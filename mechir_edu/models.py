@@ -35,7 +35,7 @@ class _WithPatching(Ranker):
         require_agreement(self)
 
     def under(self, intervention: Intervention) -> Intervened:
-        """The same ranker, to score or patch with heads knocked out, scaled or steered.
+        """The same ranker, to score or patch with heads changed or attention cut.
 
         See `mechir_edu.interventions`. This ranker itself stays as it is.
         """

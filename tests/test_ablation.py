@@ -1,5 +1,7 @@
 """Ablation and sets of heads: the same engine, other activations put in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from small_models import FAMILIES
 
 import mechir_edu as me
 from mechir_edu.alignment.aligned import Role
-from mechir_edu.patching.ablation import draw_others
+from mechir_edu.patching.ablation import draw_among, draw_others
 from mechir_edu.patching.engines.hooks import activations
 from mechir_edu.patching.scoring import align_for
 from mechir_edu.rankers.hook_names import hook_name
@@ -136,3 +138,53 @@ def test_a_set_can_be_patched_by_role(planted):
 def test_a_wrong_option_is_named(planted, options, message):
     with pytest.raises(ValueError, match=message):
         ablated(planted, PAIRS[:1], **options)
+
+
+def test_resampling_among_pairs_that_agree_draws_only_those():
+    pairs = [*PAIRS, *PAIRS[:2]]
+    others = draw_among(pairs, lambda pair: pair.query_id in ("q0", "q1"), seed=1)
+    agrees = np.array([pair.query_id in ("q0", "q1") for pair in pairs])
+    assert (others != np.arange(6)).all()
+    assert (agrees[others] == agrees).all()
+    assert sorted(others) == list(range(6))
+    assert (others == draw_among(pairs, lambda pair: pair.query_id in ("q0", "q1"), 1)).all()
+
+
+def test_a_property_that_all_pairs_share_draws_as_without_it(planted):
+    plain, among = (ablated(planted, how="resample", among=f) for f in (None, lambda pair: "all"))
+    assert (plain.scores == among.scores).all()
+
+
+def test_what_is_drawn_from_a_copy_of_the_pair_is_kept_whole(planted):
+    options = {"how": "resample", "heads": sorted(planted.planted_heads), "together": True}
+    pairs = [replace(p, doc_id=f"{p.doc_id}{copy}") for p in PAIRS for copy in "ab"]
+    any_pair = ablated(planted, pairs, **options)
+    copies = ablated(planted, pairs, among=lambda pair: pair.perturbed, **options)
+    kept = me.scrubbed(copies, any_pair)
+    assert kept.value == pytest.approx([1.0], abs=1e-4)
+    assert me.scrubbed(any_pair, any_pair).value == pytest.approx([0.0])
+    assert kept.n_queries == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"how": "mean", "among": lambda pair: 1}, 'needs how="resample"'),
+        ({"how": "resample", "among": lambda pair: pair.doc_id}, "pairs that agree, got 1"),
+    ],
+)
+def test_a_group_of_one_and_among_without_resampling_are_refused(planted, options, message):
+    with pytest.raises(ValueError, match=message):
+        ablated(planted, **options)
+
+
+def test_only_resampled_sets_of_the_same_pairs_can_be_scrubbed(planted):
+    heads = {"heads": [(0, 1)], "together": True}
+    resampled = ablated(planted, how="resample", **heads)
+    for other, message in (
+        (ablated(planted, how="zero", **heads), "how='zero'"),
+        (ablated(planted, PAIRS[:3], how="resample", **heads), "same pairs"),
+        (ablated(planted, how="resample", heads=[(0, 2)], together=True), "same heads"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            me.scrubbed(other, resampled)

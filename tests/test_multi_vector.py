@@ -211,7 +211,7 @@ def test_only_a_ranker_with_vectors_of_tokens_has_matches(planted):
 
 
 def test_a_folder_of_another_kind_is_told_which_class_reads_it(tmp_path, folder):
-    with pytest.raises(ValueError, match="no modules.json.*me.Dot reads a bi-encoder"):
+    with pytest.raises(ValueError, match="saved by BertModel.*me.Dot reads it"):
         me.MultiVector(str(save_model("bert", "Model", tmp_path / "a")))
     for kind in (me.Dot, me.Cat, me.Sparse):
         with pytest.raises(ValueError, match="me.MultiVector"):

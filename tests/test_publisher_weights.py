@@ -77,7 +77,7 @@ def weights(*names, shape=(4, SIZE)):
         (["sparse_linear.weight"], "a learned-sparse ranker"),
         (["embeddingHead.weight", "norm.weight"], "a projection or a head behind the encoder"),
         (["mlp.dense.weight"], "a projection or a head behind the encoder"),
-        (["bert_decoder.layer.weight"], "a decoder"),
+        (["bert_decoder.layer.weight"], "the decoder of a model"),
         (["encoder.layer.7.attention.self.query.weight"], "layers beyond those that config.json"),
         (["anything.at.all"], "a part of another model"),
     ],

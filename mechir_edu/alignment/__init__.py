@@ -9,5 +9,6 @@ In reading order::
     shorten        texts that are too long
     made_for       what an alignment was made for
     occurrences    where else a text holds the edited term
+    read_roles     roles read off token ids, where no pair says them
     aligner        all of it together                                 align
 """

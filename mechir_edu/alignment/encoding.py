@@ -90,11 +90,6 @@ class Template:
         return np.repeat(self.type_ids, times)
 
 
-def writes_end(tokenizer: Any) -> bool:
-    """Whether what a tokenizer writes behind a text is an end, and not a separator, as BERT's."""
-    return tokenizer.sep_token_id is None
-
-
 def read_template(tokenizer: Any, *, n_sequences: int) -> Template:
     """Read a tokenizer's template off its encoding of a short text, or of a pair of them.
 

@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``mechir-edu patch``."""
     parser.add_argument("--out", type=path, required=True, metavar="DIR", help="folder of the run")
     parser.add_argument(
-        "--kind", default="dot", help="dot (default), a bi-encoder, or cat, a cross-encoder"
+        "--kind",
+        help="dot, a bi-encoder; cat, a cross-encoder; sparse (SPLADE); multi-vector (ColBERT); "
+        "by default what the checkpoint says, which is printed",
     )
     parser.add_argument(
         "--model",
@@ -105,9 +107,10 @@ def run(args: argparse.Namespace) -> int:
     from mechir_edu.perturb.draw import make_pairs
     from mechir_edu.perturb.edits import Place
     from mechir_edu.rankers.devices import find_device
-    from mechir_edu.rankers.kinds import KINDS, load_ranker
+    from mechir_edu.rankers.kinds import KINDS, find_kind, guess_kind, load_ranker
 
-    require_known("kind", args.kind, KINDS)
+    if args.kind is not None:
+        require_known("kind", args.kind, KINDS)
     require_known("place", args.place, get_args(Place))
     require_known("by", args.by, ROWS)
     require_known("direction", args.direction, ("auto", *DIRECTIONS))
@@ -128,7 +131,10 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         collection = collection_asked_for(args)
-        ranker = load_ranker(args.kind, args.model, device=args.device)
+        kind = args.kind or guess_kind(args.model)
+        if args.kind is None:
+            print(f"{args.model} is read as {kind}, a {find_kind(kind).kind_name}.")
+        ranker = load_ranker(kind, args.model, device=args.device)
         pairs = make_pairs(
             collection,
             axiom,

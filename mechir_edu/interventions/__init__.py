@@ -4,6 +4,7 @@
 
     heads        knock heads out, or scale what they say                  Knockout, Scale
     steering     add a direction to heads or to the stream                Steer, SteerResidual
+    cuts         cut attention from one role's tokens to another's   Cut
     directions   where directions come from
     intervened   a ranker under one of these changes                      -> Intervened
 

@@ -11,6 +11,7 @@ makes the same change whatever is read, so its effect on a ranking can be measur
 `Scale`                       a head says the same, louder or softer; 0 is a knockout, 1 nothing
 `steering.Steer`              a direction is added to what a head says
 `steering.SteerResidual`      a direction is added to the residual stream
+`cuts.Cut`                    no attention from one role's tokens to another's
 ============================  ==================================================================
 
 What a head *says* is its z, [d_head] at each position: the attended values, before W_O. Every

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from mechir_edu.interventions.cuts import Cut
 from mechir_edu.interventions.heads import Hooks, Knockout, Scale
 from mechir_edu.interventions.steering import Steer, SteerResidual
 from mechir_edu.rankers.base import BATCH_SIZE, Ranker, Side
@@ -22,7 +23,8 @@ from mechir_edu.rankers.views import changed_ranker, hooked_first
 if TYPE_CHECKING:
     from mechir_edu.interventions.pyterrier import Reranker
 
-Intervention = Knockout | Scale | Steer | SteerResidual
+OfHeads = Knockout | Scale | Steer
+Intervention = OfHeads | SteerResidual | Cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class Intervened:
     Attributes
     ----------
     ranker : the `Dot` or `Cat` that is changed while it reads; unchanged otherwise.
-    intervention : a `Knockout`, `Scale`, `Steer` or `SteerResidual`.
+    intervention : a `Knockout`, `Scale`, `Steer`, `SteerResidual` or `Cut`.
     hooks : hook functions for each side that is read.
     """
 
@@ -113,11 +115,14 @@ def intervene(ranker: Ranker, intervention: Intervention) -> Intervened:
     TypeError
         For anything but an intervention.
     ValueError
-        For a head, layer or width that the ranker lacks, or a side of a cross-encoder.
+        For a head, layer or width that the ranker lacks, a side of a cross-encoder, or what `Cut`
+        refuses.
     """
     if not isinstance(intervention, Intervention):
-        raise TypeError(f"needed a Knockout, Scale, Steer or SteerResidual, got {intervention!r}")
-    if not isinstance(intervention, SteerResidual):
+        raise TypeError(
+            f"needed a Knockout, Scale, Steer, SteerResidual or Cut, got {intervention!r}"
+        )
+    if isinstance(intervention, OfHeads):
         require_heads(intervention.heads, ranker.n_layers, ranker.n_heads)
     if intervention.side not in ("both", *ranker.sides):
         raise ValueError(

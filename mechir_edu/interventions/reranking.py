@@ -43,7 +43,7 @@ def evaluate(
     collection : queries, passages, and judgments to measure by.
     run : what to re-rank (`mechir_edu.interventions.candidates.choose`): the passages judged for
         the query when omitted, "pool", a run, or a file or id to read a run from.
-    intervention : a `Knockout`, `Scale`, `Steer` or `SteerResidual`; none when omitted.
+    intervention : a `Knockout`, `Scale`, `Steer`, `SteerResidual` or `Cut`; none when omitted.
     measures : names as ir_measures writes them, such as "nDCG@10", "RR(rel=2)@10", "AP(rel=2)".
     query_ids : only these queries; all judged ones by default.
     progress : show a bar.

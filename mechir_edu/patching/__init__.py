@@ -16,6 +16,8 @@
 
     approximation  how far a gradient's estimates are from exact patching
     ablation       another z put in, which comes from no other version    -> PatchingResult
+    scrubbing      whether a stated property is all that heads know
     paths          what one head tells another                            -> PathResult
     one_pair       a pair's tokens and scores, and where a head looks         -> PairReading
+    role_attention how much attention passes from role to role            -> RoleAttention
 """

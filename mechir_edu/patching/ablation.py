@@ -11,9 +11,11 @@ version of the document. ``how`` says where it comes from:
 ``resample``
     The head's z in another pair, drawn with a seed, at the position that lies equally far into
     the text (Chan et al., Causal scrubbing, 2022). Everything about it is usual but the text.
+    With ``among`` the other pair agrees with this one on a stated property, such as whether the
+    added word matches the query: if that property is all that the heads know, the score stays.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +55,7 @@ def ablate(
     filler: str = "a",
     method: str = "exact",
     seed: int = 0,
+    among: Callable[[Pair], Hashable] | None = None,
     memory: int | None = None,
     progress: Progress = True,
 ) -> PatchingResult:
@@ -66,6 +69,8 @@ def ablate(
     on : which version is ablated. Of "perturbed", recovery is the share of the axiom's score
         change that goes with the head.
     seed : of the pairs that are drawn for "resample".
+    among : with "resample", a function of a pair; the other pair is drawn from those for which it
+        gives the same, such as ``lambda pair: pair.axiom`` in a list of TFC1 and its control.
 
     Returns
     -------
@@ -76,12 +81,17 @@ def ablate(
     Raises
     ------
     ValueError
-        For an unknown option, fewer than two pairs to resample from, or what `patch` refuses.
+        For an unknown option, fewer than two pairs to resample from (of each group, with
+        ``among``), ``among`` without "resample", or what `patch` refuses.
     """
     seed = checked_number(seed, "seed", least=0)
     require_known("how", how, HOWS)
     require_known("on", on, SIDES)
     require_known("method", method, ("exact", "naive"))
+    if among is not None and how != "resample":
+        raise ValueError(
+            f'among says which pairs to resample from, so it needs how="resample", got {how!r}'
+        )
     options = PatchOptions(
         by=by,
         heads=heads,
@@ -98,7 +108,7 @@ def ablate(
         mean = mean_z(ranker, job.batches, on)
         job = replace(job, prepare=lambda runs: replace(runs, given_z=mean))
     else:
-        others = draw_others(len(job.aligned.aligned), seed)
+        others = draw_among([pair.pair for pair in job.aligned.aligned], among, seed)
         job = replace(job, prepare=_resampling(ranker, job.aligned.aligned, others, on))
     # What is ablated is the recipient; the donor's activations are not used.
     into: ChosenDirection = "perturbed_to_baseline" if on == "baseline" else "baseline_to_perturbed"
@@ -125,6 +135,38 @@ def draw_others(n_pairs: int, seed: int) -> np.ndarray:
     order = np.random.default_rng(seed).permutation(n_pairs)
     others = np.empty(n_pairs, dtype=np.int64)
     others[order] = np.roll(order, 1)
+    return others
+
+
+def draw_among(
+    pairs: Sequence[Pair], among: Callable[[Pair], Hashable] | None, seed: int
+) -> np.ndarray:
+    """Draw for each pair the index of another of its group, each pair once (`draw_others`).
+
+    Raises
+    ------
+    TypeError
+        For ``among`` that is no function, or gives what cannot be compared.
+    ValueError
+        For a group of fewer than two pairs; names it.
+    """
+    if among is None:
+        return draw_others(len(pairs), seed)
+    if not callable(among):
+        raise TypeError(f"among needs a function of a pair, got {among!r}")
+    groups: dict[Hashable, list[int]] = {}
+    for index, pair in enumerate(pairs):
+        groups.setdefault(among(pair), []).append(index)
+    others = np.empty(len(pairs), dtype=np.int64)
+    for number, (value, members) in enumerate(groups.items()):
+        if len(members) < 2:
+            raise ValueError(
+                f"resample needs at least two pairs that agree, got {len(members)} for which among "
+                f"gives {value!r} (query {pairs[members[0]].query_id}, document "
+                f"{pairs[members[0]].doc_id}); give more pairs, or group them more coarsely"
+            )
+        of_group = np.array(members)
+        others[of_group] = of_group[draw_others(len(members), seed + number)]
     return others
 
 

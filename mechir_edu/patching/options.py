@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mechir_edu.alignment.aligned import role_names
-from mechir_edu.alignment.encoding import writes_end
+from mechir_edu.alignment.prompts import writes_end
 from mechir_edu.patching.budget import require_budget
 from mechir_edu.patching.numbers import plain_heads, whole_number
 from mechir_edu.patching.rows import ROWS, By

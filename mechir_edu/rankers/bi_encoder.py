@@ -8,11 +8,7 @@ from torch import Tensor
 
 from mechir_edu.rankers.apart import EncodesApart
 from mechir_edu.rankers.checkpoint import loading
-from mechir_edu.rankers.checkpoint.settings import (
-    encoder_folder,
-    stated_modules,
-    weight_folders,
-)
+from mechir_edu.rankers.checkpoint.settings import encoder_folder, stated_modules
 from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
 from mechir_edu.rankers.pooling import Embedding, Hidden, Mask, RowsRead
 from mechir_edu.rankers.readout import read_embedding_head
@@ -67,14 +63,15 @@ class BiEncoder(EncodesApart):
         device: str = "auto",
         verify: bool = True,
     ) -> None:
-        folder = loading.model_folder(name := loading.checked_name(name))
+        name = loading.checked_name(name)
+        folder = loading.model_folder(name, "dot", says_how=bool(pooling))
         head = read_embedding_head(folder, pooling=pooling, similarity=similarity)
         encoder, says_how = encoder_folder(folder), bool(pooling or stated_modules(folder))
         super().__init__(
             name,
             loading.load_encoder(encoder, says_how=says_how),
             load_tokenizer(encoder),
-            checksum=loading.weights_sha256(encoder, *weight_folders(folder)),
+            checksum=loading.checkpoint_sha256(folder),
             max_length=max_length,
             device=device,
         )

@@ -10,9 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechir_edu.collection.given import checked_text
-from mechir_edu.rankers import embedded, planted
 from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Ranker, undisturbed
-from mechir_edu.rankers.checkpoint.cross_loading import Parts, load_parts, require_room
+from mechir_edu.rankers.checkpoint.cross_loading import load_parts, require_room
 from mechir_edu.rankers.checkpoint.labels import relevant_label, score_of
 from mechir_edu.rankers.checkpoint.loading import checked_name
 from mechir_edu.rankers.pooling import Hidden, Mask, RowsRead
@@ -66,9 +65,8 @@ class CrossEncoder(Ranker):
     ) -> None:
         name = checked_name(name)
         self.asked = Asked(true_token, false_token, template)
-        model, tokenizer, checksum, self.planted_heads, self.prompts, self.head = _load(
-            name, self.asked
-        )
+        parts = load_parts(name, self.asked)
+        model, tokenizer, checksum, self.planted_heads, self.prompts, self.head = parts
         self.label = 0 if self.head else relevant_label(model.config.to_dict())
         super().__init__(
             name, model, tokenizer, checksum=checksum, max_length=max_length, device=device
@@ -156,14 +154,3 @@ class CrossEncoder(Ranker):
         with during("both"):
             scores = in_length_order(texts, batch_size, partial(self.forward, query))
         return scores.cpu().numpy()
-
-
-def _load(name: str, asked: Asked) -> Parts:
-    if name in ("embedded", "planted") and asked.settings:
-        raise ValueError(f"{name!r} is a classifier; it takes no {', '.join(asked.settings)}")
-    if name == "embedded":
-        return Parts(*embedded.load(), embedded.SHA256)
-    if name == "planted":
-        model, tokenizer, heads = planted.load()
-        return Parts(model, tokenizer, "", frozenset(heads))
-    return load_parts(name, asked)

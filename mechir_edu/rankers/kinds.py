@@ -7,6 +7,8 @@ from typing import Any
 
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.bi_encoder import BiEncoder
+from mechir_edu.rankers.checkpoint.loading import checked_name, model_folder
+from mechir_edu.rankers.checkpoint.which_kind import guessed_kind
 from mechir_edu.rankers.cross_encoder import CrossEncoder
 from mechir_edu.rankers.multi_vector import MultiVectorEncoder
 from mechir_edu.rankers.sparse import SparseEncoder
@@ -28,6 +30,21 @@ def find_kind(kind: str) -> type[Ranker]:
         known = " or ".join(f"{name!r} ({of.kind_name})" for name, of in KINDS.items())
         raise ValueError(f"kind must be {known}, got {kind!r}")
     return KINDS[kind]
+
+
+def guess_kind(name: str) -> str:
+    """Kind of a checkpoint, as its files say: "dot" of the embedded ones, "cat" of "planted".
+
+    Raises
+    ------
+    ValueError
+        Where nothing says which kind it is, or one that is not read here.
+    FileNotFoundError
+        When there is no such checkpoint.
+    """
+    name = checked_name(name)
+    own = {"embedded": "dot", "planted": "cat"}
+    return own[name] if name in own else guessed_kind(model_folder(name))
 
 
 def load_ranker(kind: str, name: str, *, device: str = "auto") -> Ranker:

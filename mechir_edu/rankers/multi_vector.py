@@ -24,11 +24,7 @@ from mechir_edu.rankers.checkpoint.late_settings import (
     is_stanford,
     read_late_settings,
 )
-from mechir_edu.rankers.checkpoint.settings import (
-    encoder_folder,
-    stated_modules,
-    weight_folders,
-)
+from mechir_edu.rankers.checkpoint.settings import encoder_folder, stated_modules
 from mechir_edu.rankers.checkpoint.stored import obey, read_object
 from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
 from mechir_edu.rankers.pooling import Hidden, Mask
@@ -105,7 +101,7 @@ class MultiVectorEncoder(EncodesApart):
         verify: bool = True,
     ) -> None:
         name = loading.checked_name(name)
-        folder = loading.model_folder(name)
+        folder = loading.model_folder(name, "multi-vector")
         settings, encoder = read_late_settings(folder), encoder_folder(folder)
         self.head = LateHead(settings, read_projections(folder))
         model = loading.load_encoder(encoder, says_how=True, beside=("linear",))
@@ -113,7 +109,7 @@ class MultiVectorEncoder(EncodesApart):
         if settings.has_markers:
             add_markers(tokenizer, (settings.query, settings.document))
         self.prompts = Prompts(settings.query, settings.document)
-        checksum = loading.weights_sha256(encoder, *weight_folders(folder))
+        checksum = loading.checkpoint_sha256(folder)
         stated = tokenizer.model_max_length
         if settings.document_length is not None:
             tokenizer.model_max_length = settings.document_length

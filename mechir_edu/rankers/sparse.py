@@ -80,7 +80,7 @@ class SparseEncoder(EncodesApart):
         verify: bool = True,
     ) -> None:
         name = loading.checked_name(name)
-        folder = sparse_folder() if name == "embedded" else loading.model_folder(name)
+        folder = sparse_folder() if name == "embedded" else loading.model_folder(name, "sparse")
         self.n_logs, self.prompts = read_settings(folder)
         encoder = encoder_folder(folder)
         require_word_head(encoder)

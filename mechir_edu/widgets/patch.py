@@ -8,7 +8,7 @@ import numpy as np
 
 from mechir_edu import plots
 from mechir_edu.alignment.aligned import ROLE_NAMES, role_names
-from mechir_edu.alignment.encoding import writes_end
+from mechir_edu.alignment.prompts import writes_end
 from mechir_edu.patching.activation import patch
 from mechir_edu.patching.one_pair import read_pair
 from mechir_edu.patching.reading import PairReading

@@ -5,6 +5,8 @@
     stored         small files read, and values that are taken
     stated_config  config.json
     settings       what sentence-transformers stores
+    saved_by       what a model is by the class that saved it
+    which_kind     which kind of ranker a checkpoint is, and who reads it
     late_settings  what is stored of multi-vector rankers, by three libraries
     labels         which label of a classifier means relevant
     weights        whether every weight is used

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from mechir_edu.rankers import embedded, planted
 from mechir_edu.rankers.base import Prompts, Ranker
 from mechir_edu.rankers.checkpoint import loading
 from mechir_edu.rankers.checkpoint.labels import check_activation
@@ -20,8 +21,6 @@ from mechir_edu.rankers.checkpoint.settings import (
     encoder_folder,
     prompt_of_pairs,
     read_model,
-    require_kind,
-    weight_folders,
 )
 from mechir_edu.rankers.checkpoint.stored import Rule, obey, read_object, shown
 from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
@@ -60,9 +59,15 @@ class Parts(NamedTuple):
 
 
 def load_parts(name: str, asked: Asked) -> Parts:
-    """Load what a cross-encoder is made of, from a folder or the hub."""
-    folder = loading.model_folder(name)
-    require_kind(folder, CROSS_ENCODER)
+    """Load what a cross-encoder is made of: the embedded or planted one, a folder, or a hub id."""
+    if name in ("embedded", "planted") and asked.settings:
+        raise ValueError(f"{name!r} is a classifier; it takes no {', '.join(asked.settings)}")
+    if name == "embedded":
+        return Parts(*embedded.load(), embedded.SHA256)
+    if name == "planted":
+        model, tokenizer, heads = planted.load()
+        return Parts(model, tokenizer, "", frozenset(heads))
+    folder = loading.model_folder(name, "cat")
     if answers := answers_of(folder, asked):
         return _load_answering(folder, asked, answers)
     encoder, head = encoder_folder(folder), read_modular_head(folder)
@@ -74,7 +79,7 @@ def load_parts(name: str, asked: Asked) -> Parts:
     return Parts(
         model,
         load_tokenizer(encoder),
-        loading.weights_sha256(encoder, *weight_folders(folder)),
+        loading.checkpoint_sha256(folder),
         prompts=read_prompts(folder, n_labels=n_labels, kind=MODULAR if head else CROSS_ENCODER),
         head=head,
     )
@@ -86,7 +91,7 @@ def _load_answering(folder: Path, asked: Asked, answers: tuple[str | int, ...]) 
     head = read_answer_head(model, tokenizer, answers)
     instruction = read_prompts(folder, n_labels=1, kind=ANSWERING).query
     prompts = take_template(tokenizer, folder, asked, instruction)
-    return Parts(model, tokenizer, loading.weights_sha256(encoder), prompts=prompts, head=head)
+    return Parts(model, tokenizer, loading.checkpoint_sha256(folder), prompts=prompts, head=head)
 
 
 def read_prompts(folder: Path, *, n_labels: int, kind: Reads = CROSS_ENCODER) -> Prompts:

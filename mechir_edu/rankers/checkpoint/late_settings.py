@@ -22,7 +22,6 @@ from mechir_edu.rankers.checkpoint.settings import (
     OBEYED,
     Reads,
     encoder_folder,
-    require_kind,
     stated_modules,
     transformer_rules,
     transformer_settings,
@@ -49,7 +48,6 @@ PYLATE: dict[str, Rule] = {
     "skiplist_words": OBEYED,
 }
 MULTI_VECTOR = Reads(
-    "MultiVectorEncoder",
     MODEL | PYLATE | {"similarity_fn_name": (None, "maxsim", "MaxSim")},
     transformer_rules("feature-extraction", "last_hidden_state", "token_embeddings")
     | {"query_length": OBEYED, "document_length": OBEYED, "query_expansion": OBEYED},
@@ -120,7 +118,6 @@ def read_late_settings(folder: Path) -> LateSettings:
     """
     if is_stanford(folder):
         return _stanford(read_object(folder / METADATA), f"{METADATA} of {folder.name}")
-    require_kind(folder, MULTI_VECTOR)
     names = [module.name for module in stated_modules(folder)]
     late = (["Transformer", "Dense"], ["Transformer", "Dense", "MultiVectorMask", "Normalize"])
     if names not in late:
@@ -128,15 +125,10 @@ def read_late_settings(folder: Path) -> LateSettings:
         raise ValueError(
             f"{folder.name} has {what}; a multi-vector ranker (ColBERT) has a Transformer, a Dense "
             "for every token and, saved by sentence-transformers, MultiVectorMask and Normalize, "
-            "or was saved by Stanford's ColBERT as HF_ColBERT. me.Dot reads a bi-encoder"
+            "or was saved by Stanford's ColBERT as HF_ColBERT"
         )
     settings = read_object(folder / MODEL_FILE)
     where = f"{MODEL_FILE} of {folder.name}"
-    if settings.get("model_type") not in (None, "ColBERT", "MultiVectorEncoder"):
-        raise ValueError(
-            f"model_type in {where} is {shown(settings['model_type'])}; needed MultiVectorEncoder, "
-            "or ColBERT as PyLate writes it"
-        )
     obey(where, settings, MULTI_VECTOR.model)
     stated = transformer_settings(encoder_folder(folder))
     obey(f"the Transformer's settings of {folder.name}", stated, MULTI_VECTOR.transformer)

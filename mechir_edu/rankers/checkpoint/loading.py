@@ -27,7 +27,7 @@ import mechir_edu.rankers.decoders  # noqa: F401  # registers its families
 from mechir_edu.files import embedded_folder, sha256
 from mechir_edu.rankers.adapters import EncoderAdapter
 from mechir_edu.rankers.checkpoint.labels import relevant_label
-from mechir_edu.rankers.checkpoint.settings import encoder_folder
+from mechir_edu.rankers.checkpoint.settings import encoder_folder, weight_folders
 from mechir_edu.rankers.checkpoint.stated_config import (
     check_bi_encoder,
     check_cross_encoder,
@@ -38,6 +38,7 @@ from mechir_edu.rankers.checkpoint.stated_config import (
 )
 from mechir_edu.rankers.checkpoint.stored import read_object, refuse_pointers, small_files
 from mechir_edu.rankers.checkpoint.weights import TASK_HEADS, check_weights, warn_of_word_prediction
+from mechir_edu.rankers.checkpoint.which_kind import require_kind
 from mechir_edu.rankers.families import FAMILIES
 from mechir_edu.rankers.quiet import quietly
 
@@ -49,10 +50,15 @@ SECONDS_TO_ANSWER = 5
 NO_ANSWER = (HFValidationError, OSError, HTTPError)
 
 
-def model_folder(name: str) -> Path:
+def model_folder(name: str, kind: str | None = None, *, says_how: bool = False) -> Path:
     """Local folder of a checkpoint: itself, the embedded one, or a hub id's snapshot.
 
     A hub id may name a commit, tag or branch, ``OWNER/NAME@COMMIT``; else it is the newest.
+
+    Parameters
+    ----------
+    name : of the checkpoint.
+    kind, says_how : of ranker that it must be, as for `require_kind`; any where omitted.
 
     Raises
     ------
@@ -60,13 +66,19 @@ def model_folder(name: str) -> Path:
         When the name is no folder and the hub neither has it nor can be reached, or when there
         are no weights.
     ImportError, ValueError
-        As `embedded_folder` and `find_family`.
+        As `embedded_folder`, `find_family` and `require_kind`.
     """
     if name == "embedded":
         return embedded_folder()
-    folder = Path(name) if Path(name).is_dir() else _hub_folder(name)
+
+    def require(folder: Path) -> None:
+        find_family(encoder_folder(folder))
+        if kind is not None:
+            require_kind(folder, kind, says_how=says_how)
+
+    folder = Path(name) if Path(name).is_dir() else _hub_folder(name, require)
+    require(folder)
     encoder = encoder_folder(folder)
-    find_family(encoder)
     if not weight_files(encoder):
         raise FileNotFoundError(f"{name!r} has no weights: needed {' or '.join(WEIGHTS)}")
     return folder
@@ -93,7 +105,7 @@ def checked_name(name: object) -> str:
     return text
 
 
-def _hub_folder(name: str) -> Path:
+def _hub_folder(name: str, require: Callable[[Path], None]) -> Path:
     hub_id, _, commit = name.partition("@")
     revision = commit or None
     get = partial(snapshot_download, hub_id, revision=revision)
@@ -104,8 +116,8 @@ def _hub_folder(name: str) -> Path:
     except NO_ANSWER as problem:
         return _cached_folder(name, partial(get, local_files_only=True), problem)
     folder = Path(get(allow_patterns=SMALL_FILES))
+    require(folder)  # before gigabytes of another model are downloaded
     encoder = encoder_folder(folder)
-    find_family(encoder)  # before gigabytes of another model are downloaded
     for pattern in WEIGHTS:
         if not weight_files(encoder):
             get(allow_patterns=[pattern if encoder == folder else f"{encoder.name}/{pattern}"])
@@ -133,6 +145,11 @@ def weights_sha256(*folders: Path) -> str:
     """SHA-256 of the weights in folders, for provenance; of several files, of their hashes."""
     sums = [sha256(file) for folder in folders for file in weight_files(folder)]
     return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
+
+
+def checkpoint_sha256(folder: Path) -> str:
+    """SHA-256 of all weights of a checkpoint: its encoder's, and those of modules behind it."""
+    return weights_sha256(encoder_folder(folder), *weight_folders(folder))
 
 
 def load_encoder(

@@ -28,21 +28,6 @@ TRANSFORMER_FILES = tuple(
     f"sentence_{name}_config.json"
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
-MODEL_TYPES = {
-    "SentenceTransformer": "a bi-encoder; load it with me.Dot",
-    "CrossEncoder": "a cross-encoder; load it with me.Cat",
-    "SparseEncoder": "a learned-sparse ranker (SPLADE); load it with me.Sparse",
-    "MultiVectorEncoder": "a multi-vector ranker (ColBERT); load it with me.MultiVector",
-}
-# Modules that give a ranker's kind away where no model_type is stored.
-TELLING = {
-    "MLMTransformer": "SparseEncoder",
-    "SpladePooling": "SparseEncoder",
-    "SparseStaticEmbedding": "SparseEncoder",
-    "SparseAutoEncoder": "SparseEncoder",
-    "MultiVectorMask": "MultiVectorEncoder",
-}
-
 MODEL: dict[str, Rule] = {
     "model_type": OBEYED,
     "__version__": NO_MATTER,
@@ -98,18 +83,15 @@ def transformer_rules(task: str, output: str, module_output: str) -> dict[str, R
 class Reads(NamedTuple):
     """What a kind of ranker takes from sentence-transformers."""
 
-    model_type: str
     model: Mapping[str, Rule]
     transformer: Mapping[str, Rule]
 
 
 BI_ENCODER = Reads(
-    "SentenceTransformer",
     MODEL | {"similarity_fn_name": OBEYED, "truncate_dim": OBEYED},
     transformer_rules("feature-extraction", "last_hidden_state", "token_embeddings"),
 )
 CROSS_ENCODER = Reads(
-    "CrossEncoder",
     # Everything is float32 here.
     MODEL | {"activation_fn": OBEYED, "keep_in_fp32_modules": NO_MATTER},
     transformer_rules("sequence-classification", "logits", "scores"),
@@ -130,7 +112,6 @@ ANSWERING = CROSS_ENCODER._replace(  # a language model, see `mechir_edu.rankers
 )
 
 SPARSE_ENCODER = Reads(
-    "SparseEncoder",
     MODEL | {"similarity_fn_name": (None, "dot"), "max_active_dims": (None,)},
     transformer_rules("fill-mask", "logits", "token_embeddings"),
 )
@@ -149,22 +130,6 @@ class Module(NamedTuple):
     name: str
     folder: Path
     path: str  # of its class, as stated
-
-
-def require_kind(folder: Path, kind: Reads) -> None:
-    """Refuse a checkpoint with a module that another kind of ranker has.
-
-    Raises
-    ------
-    ValueError
-        Naming the module, and the class that reads the checkpoint.
-    """
-    for module in stated_modules(folder):
-        is_pylate = module.path.startswith("pylate.")
-        what = "MultiVectorEncoder" if is_pylate else TELLING.get(module.name)
-        if what not in (None, kind.model_type):
-            where = f"modules.json of {folder.name}"
-            raise ValueError(f"{where} names {module.path}: {MODEL_TYPES[str(what)]}")
 
 
 def stated_modules(folder: Path) -> list[Module]:
@@ -270,16 +235,9 @@ def read_model(folder: Path, kind: Reads) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        For a model of another kind, or a setting that is not obeyed.
+        For a setting that is not obeyed.
     """
-    require_kind(folder, kind)
     settings = read_object(folder / MODEL_FILE)
-    model_type = settings.get("model_type") or "SentenceTransformer"
-    if stated_modules(folder) and model_type != kind.model_type:
-        what = MODEL_TYPES.get(str(model_type), "a model of a kind that this toolkit does not read")
-        raise ValueError(
-            f"model_type in {MODEL_FILE} of {folder.name} is {shown(model_type)}: {what}"
-        )
     obey(f"{MODEL_FILE} of {folder.name}", settings, kind.model)
     encoder = encoder_folder(folder)
     name, stated = _transformer_file(encoder)

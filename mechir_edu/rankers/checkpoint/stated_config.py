@@ -17,6 +17,7 @@ from transformers import PretrainedConfig
 from transformers.activations import ACT2FN
 
 from mechir_edu.rankers.adapters import ADAPTERS
+from mechir_edu.rankers.checkpoint.saved_by import said_of
 from mechir_edu.rankers.checkpoint.stored import (
     EMPTY,
     Rule,
@@ -67,13 +68,11 @@ COMPUTES = re.compile(
     r"|glu|ffn|residual|project|embed|bias|mask|expert|moe|adapter|lora|quant|layer|head|forward"
     r"|dim|size"
 )
-TELLING = {  # by the end of a class's name: what a checkpoint is that is no bi-encoder
-    "ForSequenceClassification": "a classifier; if it ranks, me.Cat reads it",
+NO_RANKERS = {  # by the end of a class's name: what a checkpoint is that is no ranker
     "ForTokenClassification": "a classifier of tokens, not a ranker",
     "ForQuestionAnswering": "a reader that finds answers, not a ranker",
     "ForMultipleChoice": "a chooser between answers, not a ranker",
     "ForNextSentencePrediction": "a classifier of neighbouring sentences, not a ranker",
-    "HF_ColBERT": "a multi-vector ranker (ColBERT), which me.MultiVector reads",
 }
 
 
@@ -176,8 +175,7 @@ def check_bi_encoder(stated: Mapping[str, Any], folder: Path, *, says_how: bool)
         For a classifier, or a class of the checkpoint's own.
     """
     for name in () if says_how else _architectures(stated, folder):
-        what = next((text for end, text in TELLING.items() if name.endswith(end)), None)
-        if what:
+        if what := _what(name, stated, "dot"):
             raise ValueError(
                 f"{folder.name} was saved by {name}: {what}. To look at its encoder as a "
                 "bi-encoder, pass pooling="
@@ -200,11 +198,9 @@ def check_cross_encoder(stated: Mapping[str, Any], folder: Path) -> None:
     for name in _architectures(stated, folder):
         if name.endswith("ForSequenceClassification") and _is_known(name):
             continue
-        what = next((text for end, text in TELLING.items() if name.endswith(end)), None)
-        if what is None and _is_known(name):
-            what = "it lacks weights of a classifier; if it is a bi-encoder, me.Dot reads it"
-            if name.endswith("ForCausalLM"):
-                what += "; if it ranks by its answer, pass true_token= and false_token="
+        what = _what(name, stated, "cat")
+        if what is None and name.endswith("ForCausalLM") and _is_known(name):
+            what = "a decoder; if it ranks by its answer, pass true_token= and false_token="
         raise ValueError(
             f"{folder.name} was saved by {name}: {what or 'a class of its own, which is not run'}. "
             "Needed one trained as a cross-encoder, saved by a ...ForSequenceClassification"
@@ -238,13 +234,21 @@ def check_word_predictor(stated: Mapping[str, Any], folder: Path) -> None:
     for name in _architectures(stated, folder):
         if name.endswith("ForMaskedLM") and _is_known(name):
             continue
-        what = next((text for end, text in TELLING.items() if name.endswith(end)), None)
-        if what is None and _is_known(name):
-            what = "it has no head that predicts words; if it is a bi-encoder, me.Dot reads it"
+        what = _what(name, stated, "sparse")
         raise ValueError(
             f"{folder.name} was saved by {name}: {what or 'a class of its own, which is not run'}. "
             "Needed a learned-sparse ranker (SPLADE), saved by a ...ForMaskedLM"
         )
+
+
+def _what(name: str, stated: Mapping[str, Any], kind: str) -> str | None:
+    """What a model is by the class that saved it, if that is not what a kind of ranker reads."""
+    if (
+        no_ranker := next((w for end, w in NO_RANKERS.items() if name.endswith(end)), None)
+    ) is None:
+        said = said_of(name, stated) if _is_known(name) or name == "HF_ColBERT" else None
+        return None if said is None or kind in said[0] else said[1]
+    return no_ranker
 
 
 def _architectures(stated: Mapping[str, Any], folder: Path) -> list[str]:

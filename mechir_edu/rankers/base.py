@@ -41,11 +41,23 @@ BATCH_SIZE = 32
 
 
 class Prompts(NamedTuple):
-    """Text that a checkpoint wants before every query and document, and behind every query."""
+    """Text that a checkpoint wants before every query, and before every document."""
 
     query: str = ""
     document: str = ""
-    behind: str = ""
+
+    @property
+    def behind(self) -> str:
+        """Text behind every query: none."""
+        return ""
+
+
+class PromptsAround(NamedTuple):
+    """Text before every query and every document, and behind every query."""
+
+    query: str
+    document: str
+    behind: str
 
 
 def undisturbed(side: Side) -> AbstractContextManager:
@@ -83,7 +95,7 @@ class Ranker(TakesTurns):
     takes_edited_queries: ClassVar[bool] = True
     keeps_documents: ClassVar[bool] = True
     bridge: TransformerBridge
-    prompts: Prompts = Prompts()
+    prompts: Prompts | PromptsAround = Prompts()
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from tokenizers import processors
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from mechir_edu.rankers.base import Prompts
+from mechir_edu.rankers.base import Prompts, PromptsAround
 from mechir_edu.rankers.checkpoint.lengths import is_whole
 from mechir_edu.rankers.checkpoint.settings import stated_modules, transformer_settings
 from mechir_edu.rankers.checkpoint.stored import Rule, obey, read_object, shown, whole
@@ -150,7 +150,7 @@ def _token_id(answer: str | int, tokenizer: PreTrainedTokenizerBase, model: nn.M
 
 def take_template(
     tokenizer: PreTrainedTokenizerBase, folder: Path, asked: Asked, instruction: str
-) -> Prompts:
+) -> Prompts | PromptsAround:
     """Let a tokenizer write a template's end behind every pair; gives the texts before it.
 
     What stands behind the document is special to the tokenizer from now on, so that no text that
@@ -186,7 +186,7 @@ def take_template(
     before, _, rest = text.partition(marks[0])
     middle, _, end = rest.partition(marks[1])
     behind = middle.rstrip(" ")
-    prompts = Prompts(query=before, document=middle[len(behind) :], behind=behind)
+    prompts = PromptsAround(query=before, document=middle[len(behind) :], behind=behind)
     ids = tokenizer(end, add_special_tokens=False)["input_ids"]
     piece = {"id": "end", "ids": ids, "tokens": tokenizer.convert_ids_to_tokens(ids)}
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(

@@ -7,7 +7,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from mechir_edu.rankers import embedded, planted
-from mechir_edu.rankers.base import Prompts, Ranker
+from mechir_edu.rankers.base import Prompts, PromptsAround, Ranker
 from mechir_edu.rankers.checkpoint import loading
 from mechir_edu.rankers.checkpoint.labels import check_activation
 from mechir_edu.rankers.checkpoint.settings import (
@@ -54,7 +54,7 @@ class Parts(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
     checksum: str
     planted_heads: frozenset[tuple[int, int]] = frozenset()
-    prompts: Prompts = Prompts()
+    prompts: Prompts | PromptsAround = Prompts()
     head: ModularHead | AnswerHead | None = None
 
 

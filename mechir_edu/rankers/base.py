@@ -45,11 +45,7 @@ class Prompts(NamedTuple):
 
     query: str = ""
     document: str = ""
-
-    @property
-    def behind(self) -> str:
-        """Text behind every query: none."""
-        return ""
+    behind = ""  # every query there is no text
 
 
 class PromptsAround(NamedTuple):

@@ -45,7 +45,10 @@ class Prompts(NamedTuple):
 
     query: str = ""
     document: str = ""
-    behind = ""  # every query there is no text
+
+    @property
+    def behind(self) -> str:  # noqa: D102
+        return ""
 
 
 class PromptsAround(NamedTuple):

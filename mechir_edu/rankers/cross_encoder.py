@@ -122,10 +122,7 @@ class CrossEncoder(Ranker):
 
     @staticmethod
     def probability(scores: Float[np.ndarray, "*axes"]) -> Float[np.ndarray, "*axes"]:
-        """Probability of *relevant* that scores stand for, as yes/no rerankers publish it.
-
-        It ranks alike, but is flat where the model is sure; so it is not what is patched.
-        """
+        """Probability of *relevant* that scores stand for; it ranks alike, and is not patched."""
         return 1 / (1 + np.exp(-np.asarray(scores)))
 
     @torch.no_grad()

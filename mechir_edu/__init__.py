@@ -8,7 +8,7 @@ A map of the package, in the order in which data flows; a folder depends only on
     perturb/        axioms, and pairs of a document's versions  AXIOMS, make_pairs, perturbation
     rankers/        models with hooks                           Dot, Cat, Sparse (in models)
     alignment/      both versions as equally long sequences     align
-    patching/       what each component carries                 patch, ablate, path_patch
+    patching/       what each component carries                 patch, ablate, path_patch, circuit
     data            the paper's torch dataset and collators
     interventions/  changes made for every text                 Knockout, Steer, Cut, evaluate
     plots/          pictures                                    me.plots
@@ -57,6 +57,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "collection.collection": ["Collection"],
         "collection.load": ["load_collection"],
         "collection.terms": ["surface_terms"],
+        "interventions.circuits": ["rank_faithfulness"],
         "interventions.cuts": ["Cut"],
         "interventions.directions": ["head_direction", "residual_direction"],
         "interventions.evaluation": ["Comparison"],
@@ -67,6 +68,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "patching.ablation": ["ablate"],
         "patching.activation": ["patch"],
         "patching.approximation": ["approximation_error"],
+        "patching.circuits.circuit": ["circuit"],
+        "patching.circuits.completeness": ["completeness"],
+        "patching.circuits.result": ["CircuitResult"],
         "patching.matches_moved": ["matches_moved"],
         "patching.one_pair": ["pair_attention", "read_pair"],
         "patching.options": ["PatchOptions"],

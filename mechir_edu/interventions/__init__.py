@@ -10,6 +10,7 @@
 
     candidates   which passages are ranked, and in which order scores put them
     reranking    rank them, without and with a change                     evaluate, compare
+    circuits     rank by a circuit alone                              rank_faithfulness
     evaluation   measures, and their paired difference                    -> Evaluation, Comparison
     pyterrier    the same ranker in PyTerrier's pipelines
 """

@@ -109,7 +109,7 @@ def ablate(
         job = replace(job, prepare=lambda runs: replace(runs, given_z=mean))
     else:
         others = draw_among([pair.pair for pair in job.aligned.aligned], among, seed)
-        job = replace(job, prepare=_resampling(ranker, job.aligned.aligned, others, on))
+        job = replace(job, prepare=resampling(ranker, job.aligned.aligned, others, on))
     # What is ablated is the recipient; the donor's activations are not used.
     into: ChosenDirection = "perturbed_to_baseline" if on == "baseline" else "baseline_to_perturbed"
     return as_result(job, measure(job, into), ablation=how, seed=seed)
@@ -170,9 +170,11 @@ def draw_among(
     return others
 
 
-def _resampling(
+def resampling(
     ranker: Ranker, aligned: Sequence[AlignedPair], others: np.ndarray, on: str
 ) -> Callable[[Runs], Runs]:
+    """Put into a batch's runs each pair's z of the other pair that was drawn for it."""
+
     def stretched(index: int, n_pos: int) -> list[Float[Tensor, "pos head d_head"]]:
         (other,) = make_batches(ranker, [aligned[others[index]]], max_tokens=1)
         # First to first and last to last, so that [CLS] and the final [SEP] meet their like.

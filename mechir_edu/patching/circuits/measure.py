@@ -1,0 +1,172 @@
+"""Ask of every pair what a set of heads restores, and what survives with it alone.
+
+Conventions
+-----------
+With s the score, r the recipient's run, d the donor's, and C a set of heads, an *effect* is how far
+the score moves from the recipient's towards the donor's, in score units:
+
+restored
+    s(r, z of C from d) - s(r): the circuit alone is put into the recipient's run (denoising).
+survives, ``ablation="other run"``
+    s(d, z outside C from r) - s(r): everything but the circuit is taken from the recipient's run.
+survives, ``ablation="mean"`` or ``"resample"``
+    s(d, z outside C ablated) - s(r, z outside C ablated): what is left of the score change when
+    both runs hold the same z outside the circuit: each head's mean, or its z in another pair
+    (`mechir_edu.patching.ablation`), of baseline documents.
+
+Divided by the score change s(d) - s(r), an effect is the share that is restored or survives.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechir_edu.alignment.aligned import AlignedPairs
+from mechir_edu.collection.progress import Progress, counted
+from mechir_edu.patching.ablation import draw_others, mean_z, resampling
+from mechir_edu.patching.activation import Job, make_job
+from mechir_edu.patching.batches import Batch, Runs, make_batches
+from mechir_edu.patching.circuits.sets import HeadSet, HookedSets, KeptRun, SuffixSets
+from mechir_edu.patching.engines.suffix import PostLNStack
+from mechir_edu.patching.engines.threads import side_by_side
+from mechir_edu.patching.options import ChosenDirection, PatchOptions
+from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.hook_names import Head
+
+Ablation = str
+ABLATIONS = ("other run", "mean", "resample")
+Effects = Float[np.ndarray, "set pair"]
+# Effects of the sets that restore and of those that survive.
+BothEffects = tuple[Float[np.ndarray, "restoring pair"], Float[np.ndarray, "surviving pair"]]
+
+
+def all_heads(ranker: Ranker) -> tuple[Head, ...]:
+    """Every (layer, head), layer by layer."""
+    return tuple(product(range(ranker.n_layers), range(ranker.n_heads)))
+
+
+def set_job(
+    ranker: Ranker, aligned: AlignedPairs, memory: int | None, progress: Progress = False
+) -> Job:
+    """Pairs in batches that leave room for every layer's z of both runs.
+
+    Raises
+    ------
+    ValueError
+        As `mechir_edu.patch` does for a ranker, or for too little memory.
+    """
+    job = make_job(PatchOptions(filler=aligned.filler, memory=memory), ranker, aligned, progress)
+    share = max(3, ranker.n_layers)
+    batches = list(make_batches(ranker, aligned.aligned, max_tokens=job.limit // share))
+    batches.reverse()  # the longest first
+    return replace(job, batches=batches, at_once=min(job.at_once, len(batches)))
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """What measures sets of heads on some pairs.
+
+    Attributes
+    ----------
+    job : of `set_job`.
+    direction : which run gives, "perturbed_to_baseline" or the reverse.
+    ablation : one of `ABLATIONS`.
+    seed : of the pairs that "resample" draws.
+    """
+
+    job: Job
+    direction: ChosenDirection
+    ablation: Ablation = "other run"
+    seed: int = 0
+
+    @property
+    def n_pairs(self) -> int:
+        """How many pairs are measured."""
+        return len(self.job.lengths)
+
+    @cached_property
+    def engine(self) -> SuffixSets | HookedSets:
+        """The fast engine where weights say all there is to know, else hooks."""
+        if isinstance(self.job.model, PostLNStack):
+            return SuffixSets(self.job.model, self.job.limit)
+        return HookedSets(self.job.ranker, self.job.limit, self.job.choice.may_skip)
+
+    @property
+    def engine_name(self) -> str:
+        """Which code runs, and why no faster one does."""
+        return self.job.choice.engine_name("exact", is_fast=self.job.is_fast)
+
+    @cached_property
+    def ablate(self) -> Callable[[Runs], Runs]:
+        """Puts the z that stands for what is outside a circuit into a batch's runs."""
+        ranker, aligned = self.job.ranker, self.job.aligned.aligned
+        if self.ablation == "mean":
+            mean = mean_z(ranker, self.job.batches, "baseline")
+            return lambda runs: replace(runs, given_z=mean)
+        if self.ablation == "resample":
+            return resampling(ranker, aligned, draw_others(len(aligned), self.seed), "baseline")
+        return lambda runs: runs
+
+    def effects(
+        self,
+        restoring: Sequence[HeadSet],
+        surviving: Sequence[HeadSet],
+        *,
+        progress: Progress = False,
+    ) -> BothEffects:
+        """Effects of both kinds, [set, pair] each; progress counts pairs."""
+        restored = np.zeros((len(restoring), self.n_pairs), dtype=np.float32)
+        survives = np.zeros((len(surviving), self.n_pairs), dtype=np.float32)
+        batches = range(len(self.job.batches))
+        for k, (first, second) in self.by_batch(batches, restoring, surviving, progress=progress):
+            index = self.job.batches[k].index
+            restored[:, index], survives[:, index] = first, second
+        return restored, survives
+
+    @torch.no_grad()
+    def by_batch(
+        self,
+        wanted: Iterable[int],
+        restoring: Sequence[HeadSet],
+        surviving: Sequence[HeadSet],
+        *,
+        progress: Progress = False,
+    ) -> Iterator[tuple[int, BothEffects]]:
+        """The same for some batches, by their number, as they are done."""
+        wanted, everything = list(wanted), frozenset(all_heads(self.job.ranker))
+        outside = [everything - heads for heads in surviving]
+
+        # As in `Job.patch`: the wrapped model runs here, and what follows may run in threads.
+        def begin(k: int) -> tuple[Batch, KeptRun, KeptRun, Runs]:
+            batch = self.job.batches[k]
+            runs = self.ablate(batch.runs(self.direction))
+            recipient, donor = (
+                self.engine.keep(batch, side) for side in (runs.recipient, runs.donor)
+            )
+            return batch, recipient, donor, runs
+
+        def finish(begun: tuple[Batch, KeptRun, KeptRun, Runs]) -> BothEffects:
+            _, recipient, donor, runs = begun
+            restored = self.engine.scores(recipient, donor.z, restoring) - recipient.scores
+            if runs.given_z is None:
+                survives = self.engine.scores(donor, recipient.z, outside) - recipient.scores
+            else:
+                survives = self.engine.scores(donor, runs.given_z, outside)
+                survives = survives - self.engine.scores(recipient, runs.given_z, outside)
+            return _plain(restored), _plain(survives)
+
+        n_threads = self.job.at_once if self.job.is_fast else 1
+        sizes = [self.job.batches[k].n_pairs for k in wanted]
+        with closing(side_by_side(finish, map(begin, wanted), n_threads)) as done:
+            yield from zip(wanted, counted(done, sizes, "measuring sets", progress), strict=True)
+
+
+def _plain(effects: Tensor) -> Effects:
+    return effects.cpu().numpy().astype(np.float32)

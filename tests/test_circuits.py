@@ -1,0 +1,323 @@
+"""Circuits: sets of heads put in fast, both questions about them, and the answer that is known."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from patching_helpers import APPENDED, PAIRS, assert_same, patched
+from small_models import FAMILIES, save_sentence_transformer
+
+import mechir_edu as me
+from mechir_edu.patching.circuits import folder as circuit_folder
+from mechir_edu.patching.circuits.folder import circuit_into_folder
+from mechir_edu.patching.circuits.measure import ABLATIONS, Measure, all_heads, set_job
+from mechir_edu.patching.circuits.options import ORDERS, CircuitOptions
+from mechir_edu.patching.circuits.orders import eliminate, grow
+from mechir_edu.patching.circuits.sets import HookedSets
+from mechir_edu.patching.engines.hooks import activations
+from mechir_edu.patching.scoring import align_for
+from mechir_edu.rankers.hook_names import hook_name
+
+DIRECTION = "perturbed_to_baseline"
+SETS = [
+    frozenset(),
+    frozenset({(1, 2)}),
+    frozenset({(0, 1), (1, 0), (1, 3)}),
+    frozenset({(0, 1), (1, 0)}),
+    frozenset(product(range(2), range(4))),
+]
+
+
+def measure_on(ranker, pairs=PAIRS, ablation="other run", memory=None):
+    job = set_job(ranker, align_for(ranker, pairs, "a"), memory)
+    return Measure(job, DIRECTION, ablation)
+
+
+def measured(ranker, pairs=APPENDED, **options):
+    return me.circuit(ranker, pairs, **{"n_random": 0, "progress": False, **options})
+
+
+def hook_by_hook(ranker, pair, side, heads, given):
+    """A whole run of one pair's side, with the z of heads replaced one hook after another."""
+    (batch,) = set_job(ranker, align_for(ranker, [pair], "a"), None).batches
+
+    def replace(head):
+        def hook_z(z, hook):
+            z = z.clone()
+            z[:, :, head[1]] = given[head[0]][:, :, head[1]]
+            return z
+
+        return hook_name("head", head[0]), hook_z
+
+    with ranker.bridge.hooks(fwd_hooks=[replace(head) for head in heads]):
+        return float(batch.score(ranker, batch.side(side))[0])
+
+
+def z_of(ranker, pair, side):
+    (batch,) = set_job(ranker, align_for(ranker, [pair], "a"), None).batches
+    names = [hook_name("head", layer) for layer in range(ranker.n_layers)]
+    kept = activations(ranker, batch.side(side), names)
+    return [kept[name] for name in names]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["dot", "cat"])
+@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
+@torch.no_grad()
+def test_sets_put_in_together_equal_runs_hook_by_hook(small_ranker, family, kind):
+    ranker = small_ranker(family, kind)
+    restored, survives = measure_on(ranker).effects(SETS, SETS)
+    everything = set(all_heads(ranker))
+    for i, pair in enumerate(PAIRS[:2]):
+        before, after = (z_of(ranker, pair, side) for side in ("baseline", "perturbed"))
+        plain = hook_by_hook(ranker, pair, "baseline", (), before)
+        for k, heads in enumerate(SETS):
+            alone = hook_by_hook(ranker, pair, "baseline", heads, after)
+            without = hook_by_hook(ranker, pair, "perturbed", everything - heads, before)
+            size = max(1.0, abs(plain))
+            assert abs(restored[k, i] - (alone - plain)) < 1e-5 * size
+            assert abs(survives[k, i] - (without - plain)) < 1e-5 * size
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_both_engines_measure_the_same_whatever_stands_outside(small_ranker, ablation):
+    fast = measure_on(small_ranker("bert", "cat"), ablation=ablation)
+    slow = measure_on(small_ranker("bert", "cat"), ablation=ablation)
+    slow.__dict__["engine"] = HookedSets(slow.job.ranker, 100, may_skip=False)
+    for first, second in zip(fast.effects(SETS, SETS), slow.effects(SETS, SETS), strict=True):
+        assert_same(first, second)
+
+
+def test_a_set_restores_what_patching_it_together_does(small_ranker):
+    ranker = small_ranker("bert", "dot")
+    restored, _ = measure_on(ranker).effects(SETS[2:3], [])
+    heads = sorted(SETS[2])
+    together = patched(ranker, heads=heads, together=True, direction=DIRECTION)
+    assert_same(restored[0], together.effect()[0])
+
+
+def test_little_memory_changes_nothing(small_ranker):
+    ranker = small_ranker("bert", "cat")
+    little = measure_on(ranker, memory=2_000_000).effects(SETS, SETS)
+    for first, second in zip(little, measure_on(ranker).effects(SETS, SETS), strict=True):
+        assert_same(first, second)
+
+
+@pytest.mark.parametrize("ablation", ABLATIONS)
+def test_all_heads_are_enough_and_none_leave_nothing_behind_cls(small_ranker, ablation):
+    result = measured(small_ranker("bert", "cat"), order=[(0, 1)], sizes=[0, 8], ablation=ablation)
+    np.testing.assert_allclose(result.survives().value, [0, 1], atol=1e-4)
+    np.testing.assert_allclose(result.restored().value, [0, 1], atol=1e-4)
+    assert "empty circuit is 0" in result.note
+
+
+def test_behind_mean_pooling_the_edited_token_counts_itself_and_the_result_says_so(tmp_path):
+    save_sentence_transformer(tmp_path, pooling="mean").save(str(tmp_path / "saved"))
+    ranker = me.Dot(str(tmp_path / "saved"))
+    result = measured(ranker, order=[(0, 1)], sizes=[0, 8])
+    assert abs(result.survives().value[0]) > 0.01
+    np.testing.assert_allclose(result.survives().value[1], 1, atol=1e-4)
+    assert "need not be 0" in result.note
+
+
+@pytest.fixture(scope="module")
+def planted_pairs(collection):
+    return me.make_pairs(collection, "TFC1", n=8, seed=3)
+
+
+@pytest.mark.parametrize("direction", ["perturbed_to_baseline", "baseline_to_perturbed"])
+def test_the_planted_heads_are_enough_and_needed(planted, planted_pairs, direction):
+    heads = sorted(planted.planted_heads)
+    result = measured(planted, planted_pairs, order=heads, sizes=[0, 3, 16], direction=direction)
+    for curve in (result.restored(), result.survives()):
+        np.testing.assert_allclose(curve.value, [0, 1, 1], atol=1e-4)
+
+
+@pytest.mark.parametrize("order", [order for order in ORDERS if order != "random"])
+def test_every_order_but_random_finds_the_planted_heads(planted, planted_pairs, order):
+    result = measured(planted, planted_pairs, order=order, sizes=[0, 3, 16])
+    assert set(result.heads(3)) == set(planted.planted_heads)
+    np.testing.assert_allclose(result.survives().value[1], 1, atol=1e-4)
+    assert not set(result.ranked_queries) & set(result.query_ids)
+
+
+def test_random_circuits_do_not_find_them(planted, planted_pairs):
+    options = {"order": "random", "sizes": [0, 3, 16], "n_random": 20}
+    result = measured(planted, planted_pairs, **options)
+    band = result.random("survives")
+    assert band.draws.shape == (20, 3)
+    assert band.value[1] < 0.5
+    np.testing.assert_allclose(band.low[[0, 2]], [0, 1], atol=1e-4)
+
+
+def test_areas_are_those_of_trapezoids_between_the_shares(planted, planted_pairs):
+    result = measured(planted, planted_pairs, order="exact", sizes=[0, 1, 2, 0.5, 1.0])
+    f = result.survives().value
+    widths = np.diff([0, 1 / 16, 2 / 16, 0.5, 1])
+    cpr = float((widths * (f[:-1] + f[1:]) / 2).sum())
+    missing = np.abs(1 - f)
+    cmd = float((widths * (missing[:-1] + missing[1:]) / 2).sum())
+    assert result.cpr().value == pytest.approx(cpr, abs=1e-6)
+    assert result.cmd().value == pytest.approx(cmd, abs=1e-6)
+    assert result.cpr().low <= cpr <= result.cpr().high
+
+
+def test_the_default_sizes_are_those_of_mib_rounded_down(planted, planted_pairs):
+    result = measured(planted, planted_pairs[:6])
+    assert result.numbers.tolist() == [0, 0, 0, 0, 0, 0, 1, 3, 8, 16]
+    assert result.shares.tolist() == [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0]
+
+
+def test_the_table_has_shares_means_of_ratios_and_the_spread_over_pairs(planted, planted_pairs):
+    options = {"order": sorted(planted.planted_heads), "n_random": 20}
+    table = measured(planted, planted_pairs, **options).to_dataframe()
+    assert len(table) == 2 * 5
+    assert (table["pair_10"] <= table["pair_90"]).all()
+    full = table[table["heads"] == 16]
+    np.testing.assert_allclose(full["mean_of_ratios"], 1, atol=1e-3)
+    assert (table["random_low"] <= table["random_high"] + 1e-6).all()
+
+
+# A ranker of two layers in which the two heads of layer 1 read head (0, 0); both are needed.
+
+
+def chain_of_heads(sets):
+    return [float((0, 0) in s) * (0.5 * ((1, 0) in s) + 0.5 * ((1, 1) in s)) for s in sets]
+
+
+GRID = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
+
+
+@pytest.mark.parametrize(
+    "search", [lambda value: grow(value, GRID, 3), lambda v: eliminate(v, GRID)]
+)
+def test_searches_find_heads_that_do_nothing_alone(search):
+    order = search(chain_of_heads)
+    assert set(order[:3]) == {(0, 0), (1, 0), (1, 1)}
+    assert sorted(order) == GRID
+
+
+def test_a_result_that_is_saved_comes_back(planted, planted_pairs, tmp_path):
+    result = measured(planted, planted_pairs[:6], order="gradient", n_random=20)
+    result.save(tmp_path / "circuit.npz")
+    read = me.CircuitResult.load(tmp_path / "circuit.npz")
+    for name, value in vars(result).items():
+        other = getattr(read, name)
+        same = np.array_equal(value, other) if isinstance(value, np.ndarray) else value == other
+        assert same, name
+
+
+def test_a_damaged_file_is_refused(planted, planted_pairs, tmp_path):
+    path = tmp_path / "circuit.npz"
+    measured(planted, planted_pairs[:4], order=[(0, 0)]).save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is not a whole circuit"):
+        me.CircuitResult.load(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"order": "exakt"}, ValueError, "did you mean 'exact'"),
+        ({"order": [(0, 9)]}, ValueError, "no head"),
+        ({"order": [(0, 1), (0, 1)]}, ValueError, "different"),
+        ({"sizes": [0.5, 2]}, ValueError, "ascend"),
+        ({"sizes": [17]}, ValueError, "at most 16"),
+        ({"sizes": [1.5]}, ValueError, "shares from 0.0 to 1.0"),
+        ({"sizes": [True]}, TypeError, "whole number"),
+        ({"sizes": []}, ValueError, "at least one size"),
+        ({"sizes": "all"}, TypeError, "a list of numbers"),
+        ({"order": [(0, 1)], "sizes": [2]}, ValueError, "at most 1 heads"),
+        ({"ablation": "zero"}, ValueError, "other run"),
+        ({"n_random": 3}, ValueError, "at least 20"),
+        ({"ranked_on": 1}, ValueError, "between 0 and 1"),
+        ({"seed": -1}, ValueError, "at least 0"),
+        ({"direction": "up"}, ValueError, "direction"),
+    ],
+)
+@pytest.mark.usefixtures("as_users_run")
+def test_bad_arguments_are_refused_before_anything_is_run(planted, options, error, said):
+    with pytest.raises(error, match=said):
+        measured(planted, APPENDED, **options)
+
+
+def test_one_query_cannot_be_ranked_on_and_measured(planted):
+    with pytest.raises(ValueError, match="at least two queries"):
+        measured(planted, APPENDED[:1])
+
+
+def test_an_area_needs_sizes_from_one_head_to_all(planted, planted_pairs):
+    result = measured(planted, planted_pairs[:4], order=[(0, 1), (0, 2)], sizes=[0, 1, 2])
+    with pytest.raises(ValueError, match="to all 16"):
+        result.cpr()
+
+
+def test_the_planted_circuit_is_complete_and_a_part_of_it_is_not(planted, planted_pairs):
+    heads = sorted(planted.planted_heads)
+    whole = me.completeness(planted, planted_pairs, heads, progress=False)
+    assert len(whole.knocked_out) == 20
+    assert whole.worst < 1e-4
+    assert all(set(out) <= set(heads) for out in whole.knocked_out)
+    part = me.completeness(planted, planted_pairs, heads[:1], n_knockouts=2, progress=False)
+    assert len(part.to_dataframe()) == 2
+
+
+def test_a_circuit_that_lacks_a_head_that_does_the_same_is_not_complete(planted, planted_pairs):
+    distractor_free = [h for h in sorted(planted.planted_heads)][1:]
+    gaps = me.completeness(planted, planted_pairs, distractor_free, progress=False)
+    assert gaps.worst > 0.05
+
+
+def test_the_planted_heads_alone_rank_as_the_planted_ranker_does(planted, collection):
+    options = {"query_ids": ["q01", "q02", "q03", "q04"], "progress": False}
+    alone = me.rank_faithfulness(planted, collection, planted.planted_heads, **options)
+    assert alone.tau().value > 0.95  # passages without a query word are told apart by rounding
+    assert alone.comparison.difference("nDCG@10").value == pytest.approx(0, abs=0.01)
+    none = me.rank_faithfulness(planted, collection, [], **options)
+    assert abs(none.tau().value) < 0.5
+    table = alone.to_dataframe()
+    assert table["measure"].tolist() == ["nDCG@10", "RR(rel=2)@10", "Kendall's tau"]
+
+
+def test_all_heads_rank_as_the_ranker_itself(planted, collection):
+    heads = all_heads(planted)
+    same = me.rank_faithfulness(planted, collection, heads, query_ids=["q01"], progress=False)
+    assert same.taus.tolist() == [1.0]
+
+
+def test_a_run_into_a_folder_resumes_and_ends_with_the_same_bits(
+    planted, planted_pairs, tmp_path, monkeypatch
+):
+    options = {"order": "backward", "sizes": [0, 3, 16], "n_random": 0}
+    pairs, options = planted_pairs[:6], CircuitOptions(**options)
+    whole = circuit_into_folder(planted, pairs, tmp_path / "whole", options, progress=False)
+    real, stopped = circuit_folder.store, tmp_path / "stopped"
+
+    def store_two(path, content):
+        if len(list(path.parent.glob("0*.npz"))) == 2:
+            raise KeyboardInterrupt
+        real(path, content)
+
+    monkeypatch.setattr(circuit_folder, "store", store_two)
+    with pytest.raises(KeyboardInterrupt):
+        circuit_into_folder(planted, pairs, stopped, options, progress=False)
+    with pytest.raises(ValueError, match="no finished circuit"):
+        me.CircuitResult.load(stopped)
+    monkeypatch.setattr(circuit_folder, "store", real)
+    (stopped / "measured" / "00000.npz").write_bytes(b"damaged")
+    circuit_into_folder(planted, pairs, stopped, options, progress=False)
+    again = me.CircuitResult.load(stopped)
+    for name in ("effects", "random_effects", "recipient", "donor"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name), err_msg=name)
+    assert again.order == whole.order
+
+
+def test_a_folder_of_another_circuit_is_refused(planted, planted_pairs, tmp_path):
+    first = CircuitOptions(order=[(0, 1)], n_random=0)
+    circuit_into_folder(planted, planted_pairs[:3], tmp_path / "run", first, progress=False)
+    second = CircuitOptions(order=[(0, 2)], n_random=0)
+    with pytest.raises(ValueError, match="cannot be mixed"):
+        circuit_into_folder(planted, planted_pairs[:3], tmp_path / "run", second, progress=False)

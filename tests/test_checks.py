@@ -616,7 +616,44 @@ FACTORS = {
 }
 
 
+# 10: a direction judged on held-out rows, and bugs
+
+
+def held_out(fit=lambda mask: mask, judge=lambda mask: ~mask, centre=True, sign=1):
+    def correlate_held_out(x, y, is_learn, ridge=1.0):
+        on, of = fit(is_learn), judge(is_learn)
+        centred = x - centre * x[on].mean(axis=0)
+        target = y - centre * y[on].mean()
+        inner = centred[on].T @ centred[on] + ridge * np.eye(x.shape[1])
+        w = np.linalg.solve(inner, centred[on].T @ target[on])
+        return sign * np.corrcoef(centred[of] @ w, y[of])[0, 1]
+
+    return correlate_held_out
+
+
+HELD_OUT = {
+    "the rows that it was fitted on; judge": held_out(judge=lambda mask: mask),
+    "judge it on all rows": held_out(judge=np.ones_like),
+    "the others had a say": held_out(fit=np.ones_like),
+    "the other way round.": held_out(fit=lambda mask: ~mask, judge=lambda mask: mask),
+    "means of the learning rows": held_out(centre=False),
+    "the sign": held_out(sign=-1),
+    "one number": lambda x, y, is_learn, ridge=1.0: np.eye(2),
+}
+BUGS = {"a": "values", "b": "zeros", "c": "nothing", "d": "right"}
+WRONG_BUGS = {
+    "hook a stands": BUGS | {"a": "right"},
+    "hook b multiplies": BUGS | {"b": "right"},
+    "hook c edits": BUGS | {"c": "zeros"},
+    "hook d edits": BUGS | {"d": "zeros"},
+    "keys": {"a": "values"},
+    "is none of": BUGS | {"a": "v"},
+}
+
+
 EXERCISES = [
+    Exercise("held_out_correlation", (held_out(),), HELD_OUT),
+    Exercise("bugs", (BUGS,), WRONG_BUGS),
     Exercise("head_outputs", (head_outputs,), HEAD_OUTPUTS),
     Exercise("effect_of_head", (effect_by(),), EFFECTS),
     Exercise("add_rarest_term", (lambda d, q, idf: f"{d} {rarest(q, idf)[1]}",), RAREST_TERMS),
@@ -677,7 +714,7 @@ def test_each_mistake_gets_its_name_and_each_name_has_its_mistake(exercise, caps
 
 
 def modules_of_checks():
-    return [importlib.import_module(f"mechir_edu.checks.checks_0{n}") for n in range(1, 9)]
+    return [importlib.import_module(f"mechir_edu.checks.checks_{n}") for n in checks.EXERCISES]
 
 
 def spy(mistake_in, named):

@@ -49,3 +49,16 @@ def choose_best(
     """
     best = max(change, key=lambda option: change[option][is_chosen_on].mean())
     return best, float(change[best][is_chosen_on].mean()), float(change[best][~is_chosen_on].mean())
+
+
+def held_out_correlation(
+    x: Float[np.ndarray, "row dimension"],
+    y: Float[np.ndarray, " row"],
+    is_learn: Bool[np.ndarray, " row"],
+    ridge: float = 1.0,
+) -> float:
+    """Correlation with y, on the other rows, of a ridge direction fitted on the rows of a mask."""
+    centred, target = x - x[is_learn].mean(axis=0), y - y[is_learn].mean()
+    inner = centred[is_learn].T @ centred[is_learn] + ridge * np.eye(x.shape[1])
+    w = np.linalg.solve(inner, centred[is_learn].T @ target[is_learn])
+    return float(np.corrcoef(centred[~is_learn] @ w, y[~is_learn])[0, 1])

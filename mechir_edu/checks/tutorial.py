@@ -28,6 +28,7 @@ from mechir_edu.checks._record import sentence
 from mechir_edu.checks._references import (  # noqa: F401 - offered here
     choose_best,
     flip_by_query,
+    held_out_correlation,
     random_heads,
     rank_correlation,
 )

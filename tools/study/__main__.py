@@ -20,8 +20,9 @@ DESCRIPTION = (
     "Add a query term (TFC1: a random one, TDC: the rarest) or a neutral word to judged passages, "
     "at the end and at the start, and patch every attention head of both rankers. Writes the "
     "scores, and tables and figures made from them. The work is done in rounds over blocks of "
-    "pairs, so that they can be written at any time (--report-only). Rerun the command to resume after the last finished block. Two "
-    "processes may work in one folder, one with --rankers dot and one with --rankers cat."
+    "pairs, so that they can be written at any time (--report-only). Rerun the command to resume "
+    "after the last finished block. Two processes may work in one folder, one with --rankers dot "
+    "and one with --rankers cat."
 )
 COLLECTIONS = ("msmarco-passage/trec-dl-2019/judged", "msmarco-passage/trec-dl-2020/judged")
 

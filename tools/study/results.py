@@ -188,7 +188,7 @@ class Results:
 
 def written(table: pd.DataFrame) -> str:
     """Write a table as it is kept on disk."""
-    return table.to_csv(index=False, float_format="%.6g")
+    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def estimate(parts: Sequence[Part]) -> Results:

@@ -57,7 +57,7 @@ def write_scores(parts: Sequence[Part], folder: Path) -> None:
 
 
 def _table(part: Part) -> bytes:
-    return part.pairs.to_csv(index=False).encode()
+    return part.pairs.to_csv(index=False, lineterminator="\n").encode()
 
 
 def _arrays(part: Part) -> bytes:

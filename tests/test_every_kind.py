@@ -1,0 +1,47 @@
+"""Everything takes every kind of ranker, or says why not: each entry of docs/kinds.md, run."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sentence_transformers")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+import kinds_table as table  # noqa: E402
+
+from mechir_edu.rankers.kinds import KINDS  # noqa: E402
+
+
+def printed():
+    """Entries of the page, by form and line."""
+    rows = re.findall(r"^\| ([^|]*)\| (.*) \|$", table.PAGE.read_text().split("##")[0], flags=re.M)
+    forms, *lines = [(name.strip(), rest.split(" | ")) for name, rest in rows]
+    return {
+        form: {line: cells[column] for line, cells in lines} for column, form in enumerate(forms[1])
+    }
+
+
+@pytest.fixture(scope="module", params=table.FORMS)
+def loaded(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kind")
+    return request.param, table.FORMS[request.param].load(folder), folder
+
+
+def test_the_page_has_every_use_and_every_kind_that_sentence_transformers_has():
+    cells = printed()
+    assert list(cells) == list(table.FORMS)
+    assert all(list(of) == [*table.USES, "largest difference"] for of in cells.values())
+    assert {form.kind for form in table.FORMS.values()} <= set(KINDS)
+
+
+def test_scores_equal_the_publishers_class(loaded):
+    form, ranker, folder = loaded
+    assert table.difference(form, ranker, folder) < table.BOUND
+    assert float(printed()[form]["largest difference"]) < table.BOUND
+
+
+@pytest.mark.parametrize("use", table.USES)
+def test_a_kind_is_taken_or_told_why_not_as_the_page_says(loaded, use, tmp_path):
+    form, ranker, _ = loaded
+    assert table.outcome(use, ranker, tmp_path / "use") == printed()[form][use]

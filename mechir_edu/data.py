@@ -163,7 +163,7 @@ class DataCollator:
     special_token: str = "a"
     q_max_length: int = 30
     d_max_length: int = 300
-    prompts: tuple[str, str] = ("", "")
+    prompts: tuple[str, ...] = ("", "")
 
     kind: ClassVar[str]
 

@@ -101,3 +101,29 @@ def save_sentence_transformer(folder, family="bert", *, pooling="mean", after=()
     model = SentenceTransformer(modules=[transformer, pool, *after], device="cpu", **settings)
     model.save(str(folder / "saved"), create_model_card=False)
     return model
+
+
+CHAT = (
+    '{{- "<s>system\\nJudge." -}}'
+    '{%- for m in messages if m.role == "system" -%}{{ " " + m.content }}{%- endfor -%}'
+    '{{- "</s>\\n<s>user\\n<Query>: " -}}'
+    '{%- for m in messages if m.role == "query" -%}{{ m.content }}{%- endfor -%}'
+    '{{- "\\n<Document>: " -}}'
+    '{%- for m in messages if m.role == "document" -%}{{ m.content }}{%- endfor -%}'
+    '{{- "</s>\\n<s>assistant\\n" -}}'
+)
+
+
+def save_yes_no(folder, family="qwen3", *, chat=CHAT, answers=(300, 301), **settings):
+    """Save a random reranker that answers as sentence-transformers does; gives that library's."""
+    from sentence_transformers import CrossEncoder
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.cross_encoder.modules import LogitScore
+
+    tokenizer = copy.deepcopy(DECODERS[family][2]())
+    tokenizer.chat_template = chat
+    save(build_model(family, "ForCausalLM"), tokenizer, folder / "lm")
+    model = Transformer(str(folder / "lm"), transformer_task="text-generation")
+    ranker = CrossEncoder(modules=[model, LogitScore(*answers)], device="cpu", **settings)
+    ranker.save_pretrained(str(folder / "saved"), create_model_card=False)
+    return ranker

@@ -58,6 +58,7 @@ def decoder_bpe():
         padding_side="left",
         model_max_length=512,
     )
+    tokenizer.add_tokens(["<|endoftext|>"], special_tokens=True)  # as transformers does for Qwen
     return tokenizer
 
 

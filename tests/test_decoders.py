@@ -14,7 +14,7 @@ from mechir_edu.rankers.hook_names import HEAD_SITES
 from mechir_edu.rankers.stacks import encoder_stack
 
 SUFFIXES = ("Model", "ForCausalLM", "ForSequenceClassification")
-IDS = torch.randint(5, 400, (2, 11), generator=torch.Generator().manual_seed(1))
+IDS = torch.randint(5, 390, (2, 11), generator=torch.Generator().manual_seed(1))
 MASK = torch.ones_like(IDS)
 MASK[1, 7:], IDS[1, 7:] = 0, 1
 

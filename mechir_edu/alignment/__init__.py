@@ -5,6 +5,7 @@ In reading order::
     aligned        what alignment gives: ids, masks, roles            AlignedPairs, Role
     encoding       word pieces, and the special tokens around them
     tokendiff      where two token sequences agree and where not
+    prompts        what a ranker reads around query and document
     fillers        what fills the gap on the shorter side
     shorten        texts that are too long
     made_for       what an alignment was made for

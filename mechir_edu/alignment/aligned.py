@@ -40,12 +40,12 @@ ROLE_NAMES = (
     "prompt",
     "end",
 )
-N_ROLES = 6  # of a ranker without prompts: the first ones
+N_ROLES = 6  # of a ranker without prompts and ends: the first ones
 
 
-def role_names(prompts: tuple[str, str]) -> tuple[str, ...]:
-    """Names of the roles that occur under a ranker's prompts, by `Role`."""
-    return ROLE_NAMES if any(prompts) else ROLE_NAMES[:N_ROLES]
+def role_names(prompts: tuple[str, ...], *, ends: bool = False) -> tuple[str, ...]:
+    """Names of the roles that occur under a ranker's prompts, or if it `ends` texts, by `Role`."""
+    return ROLE_NAMES if any(prompts) or ends else ROLE_NAMES[:N_ROLES]
 
 
 # Compared by identity: arrays have no single answer to ==.

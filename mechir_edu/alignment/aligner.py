@@ -43,6 +43,7 @@ from mechir_edu.alignment.fillers import Filler, make_filler
 from mechir_edu.alignment.given import check_given, check_room
 from mechir_edu.alignment.made_for import made_for
 from mechir_edu.alignment.occurrences import find_occurrences
+from mechir_edu.alignment.prompts import after_prompt, roles_of_query, with_prompts, writes_end
 from mechir_edu.alignment.shorten import cut, drop_shared
 from mechir_edu.alignment.tokendiff import Anchors, Chunk, diff_tokens
 from mechir_edu.collection.judged import Skipped
@@ -60,7 +61,7 @@ def align(
     kind: str,
     filler: str = "a",
     max_length: int | None = None,
-    prompts: tuple[str, str] = ("", ""),
+    prompts: tuple[str, ...] = ("", ""),
 ) -> AlignedPairs:
     """Align the two versions of each pair, token for token.
 
@@ -73,7 +74,7 @@ def align(
     filler : ``"pad"``, ``"mask"``, ``"neutral"``, or a word that is repeated to the gap's length.
     max_length : longest sequence in tokens, special tokens included; the tokenizer's own by
         default.
-    prompts : what the ranker reads before every query and before every document.
+    prompts : what the ranker reads before every query and every document, and behind every query.
 
     Returns
     -------
@@ -96,7 +97,7 @@ def align(
             f"a {of_kind.kind_name} reads a query by a template of its own, in which no edit can "
             "be aligned; needed pairs whose document is edited"
         )
-    read = [_with_prompts(pair, prompts) for pair in given]
+    read = [with_prompts(pair, prompts) for pair in given]
     pieces = split_texts((text for pair in read for text in _texts(pair)), tokenizer)
     template = read_template(tokenizer, n_sequences=2 if reads_together else 1)
     longest = min(tokenizer.model_max_length, maxsize) if max_length is None else max_length
@@ -109,6 +110,7 @@ def align(
         reads_together=reads_together,
         cuts_left=tokenizer.truncation_side == "left",
         prompts=prompts,
+        ends=writes_end(tokenizer),
     )
     aligned, skipped = [], []
     for pair, as_read in zip(given, read, strict=True):
@@ -120,27 +122,6 @@ def align(
     return AlignedPairs(tuple(aligned), tuple(skipped), filler, kind, made)
 
 
-def _with_prompts(pair: Pair, prompts: tuple[str, str]) -> Pair:
-    """Put the prompts before query and document, and move the edit by its text's prompt."""
-    query, document = prompts
-    if not (query or document):
-        return pair
-    moved_by = len(document) if pair.perturbed_query is None else len(query)
-    edit = pair.edit
-    if edit is not None:
-        spans = (edit.baseline, edit.perturbed)
-        edit = Edit(*((start + moved_by, end + moved_by) for start, end in spans))
-    changed = pair.perturbed_query
-    return replace(
-        pair,
-        query=query + pair.query,
-        baseline=document + pair.baseline,
-        perturbed=document + pair.perturbed,
-        perturbed_query=None if changed is None else query + changed,
-        edit=edit,
-    )
-
-
 class _CannotAlign(Exception):
     """The pair is to be skipped; the message is the reason."""
 
@@ -150,8 +131,8 @@ class _AlignContext:
     """What is the same for all pairs.
 
     `pieces` are the tokens of each text, `room` is the number of tokens that the special ones leave
-    to the texts, `cuts_left` says whether a long text loses its beginning; `prompts` stand before
-    query and document.
+    to the texts, `cuts_left` says whether a long text loses its beginning; `prompts` stand
+    around query and document; `ends` says whether an end stands behind a text, not a separator.
     """
 
     pieces: Mapping[str, Pieces]
@@ -160,7 +141,8 @@ class _AlignContext:
     room: int
     reads_together: bool
     cuts_left: bool
-    prompts: tuple[str, str]
+    prompts: tuple[str, ...]
+    ends: bool
 
 
 def _texts(pair: Pair) -> list[str]:
@@ -190,7 +172,7 @@ def _align_pair(pair: Pair, context: _AlignContext) -> AlignedPair:
     fit = _shorten_edited if fixed_is_query else _shorten_fixed
     chunks, fixed_ids = fit(chunks, fixed.ids, context)
     query = context.pieces[pair.query]
-    query_roles = _after_prompt(query, context.prompts[0], [Role.QUERY] * len(query.ids))
+    query_roles = roles_of_query(query, pair.query, context.prompts)
     roles = (query_roles, _document_roles(pair, context))
     edited = _fill(chunks, (before.ids, after.ids), roles[fixed_is_query], context.filler, texts)
     if (edited[0] == edited[1]).all() and (edited[2] == edited[3]).all():
@@ -254,18 +236,11 @@ def _document_roles(pair: Pair, context: _AlignContext) -> list[int]:
     """Give the role of each token of the baseline document, its edit left aside."""
     pieces, prompt = context.pieces[pair.baseline], context.prompts[1]
     if not pair.term:
-        return _after_prompt(pieces, prompt, [Role.DOCUMENT] * len(pieces.ids))
+        return after_prompt(pieces, prompt, [Role.DOCUMENT] * len(pieces.ids))
     spellings = tuple(context.pieces[spelling].ids for spelling in _spellings(pair))
     is_occurrence = find_occurrences(pair.baseline, pieces, pair.term, spellings)
     roles = [Role.OCCURRENCE if occurs else Role.DOCUMENT for occurs in is_occurrence]
-    return _after_prompt(pieces, prompt, roles)
-
-
-def _after_prompt(pieces: Pieces, prompt: str, roles: Sequence[int]) -> list[int]:
-    """Roles of a text's tokens, those of its prompt set apart."""
-    # A token that straddles the prompt's end is the text's: " coral" of "query: coral".
-    is_prompt = [bool(prompt) and end <= len(prompt) for _, end in pieces.spans]
-    return [Role.PROMPT if p else role for p, role in zip(is_prompt, roles, strict=True)]
+    return after_prompt(pieces, prompt, roles)
 
 
 # Rows are the per-position arrays of an AlignedPair, stacked: baseline and perturbed ids, baseline
@@ -314,7 +289,10 @@ def _surround(
     """Put the special tokens around the edited text, and the fixed one beside it or by itself."""
     template, fixed_is_query = context.template, pair.perturbed_query is None
     is_leading = np.arange(len(template.ids)) < np.argmax(template.slots != SPECIAL)
-    special = _rows(template.ids, np.where(is_leading, Role.CLS, Role.SEP))
+    is_last = np.cumsum(template.slots[::-1] != SPECIAL)[::-1] == 0
+    last = Role.END if context.ends else Role.SEP
+    roles = np.select([is_leading, is_last], [Role.CLS, last], Role.SEP)
+    special = _rows(template.ids, roles)
     texts = [edited]
     if context.reads_together:
         texts = [fixed, edited] if fixed_is_query else [edited, fixed]

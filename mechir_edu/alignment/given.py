@@ -42,12 +42,13 @@ def check_given(pairs: Any, tokenizer: Any, filler: Any, prompts: Any) -> list[P
             f"filler={filler!r} would put padding tokens where attention sees them; take "
             "filler='pad', which it does not see, or a word"
         )
-    if not isinstance(prompts, tuple | list) or len(prompts) != 2:
+    if not isinstance(prompts, tuple | list) or len(prompts) not in (2, 3):
         raise TypeError(
             f"prompts is {described(prompts)}; needed two texts, (before queries, before documents)"
         )
-    for prompt, side in zip(prompts, ("queries", "documents"), strict=True):
-        checked_text(prompt, f"the prompt before {side}")
+    sides = ("before queries", "before documents", "behind queries")
+    for prompt, side in zip(prompts, sides, strict=False):
+        checked_text(prompt, f"the prompt {side}")
     return _checked_pairs(pairs)
 
 

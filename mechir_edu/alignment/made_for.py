@@ -14,18 +14,18 @@ class MadeFor:
     ----------
     tokenizer : SHA-256 of all that decides which tokens a text becomes.
     max_length : longest sequence in tokens that was allowed.
-    prompts : what was put before every query and before every document.
+    prompts : what was put before every query and every document, and behind every query.
     """
 
     tokenizer: str
     max_length: int
-    prompts: tuple[str, str]
+    prompts: tuple[str, ...]
 
 
 def made_for(tokenizer: Any, max_length: int, prompts: Sequence[str]) -> MadeFor:
     """Describe how texts are read with a tokenizer, up to a length, with prompts."""
-    query, document = prompts
-    return MadeFor(fingerprint(tokenizer), max_length, (query, document))
+    behind = prompts[2:] if any(prompts[2:]) else ()
+    return MadeFor(fingerprint(tokenizer), max_length, (*prompts[:2], *behind))
 
 
 def fingerprint(tokenizer: Any) -> str:

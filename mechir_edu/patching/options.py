@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mechir_edu.alignment.aligned import role_names
+from mechir_edu.alignment.prompts import writes_end
 from mechir_edu.patching.budget import require_budget
 from mechir_edu.patching.numbers import plain_heads, whole_number
 from mechir_edu.patching.rows import ROWS, By
@@ -83,7 +84,7 @@ class PatchOptions:
             n_heads=ranker.stacks[0].heads_at(self.site),
             heads=heads,
             together=self.together,
-            n_roles=len(role_names(ranker.prompts)),
+            n_roles=len(role_names(ranker.prompts, ends=writes_end(ranker.tokenizer))),
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -46,6 +46,18 @@ class Prompts(NamedTuple):
     query: str = ""
     document: str = ""
 
+    @property
+    def behind(self) -> str:  # noqa: D102
+        return ""
+
+
+class PromptsAround(NamedTuple):
+    """Text before every query and every document, and behind every query."""
+
+    query: str
+    document: str
+    behind: str
+
 
 def undisturbed(side: Side) -> AbstractContextManager:
     """Read a side without any change."""
@@ -82,7 +94,7 @@ class Ranker(TakesTurns):
     takes_edited_queries: ClassVar[bool] = True
     keeps_documents: ClassVar[bool] = True
     bridge: TransformerBridge
-    prompts: Prompts = Prompts()
+    prompts: Prompts | PromptsAround = Prompts()
 
     def __init__(
         self,
@@ -185,7 +197,8 @@ class Ranker(TakesTurns):
         """What is read of each (query, document) on one of the `sides`, prompts included."""
         before = self.prompts
         read: list[tuple[str, ...]] = [
-            (before.query + query, before.document + document) for query, document in pairs
+            (before.query + query + before.behind, before.document + document)
+            for query, document in pairs
         ]
         if self.reads_together:
             return read

@@ -17,6 +17,7 @@ from mechir_edu.rankers.checkpoint.loading import checked_name
 from mechir_edu.rankers.pooling import Hidden, Mask, RowsRead
 from mechir_edu.rankers.texts import encode, in_length_order, listed, paired
 from mechir_edu.rankers.verification import QUERY, wrap
+from mechir_edu.rankers.yes_no import Asked
 
 
 class CrossEncoder(Ranker):
@@ -27,11 +28,16 @@ class CrossEncoder(Ranker):
     name : ``"embedded"`` (ours, on MiniLM's weights), ``"planted"`` (a constructed ranker whose
         mechanism is known, with ``planted_heads``), a local folder, or a hub id.
     max_length, device, verify : as for `me.Dot`.
+    true_token, false_token, template : for a language model that answers, see
+        `mechir_edu.rankers.yes_no.Asked`; the checkpoint's own by default.
 
     The score is the only logit or, of two labels, the logit that means *relevant* (the last, unless
     ``id2label`` says otherwise) minus the other one. Two labels are trained under a softmax, which
     sees only this difference; its log-probability of *relevant* ranks alike. MechIR 0.2.0 takes the
     first of two logits and so explains non-relevance.
+
+    A language model that answers (``true_token`` yes, ``false_token`` no, or what sentence-
+    transformers stores as LogitScore) scores by the logit of yes minus that of no.
 
     A prompt that the checkpoint names as its default is put before the query. What sentence-
     transformers saves as modules (a bare encoder, Pooling, Dense and LayerNorm, as the ettin
@@ -53,9 +59,14 @@ class CrossEncoder(Ranker):
         max_length: int | None = None,
         device: str = "auto",
         verify: bool = True,
+        true_token: str | int | None = None,
+        false_token: str | int | None = None,
+        template: str | None = None,
     ) -> None:
         name = checked_name(name)
-        model, tokenizer, checksum, self.planted_heads, self.prompts, self.head = load_parts(name)
+        self.asked = Asked(true_token, false_token, template)
+        parts = load_parts(name, self.asked)
+        model, tokenizer, checksum, self.planted_heads, self.prompts, self.head = parts
         self.label = 0 if self.head else relevant_label(model.config.to_dict())
         super().__init__(
             name, model, tokenizer, checksum=checksum, max_length=max_length, device=device
@@ -64,6 +75,10 @@ class CrossEncoder(Ranker):
             self.head.modules.to(self.device)
         require_room(self, QUERY)
         wrap(self, verify=verify)
+
+    @property
+    def settings(self) -> dict[str, str | int]:  # noqa: D102
+        return super().settings | self.asked.settings
 
     @property
     def rows(self) -> RowsRead:  # noqa: D102
@@ -93,7 +108,7 @@ class CrossEncoder(Ranker):
     def publisher_output(self, inputs: Inputs) -> Float[Tensor, " pair"]:  # noqa: D102
         read = self.hf_model(**inputs)[0]
         if self.head is not None:
-            return self.head.scores(read, inputs["attention_mask"])
+            return self.head.published(read, inputs["attention_mask"])
         return score_of(read, self.label)
 
     def relevance(
@@ -104,6 +119,11 @@ class CrossEncoder(Ranker):
     ) -> Float[Tensor, " pair"]:
         """Relevance scores from final hidden states; a cross-encoder has no other side."""
         return self.output(hidden, attention_mask)
+
+    @staticmethod
+    def probability(scores: Float[np.ndarray, "*axes"]) -> Float[np.ndarray, "*axes"]:
+        """Probability of *relevant* that scores stand for; it ranks alike, and is not patched."""
+        return 1 / (1 + np.exp(-np.asarray(scores)))
 
     @torch.no_grad()
     def score(
@@ -126,7 +146,8 @@ class CrossEncoder(Ranker):
         ValueError
             When the query leaves no room for a text.
         """
-        query = self.prompts.query + checked_text(query, "query")
+        query = self.prompts.query + checked_text(query, "query") + self.prompts.behind
+        texts = [self.prompts.document + text for text in listed(texts)]
         with during("both"):
-            scores = in_length_order(listed(texts), batch_size, partial(self.forward, query))
+            scores = in_length_order(texts, batch_size, partial(self.forward, query))
         return scores.cpu().numpy()

@@ -52,6 +52,8 @@ class ModularHead:
         """Relevance scores from final hidden states and the mask of real tokens."""
         return self.modules(POOLING[self.pooling](hidden, mask))[:, 0]
 
+    published = scores  # what the Hugging Face model gives are hidden states, too
+
 
 def read_modular_head(folder: Path) -> ModularHead | None:
     """Read the modules behind a cross-encoder's Transformer; None where there are none.

@@ -8,6 +8,7 @@ import numpy as np
 
 from mechir_edu import plots
 from mechir_edu.alignment.aligned import ROLE_NAMES, role_names
+from mechir_edu.alignment.prompts import writes_end
 from mechir_edu.patching.activation import patch
 from mechir_edu.patching.one_pair import read_pair
 from mechir_edu.patching.reading import PairReading
@@ -154,7 +155,8 @@ class _Results:
 
 def _controls(ranker: Ranker, pairs: Sequence[Pair]) -> dict[str, ipywidgets.Widget]:
     layers = [ALL, *((str(layer), layer) for layer in range(ranker.n_layers))]
-    where = [(name, name) for name in (_ALL, _ROLES, *role_names(ranker.prompts), _POSITIONS)]
+    roles = role_names(ranker.prompts, ends=writes_end(ranker.tokenizer))
+    where = [(name, name) for name in (_ALL, _ROLES, *roles, _POSITIONS)]
     directions = ["auto", *DIRECTIONS]
     run = labelled(ipywidgets.Button(), "Patch", "compute what is chosen")
     run.button_style = "primary"

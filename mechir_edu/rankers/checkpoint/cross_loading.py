@@ -7,15 +7,17 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from mechir_edu.rankers import embedded, planted
-from mechir_edu.rankers.base import Prompts, Ranker
+from mechir_edu.rankers.base import Prompts, PromptsAround, Ranker
 from mechir_edu.rankers.checkpoint import loading
 from mechir_edu.rankers.checkpoint.labels import check_activation
 from mechir_edu.rankers.checkpoint.settings import (
+    ANSWERING,
     CROSS_ENCODER,
     MODEL_FILE,
     MODULAR,
     NO_MATTER,
     OBEYED,
+    Reads,
     encoder_folder,
     prompt_of_pairs,
     read_model,
@@ -23,6 +25,13 @@ from mechir_edu.rankers.checkpoint.settings import (
 from mechir_edu.rankers.checkpoint.stored import Rule, obey, read_object, shown
 from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
 from mechir_edu.rankers.modular import ModularHead, read_modular_head
+from mechir_edu.rankers.yes_no import (
+    AnswerHead,
+    Asked,
+    answers_of,
+    read_answer_head,
+    take_template,
+)
 
 # Versions 4 and 5 keep their settings in config.json, under the library's name; 2 and 3 a single
 # one, the activation.
@@ -45,18 +54,22 @@ class Parts(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
     checksum: str
     planted_heads: frozenset[tuple[int, int]] = frozenset()
-    prompts: Prompts = Prompts()
-    head: ModularHead | None = None
+    prompts: Prompts | PromptsAround = Prompts()
+    head: ModularHead | AnswerHead | None = None
 
 
-def load_parts(name: str) -> Parts:
+def load_parts(name: str, asked: Asked) -> Parts:
     """Load what a cross-encoder is made of: the embedded or planted one, a folder, or a hub id."""
+    if name in ("embedded", "planted") and asked.settings:
+        raise ValueError(f"{name!r} is a classifier; it takes no {', '.join(asked.settings)}")
     if name == "embedded":
         return Parts(*embedded.load(), embedded.SHA256)
     if name == "planted":
         model, tokenizer, heads = planted.load()
         return Parts(model, tokenizer, "", frozenset(heads))
     folder = loading.model_folder(name, "cat")
+    if answers := answers_of(folder, asked):
+        return _load_answering(folder, asked, answers)
     encoder, head = encoder_folder(folder), read_modular_head(folder)
     if head is None:
         model = loading.load_classifier(encoder)
@@ -67,12 +80,21 @@ def load_parts(name: str) -> Parts:
         model,
         load_tokenizer(encoder),
         loading.checkpoint_sha256(folder),
-        prompts=read_prompts(folder, n_labels=n_labels, is_modular=head is not None),
+        prompts=read_prompts(folder, n_labels=n_labels, kind=MODULAR if head else CROSS_ENCODER),
         head=head,
     )
 
 
-def read_prompts(folder: Path, *, n_labels: int, is_modular: bool = False) -> Prompts:
+def _load_answering(folder: Path, asked: Asked, answers: tuple[str | int, ...]) -> Parts:
+    encoder = encoder_folder(folder)
+    model, tokenizer = loading.load_language_model(encoder), load_tokenizer(encoder)
+    head = read_answer_head(model, tokenizer, answers)
+    instruction = read_prompts(folder, n_labels=1, kind=ANSWERING).query
+    prompts = take_template(tokenizer, folder, asked, instruction)
+    return Parts(model, tokenizer, loading.checkpoint_sha256(folder), prompts=prompts, head=head)
+
+
+def read_prompts(folder: Path, *, n_labels: int, kind: Reads = CROSS_ENCODER) -> Prompts:
     """Prompt before a cross-encoder's queries, after all its stored settings were checked.
 
     Raises
@@ -81,7 +103,7 @@ def read_prompts(folder: Path, *, n_labels: int, is_modular: bool = False) -> Pr
         For an activation that could change the order of scores, or any other setting that is not
         obeyed; names it and its file.
     """
-    settings = read_model(folder, MODULAR if is_modular else CROSS_ENCODER)
+    settings = read_model(folder, kind)
     config = read_object(encoder_folder(folder) / "config.json")
     where = f"config.json of {folder.name}"
     own = config.get("sentence_transformers") or {}
@@ -105,7 +127,8 @@ def require_room(ranker: Ranker, query: str) -> None:
     ValueError
         Naming the shortest length that would do.
     """
-    least = len(ranker.tokenizer(ranker.prompts.query + query, "a")["input_ids"])
+    ((query, text),) = ranker.texts_read([(query, "a")], "both")
+    least = len(ranker.tokenizer(query, text)["input_ids"])
     if ranker.max_length < least:
         raise ValueError(
             f"max_length of a cross-encoder must leave room for a short query and a document: "

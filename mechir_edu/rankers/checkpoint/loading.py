@@ -16,7 +16,12 @@ from huggingface_hub import model_info, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+)
 
 import mechir_edu.rankers.decoders  # noqa: F401  # registers its families
 from mechir_edu.files import embedded_folder, sha256
@@ -26,6 +31,7 @@ from mechir_edu.rankers.checkpoint.settings import encoder_folder, weight_folder
 from mechir_edu.rankers.checkpoint.stated_config import (
     check_bi_encoder,
     check_cross_encoder,
+    check_language_model,
     check_unknown,
     check_word_predictor,
     read_config,
@@ -196,6 +202,24 @@ def load_classifier(folder: Path) -> nn.Module:
     check_unknown(stated, model.config, folder)
     heads = family.pretraining_heads
     check_weights(model, info, folder, trained_as="a cross-encoder", heads=heads)
+    return model
+
+
+def load_language_model(folder: Path) -> nn.Module:
+    """``*ForCausalLM`` model in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        As `load_encoder`, and when the checkpoint has no trained head that predicts the next word.
+    """
+    stated = read_config(folder)
+    family = _family_of(stated, folder)
+    check_language_model(stated, folder)
+    model, info = _load(AutoModelForCausalLM, folder)
+    check_unknown(stated, model.config, folder)
+    heads = [name for name in family.pretraining_heads if name != "lm_head"]
+    check_weights(model, info, folder, trained_as="a language model", heads=heads)
     return model
 
 

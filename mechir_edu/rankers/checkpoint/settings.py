@@ -97,6 +97,19 @@ CROSS_ENCODER = Reads(
     transformer_rules("sequence-classification", "logits", "scores"),
 )
 MODULAR = CROSS_ENCODER._replace(transformer=BI_ENCODER.transformer)  # a head of modules behind it
+_LOGITS = {"method": "forward", "method_output_name": "logits"}
+ANSWERING = CROSS_ENCODER._replace(  # a language model, see `mechir_edu.rankers.yes_no`
+    transformer=TRANSFORMER
+    | {
+        "transformer_task": ("text-generation",),
+        "modality_config": (
+            {"text": _LOGITS},
+            {"text": _LOGITS, "message": {**_LOGITS, "format": "flat"}},
+        ),
+        "module_output_name": ("causal_logits",),
+        "processing_kwargs": OBEYED,
+    }
+)
 
 SPARSE_ENCODER = Reads(
     MODEL | {"similarity_fn_name": (None, "dot"), "max_active_dims": (None,)},

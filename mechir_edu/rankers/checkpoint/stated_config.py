@@ -199,10 +199,28 @@ def check_cross_encoder(stated: Mapping[str, Any], folder: Path) -> None:
         if name.endswith("ForSequenceClassification") and _is_known(name):
             continue
         what = _what(name, stated, "cat")
+        if what is None and name.endswith("ForCausalLM") and _is_known(name):
+            what = "a decoder; if it ranks by its answer, pass true_token= and false_token="
         raise ValueError(
             f"{folder.name} was saved by {name}: {what or 'a class of its own, which is not run'}. "
             "Needed one trained as a cross-encoder, saved by a ...ForSequenceClassification"
         )
+
+
+def check_language_model(stated: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a checkpoint that was trained as something else than a decoder of texts.
+
+    Raises
+    ------
+    ValueError
+        Naming the class that saved it.
+    """
+    for name in _architectures(stated, folder):
+        if not (name.endswith("ForCausalLM") and name in ADAPTERS):
+            raise ValueError(
+                f"{folder.name} was saved by {name}; a ranker that answers needs a language model, "
+                "saved by a ...ForCausalLM; if it is a classifier, leave true_token out"
+            )
 
 
 def check_word_predictor(stated: Mapping[str, Any], folder: Path) -> None:

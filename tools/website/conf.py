@@ -1,11 +1,15 @@
 """How Sphinx builds the site; `website.pages` lays its pages out first."""
 
 import re
+from xml.etree import ElementTree
 
 from docutils import nodes
 from docutils.utils.math import latex2mathml
 
 import mechir_edu  # noqa: F401  (before PyTorch, as for any user)
+
+MATHML = "http://www.w3.org/1998/Math/MathML"
+ElementTree.register_namespace("", MATHML)
 
 project = "MechIR-Edu"
 author = copyright = "The MechIR-Edu developers"
@@ -36,7 +40,14 @@ napoleon_custom_sections = ["Conventions"]
 
 def _math(node: nodes.Element, *, block: bool) -> str:
     """MathML, which browsers draw by themselves: no script, from here or elsewhere."""
-    return latex2mathml.tex2mathml(node.astext(), as_block=block)
+    math = ElementTree.fromstring(latex2mathml.tex2mathml(node.astext(), as_block=block))
+    for over in math.iter(f"{{{MATHML}}}mover"):
+        # \overline is a "_" above, which does not grow with what is below it; a border does.
+        if len(over) == 2 and over[1].text == "_":
+            over.remove(over[1])
+            over.tag = f"{{{MATHML}}}mrow"
+            over.attrib = {"style": "border-top: 0.06em solid; padding-top: 0.1em"}
+    return ElementTree.tostring(math, encoding="unicode")
 
 
 def _inline(visitor, node):

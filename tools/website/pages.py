@@ -110,7 +110,8 @@ def reference(module: str) -> str:
         if isinstance(value, ModuleType):
             continue  # it has a page of its own
         kind = "class" if isinstance(value, type) else "function" if callable(value) else "data"
-        lines += [f".. auto{kind}:: {module}.{name}", *(["   :members:"] * (kind == "class")), ""]
+        option = {"class": ["   :members:"], "data": ["   :no-value:"]}.get(kind, [])
+        lines += [f".. auto{kind}:: {module}.{name}", *option, ""]
     return "\n".join([*lines, "```", ""])
 
 

@@ -265,6 +265,21 @@ def test_the_planted_circuit_is_complete_and_a_part_of_it_is_not(planted, plante
     assert len(part.to_dataframe()) == 2
 
 
+@pytest.mark.parametrize(
+    ("heads", "error", "said"),
+    [
+        ([], ValueError, "at least one head"),
+        ("exact", TypeError, "needed heads such as"),
+        ([(0, 1), (0, 1)], ValueError, "different"),
+        ([(9, 0)], ValueError, "no head"),
+    ],
+)
+@pytest.mark.usefixtures("as_users_run")
+def test_a_circuit_to_knock_out_needs_heads_of_the_ranker(planted, heads, error, said):
+    with pytest.raises(error, match=said):
+        me.completeness(planted, APPENDED, heads, progress=False)
+
+
 def test_a_circuit_that_lacks_a_head_that_does_the_same_is_not_complete(planted, planted_pairs):
     distractor_free = [h for h in sorted(planted.planted_heads)][1:]
     gaps = me.completeness(planted, planted_pairs, distractor_free, progress=False)

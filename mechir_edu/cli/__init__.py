@@ -1,4 +1,4 @@
-"""The command line: ``mechir-edu demo | patch | prefetch | check``; and `demonstrate`, its heart.
+"""The command line: ``mechir-edu demo | patch | prefetch | tutorials | check``; and `demonstrate`.
 
 ::
 
@@ -9,6 +9,7 @@
     summary      the demonstration in words
     patch        ``patch``: one ranker and axiom, into a folder
     prefetch     ``prefetch``: download, bundle, install
+    tutorials    ``tutorials``: copy the notebooks
     check        ``check``: what is installed, cached and missing
     offline/     caches, and bundles of what is in them
 

@@ -1,4 +1,4 @@
-"""Run a command: ``mechir-edu demo | patch | prefetch | check``.
+"""Run a command: ``mechir-edu demo | patch | prefetch | tutorials | check``.
 
 Exit codes: 0 done, 1 something is missing (``check``, ``prefetch``), 2 bad arguments or input, 130
 interrupted.
@@ -19,10 +19,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
-from mechir_edu.cli import check, demo, patch, prefetch
+from mechir_edu.cli import check, demo, patch, prefetch, tutorials
 
 OURS = ("mechir_edu", "study", "__main__")
-COMMANDS = {"demo": demo, "patch": patch, "prefetch": prefetch, "check": check}
+COMMANDS = {
+    "demo": demo,
+    "patch": patch,
+    "prefetch": prefetch,
+    "tutorials": tutorials,
+    "check": check,
+}
 
 
 def parser() -> argparse.ArgumentParser:

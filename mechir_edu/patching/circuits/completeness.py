@@ -24,7 +24,7 @@ from mechir_edu.collection.progress import Progress
 from mechir_edu.patching.circuits.measure import Measure, all_heads, set_job
 from mechir_edu.patching.circuits.options import CircuitOptions
 from mechir_edu.patching.entry import takes_turn
-from mechir_edu.patching.numbers import whole_number
+from mechir_edu.patching.numbers import plain_heads, whole_number
 from mechir_edu.patching.options import Direction
 from mechir_edu.patching.scoring import align_for, choose_direction, in_direction, score_both
 from mechir_edu.perturb.pair import Pair
@@ -105,10 +105,12 @@ def completeness(
     ValueError, TypeError
         For no head, a head twice or one that the ranker lacks, and as `mechir_edu.circuit`.
     """
+    heads, n_knockouts = plain_heads(heads), whole_number("n_knockouts", n_knockouts, least=1)
+    if not heads:
+        raise ValueError("heads needs at least one head of a circuit to knock out, got none")
     options = CircuitOptions(
         order=heads, ablation=ablation, direction=direction, filler=filler, seed=seed, memory=memory
     )
-    heads, n_knockouts = tuple(options.order), whole_number("n_knockouts", n_knockouts, least=1)
     require_heads(heads, ranker.n_layers, ranker.n_heads)
     job = set_job(ranker, align_for(ranker, pairs, filler), memory)
     baseline, perturbed = score_both(job.model, job.batches, len(job.lengths))
@@ -128,8 +130,12 @@ def completeness(
         recipient + in_circuit - in_whole, recipient, donor, query_ids=query_ids, axes=("knockout",)
     )
     change = (donor - recipient).mean()
-    shares = (side.mean(axis=-1) / change for side in (in_circuit, in_whole))
-    return Completeness(knocked_out, *shares, gap)
+    return Completeness(
+        knocked_out,
+        circuit=in_circuit.mean(axis=-1) / change,
+        whole=in_whole.mean(axis=-1) / change,
+        gap=gap,
+    )
 
 
 def _draw(heads: tuple[Head, ...], n: int, seed: int) -> tuple[tuple[Head, ...], ...]:

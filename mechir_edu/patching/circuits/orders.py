@@ -30,7 +30,7 @@ from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.patching.activation import patch_with
 from mechir_edu.patching.circuits.measure import Measure, all_heads
 from mechir_edu.patching.circuits.sets import HeadSet
-from mechir_edu.patching.options import PatchOptions
+from mechir_edu.patching.options import ChosenDirection, PatchOptions
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import Head
 
@@ -39,7 +39,9 @@ FIRST_THRESHOLD = 0.001  # of the score change
 Value = Callable[[Sequence[HeadSet]], list[float]]  # share of the score change that survives
 
 
-def by_effect(ranker: Ranker, aligned: AlignedPairs, how: str, direction: str) -> tuple[Head, ...]:
+def by_effect(
+    ranker: Ranker, aligned: AlignedPairs, how: str, direction: ChosenDirection
+) -> tuple[Head, ...]:
     """Order heads by the effect of each alone, on these pairs."""
     method, _, size = how.partition("_")
     options = PatchOptions(direction=direction, filler=aligned.filler, method=method)

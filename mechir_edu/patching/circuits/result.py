@@ -20,7 +20,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
 import pandas as pd
@@ -37,8 +37,8 @@ from mechir_edu.rankers.hook_names import Head
 
 FORMAT, FORMAT_VERSION = "mechir-edu circuit", 1
 WHOLE = "circuit.npz"  # of a finished folder
-PROTOCOLS = ("restored", "survives")
 Protocol = Literal["restored", "survives"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 _ARRAYS = ("effects", "random_effects", "recipient", "donor", "shares", "numbers")
 _PLAIN = ("order", "ordered_by", "ablation", "direction", "filler", "ranked_queries", "provenance")
 _FIELDS = {"format", "version", "pairs", "skipped", *_PLAIN}

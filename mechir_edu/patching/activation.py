@@ -9,7 +9,7 @@ Methods
 -------
 ``exact``
     Only what the patch can change is run again (`mechir_edu.patching.engines.suffix`; without a
-    fast path, or with hooks of your own, `mechir_edu.patching.engines.hooks.patch_stacked`;
+    fast path, or with hooks of your own, `mechir_edu.patching.engines.prefix` and `hooks`;
     ``provenance["engine"]`` says which and why). The same numbers as ``naive``.
 ``naive``
     One forward pass for each cell, through hooks: the reference.
@@ -45,7 +45,8 @@ from mechir_edu.collection.progress import Progress, counted
 from mechir_edu.patching.batches import Batch, Runs, make_batches
 from mechir_edu.patching.engines.choice import Choice, choose_engine, fast_stack, require_sound
 from mechir_edu.patching.engines.gradient import linearise
-from mechir_edu.patching.engines.hooks import patch_naive, patch_stacked, patch_together
+from mechir_edu.patching.engines.hooks import patch_naive, patch_together
+from mechir_edu.patching.engines.prefix import patch_through_hooks
 from mechir_edu.patching.engines.screening import screen
 from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
 from mechir_edu.patching.engines.threads import side_by_side
@@ -218,8 +219,8 @@ class Job:
             return partial(patch_naive, self.ranker, sweep=sweep)
         if isinstance(self.model, PostLNStack):
             return partial(patch_suffix, self.model, sweep=sweep, max_tokens=self.limit)
-        skips = self.choice.may_skip
-        return partial(patch_stacked, self.ranker, sweep=sweep, max_tokens=self.limit, skips=skips)
+        options = {"max_tokens": self.limit, "skips": self.choice.may_skip}
+        return partial(patch_through_hooks, self.ranker, sweep=sweep, **options)
 
     def patch(
         self,

@@ -73,6 +73,7 @@ from mechir_edu.patching.sweep import Scored, Scores, Sweep
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import Head
+from mechir_edu.rankers.views import at_stack
 
 Engine = Callable[[Runs], Iterator[Scored]]
 
@@ -83,6 +84,7 @@ def patch(
     pairs: Sequence[Pair] | AlignedPairs,
     *,
     site: str = "head",
+    stack: str | None = None,
     by: By = None,
     heads: Sequence[Head] | None = None,
     together: bool = False,
@@ -99,6 +101,7 @@ def patch(
     ----------
     ranker : of any kind, or one ``.under(intervention)``, which then holds in both runs.
     pairs : pairs to be aligned with ``filler``, or pairs already aligned.
+    stack : "encoder" (the first), "decoder" or "cross" of a `MonoT5`; others have only one.
     site : "head" (z), "pattern", "q", "k", "v", "resid_pre", "attn_out" or "mlp_out".
     by : None patches all positions at once, "pos" each position alone, "role" all positions of
         one role (`mechir_edu.alignment.aligned.ROLE_NAMES`).
@@ -130,6 +133,7 @@ def patch(
     """
     options = PatchOptions(
         site=site,
+        stack=stack,
         by=by,
         heads=heads,
         together=together,
@@ -315,7 +319,7 @@ def make_job(
     ValueError
         For a head that the ranker lacks, or when no pair could be aligned.
     """
-    sweep = options.sweep(ranker)
+    ranker, sweep = at_stack(ranker, options.stack), options.sweep(ranker)
     aligned = align_for(ranker, pairs, options.filler)
     limit = token_limit(ranker, options.memory)
     # Beside the stacked cells, a batch's own activations are held: of a layer of both runs, or, for

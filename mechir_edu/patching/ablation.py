@@ -115,7 +115,7 @@ def ablate(
     # What is ablated is the recipient; the donor's activations are not used.
     into: ChosenDirection = "perturbed_to_baseline" if on == "baseline" else "baseline_to_perturbed"
     # Of another z every layer is tested, those before the text, too.
-    tested = {"constants": []} if job.ranker.stack.title else {}
+    tested: dict[str, list] = {"constants": []} if job.ranker.stack.title else {}
     return as_result(job, measure(job, into), ablation=how, seed=seed, **tested)
 
 

@@ -41,7 +41,21 @@ def test_scores_equal_the_publishers_class(loaded):
     assert float(printed()[form]["largest difference"]) < table.BOUND
 
 
-@pytest.mark.parametrize("use", table.USES)
-def test_a_kind_is_taken_or_told_why_not_as_the_page_says(loaded, use, tmp_path):
+def agree(loaded, use, folder):
     form, ranker, _ = loaded
-    assert table.outcome(use, ranker, tmp_path / "use") == printed()[form][use]
+    assert table.outcome(use, ranker, folder / "use") == printed()[form][use]
+
+
+@pytest.mark.parametrize("use", [use for use in table.USES if use != "panels"])
+def test_a_kind_is_taken_or_told_why_not_as_the_page_says(loaded, use, tmp_path):
+    agree(loaded, use, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "loaded",
+    [pytest.param(form, marks=[pytest.mark.slow] * (form != "Sparse")) for form in table.FORMS],
+    indirect=True,
+    scope="module",
+)
+def test_panels_take_a_kind_or_say_why_not_as_the_page_says(loaded, tmp_path):
+    agree(loaded, "panels", tmp_path)

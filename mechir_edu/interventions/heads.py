@@ -178,7 +178,7 @@ def head_mean(
 
     Parameters
     ----------
-    ranker : a `Dot` or `Cat`.
+    ranker : of any kind.
     judged : the queries and passages, such as ``collection.sample(64).judged``.
     heads : the (layer, head) to read; rows come in this order.
     side : of a bi-encoder "query" or "document", which are read apart; of a cross-encoder "both".

@@ -33,7 +33,7 @@ class Intervened:
 
     Attributes
     ----------
-    ranker : the `Dot` or `Cat` that is changed while it reads; unchanged otherwise.
+    ranker : of any kind, the one that is changed while it reads; unchanged otherwise.
     intervention : a `Knockout`, `Scale`, `Steer`, `SteerResidual` or `Cut`.
     hooks : hook functions for each side that is read.
     """

@@ -36,7 +36,7 @@ class Reranker(pt.Transformer):
 
     Parameters
     ----------
-    scorer : a `Dot` or `Cat`, or one of them ``.under(intervention)``;
+    scorer : a ranker of any kind, or one ``.under(intervention)``;
         `mechir_edu.Dot.as_pyterrier` makes both.
 
     Raises

@@ -39,7 +39,7 @@ def evaluate(
 
     Parameters
     ----------
-    ranker : a `Dot` or `Cat`, one of them ``.under(intervention)``, or any `Scorer`.
+    ranker : of any kind, one ``.under(intervention)``, or any `Scorer`.
     collection : queries, passages, and judgments to measure by.
     run : what to re-rank (`mechir_edu.interventions.candidates.choose`): the passages judged for
         the query when omitted, "pool", a run, or a file or id to read a run from.

@@ -96,7 +96,7 @@ def patch(
 
     Parameters
     ----------
-    ranker : a `Dot` or `Cat`, or one ``.under(intervention)``, which then holds in both runs.
+    ranker : of any kind, or one ``.under(intervention)``, which then holds in both runs.
     pairs : pairs to be aligned with ``filler``, or pairs already aligned.
     site : "head" (z), "pattern", "q", "k", "v", "resid_pre", "attn_out" or "mlp_out".
     by : None patches all positions at once, "pos" each position alone, "role" all positions of

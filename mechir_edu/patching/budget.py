@@ -78,7 +78,7 @@ def tokens_for(budget: int, ranker: Ranker) -> int:
     Parameters
     ----------
     budget : bytes.
-    ranker : a `Dot` or `Cat`.
+    ranker : of any kind.
 
     Raises
     ------

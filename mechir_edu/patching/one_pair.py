@@ -70,7 +70,7 @@ def read_pair(ranker: Ranker, pair: Pair, *, filler: str = "a") -> PairReading:
 
     Parameters
     ----------
-    ranker : a `Dot` or `Cat`.
+    ranker : of any kind.
     pair : the pair to read. Its baseline is scored with the filler in it, which is what patching
         compares with.
     filler : what stands in the gaps, as for `mechir_edu.align`.

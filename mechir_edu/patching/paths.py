@@ -205,7 +205,7 @@ def path_patch(
 
     Parameters
     ----------
-    ranker : a `Dot` or `Cat` of a post-LN family.
+    ranker : any of a post-LN family.
     pairs : pairs to be aligned with ``filler``, or pairs already aligned.
     senders, receivers : (layer, head) in the order wanted; all heads when None. No receiver at
         all (``[]``) leaves the direct paths to the score, which are cheap.

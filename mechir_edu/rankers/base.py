@@ -268,7 +268,7 @@ class Ranker(TakesTurns):
         return self.hf_model.base_model(**inputs)[0]
 
     def forward(self, *texts: Any, **tokens: TokenIds) -> Float[Tensor, "text ..."]:
-        """Embedding (Dot) or relevance score (Cat) of each text.
+        """What the kind makes of each text: an embedding, a relevance score, weights or vectors.
 
         Takes what `tokenize` takes, or ``input_ids`` (and ``attention_mask``, ``token_type_ids``).
         """

@@ -28,7 +28,7 @@ def explore_attention(
 
     Parameters
     ----------
-    ranker : a `Dot` or `Cat`.
+    ranker : of any kind.
     pairs : to choose from.
     layer, head : the head to start with, such as that of the figure above the panel.
     filler : what fills the gaps, as for `mechir_edu.patch`.

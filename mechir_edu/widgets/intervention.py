@@ -27,7 +27,7 @@ def explore_intervention(
 
     Parameters
     ----------
-    ranker : a `Dot` or `Cat`.
+    ranker : of any kind.
     collection : supplies queries, and the passages judged for each; of more than twelve, the
         twelve that the ranker puts on top.
     heads : the (layer, head) to choose from, alone or all together; without them, two sliders

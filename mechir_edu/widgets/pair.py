@@ -40,7 +40,7 @@ def explore_pair(
 
     Parameters
     ----------
-    ranker : a `Dot` or `Cat`.
+    ranker : of any kind.
     pairs : documents to start from, with their edits; eight TFC1 pairs of the collection when
         omitted.
     collection : gives axioms the frequencies of words; the embedded one when omitted.

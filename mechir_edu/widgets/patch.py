@@ -89,7 +89,7 @@ def explore_patch(ranker: Ranker, pairs: Sequence[Pair], *, filler: str = "a") -
 
     Parameters
     ----------
-    ranker : a `Dot` or `Cat`.
+    ranker : of any kind.
     pairs : what is patched; eight or so are quick.
     filler : what fills the gaps, as for `mechir_edu.patch`.
 

@@ -17,7 +17,7 @@ def mean_activations(
 
     Parameters
     ----------
-    ranker : a `Dot` or `Cat`.
+    ranker : of any kind.
     runs : `Ranker.model_inputs` of each; what the attention mask hides does not count.
     names : hook points whose activations are [batch, pos, *rest].
     """

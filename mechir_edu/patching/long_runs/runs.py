@@ -99,7 +99,7 @@ def patch_into_folder(
 
     Parameters
     ----------
-    ranker : a `Dot` or `Cat`.
+    ranker : of any kind.
     pairs : read by index, more than once. What a `PairList` skipped is counted in the result.
     folder : new, empty, or that of the same run.
     options : what is patched, and how; all heads, exactly, when omitted.

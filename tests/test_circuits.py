@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from patching_helpers import APPENDED, PAIRS, assert_same, patched
-from small_models import FAMILIES
+from small_models import FAMILIES, save_model
 
 import mechir_edu as me
 from mechir_edu.patching.circuits import folder as circuit_folder
@@ -114,9 +114,8 @@ def test_all_heads_are_enough_and_none_leave_nothing_behind_cls(small_ranker, ab
     assert "empty circuit is 0" in result.note
 
 
-def test_behind_mean_pooling_the_edited_token_counts_itself_and_the_result_says_so(small_ranker):
-    ranker = small_ranker("bert", "dot")
-    assert ranker.head.pooling == "mean"
+def test_behind_mean_pooling_the_edited_token_counts_itself_and_the_result_says_so(tmp_path):
+    ranker = me.Dot(str(save_model("bert", "Model", tmp_path)), pooling="mean")
     result = measured(ranker, order=[(0, 1)], sizes=[0, 8])
     assert abs(result.survives().value[0]) > 0.01
     np.testing.assert_allclose(result.survives().value[1], 1, atol=1e-4)

@@ -216,10 +216,9 @@ def test_a_search_runs_each_side_of_a_batch_once_where_there_is_room(small_ranke
 
 def test_a_budget_leaves_room_for_runs_only_beside_its_passes(small_ranker):
     aligned = align_for(small_ranker("bert", "cat"), PAIRS, "a")
-    jobs = [set_job(small_ranker("bert", "cat"), aligned, n) for n in (None, 100_000, 10**8)]
+    jobs = [set_job(small_ranker("bert", "cat"), aligned, n) for n in (None, 10**6, 10**8)]
     free, tight, wide = map(room_for_runs, jobs)
-    assert tight == 0
-    assert 0 < wide < 10**8 < free
+    assert tight < 4_000 < wide < 10**8 < free  # less than a token, of a budget that passes fill
 
 
 # A ranker of two layers in which the two heads of layer 1 read head (0, 0); both are needed.
@@ -254,9 +253,9 @@ def require_same(read, result):
         assert same, name
 
 
-def test_a_damaged_file_is_refused(by_exact_effect, tmp_path):
+def test_a_damaged_file_is_refused(planted, planted_pairs, tmp_path):
     path = tmp_path / "circuit.npz"
-    by_exact_effect.save(path)
+    measured(planted, planted_pairs, order=[(0, 0)]).save(path)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
@@ -357,19 +356,20 @@ def test_all_heads_rank_as_the_ranker_itself(planted, collection):
 
 
 def test_a_run_into_a_folder_resumes_and_ends_with_the_same_bits(
-    planted, planted_pairs, tmp_path, monkeypatch
+    planted, collection, tmp_path, monkeypatch
 ):
     options = {"order": "backward", "sizes": [0, 3, 16], "n_random": 0}
-    pairs, options = planted_pairs, CircuitOptions(**options)
+    options = CircuitOptions(**options)
+    pairs = me.make_pairs(collection, "TFC1", n=8, seed=3)[:6]
     whole = circuit_into_folder(planted, pairs, tmp_path / "whole", options, progress=False)
     real, stopped = circuit_folder.store, tmp_path / "stopped"
 
-    def store_one(path, content):
-        if len(list(path.parent.glob("0*.npz"))) == 1:
+    def store_two(path, content):
+        if len(list(path.parent.glob("0*.npz"))) == 2:
             raise KeyboardInterrupt
         real(path, content)
 
-    monkeypatch.setattr(circuit_folder, "store", store_one)
+    monkeypatch.setattr(circuit_folder, "store", store_two)
     with pytest.raises(KeyboardInterrupt):
         circuit_into_folder(planted, pairs, stopped, options, progress=False)
     with pytest.raises(ValueError, match="no finished circuit"):

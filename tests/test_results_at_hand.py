@@ -16,6 +16,7 @@ from mechir_edu.checks import tutorial
 from mechir_edu.patching.result import PatchingResult
 
 HEADS = [(0, 0), (1, 1)]
+MEASURED = {PatchingResult: ["scores"], me.CircuitResult: ["effects", "random_effects"]}
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +35,11 @@ def kept(ranker, pairs, tmp_path, monkeypatch):
     monkeypatch.setenv("MECHIR_EDU_KEEP_RESULTS", str(tmp_path))
     tutorial.patch(ranker, pairs, heads=HEADS)
     tutorial.path_patch(ranker, pairs, receivers=[])
+    tutorial.circuit(ranker, pairs, order=HEADS, n_random=0)
     monkeypatch.delenv("MECHIR_EDU_KEEP_RESULTS")
     monkeypatch.setattr(tutorial, "RESULTS", tmp_path)
     n_computed = []
-    for name in ("compute_patch", "compute_path_patch"):
+    for name in ("compute_patch", "compute_path_patch", "compute_circuit"):
         compute = getattr(tutorial, name)
         counting = lambda *a, _compute=compute, **k: n_computed.append(1) or _compute(*a, **k)  # noqa: E731
         monkeypatch.setattr(tutorial, name, counting)
@@ -49,7 +51,11 @@ def test_what_is_at_hand_is_loaded_and_is_what_would_be_computed(ranker, pairs, 
     assert "Loaded: 3 pairs" in capsys.readouterr().out
     paths = tutorial.path_patch(ranker, pairs, receivers=[])
     assert not kept
+    alone = tutorial.circuit(ranker, pairs, order=HEADS, n_random=0, ablation="other run")
+    assert not kept
     assert_same_bits(at_hand, me.patch(ranker, pairs, heads=HEADS, progress=False))
+    sets = me.circuit(ranker, pairs, order=HEADS, n_random=0, progress=False)
+    np.testing.assert_array_equal(alone.effects, sets.effects)
     computed = me.path_patch(ranker, pairs, receivers=[], progress=False)
     np.testing.assert_array_equal(paths.to_score, computed.to_score)
 
@@ -70,6 +76,11 @@ def test_options_at_their_defaults_are_the_same_options(ranker, pairs, kept):
 )
 def test_other_options_are_computed(ranker, pairs, kept, options):
     tutorial.patch(ranker, pairs, progress=False, **options)
+    assert kept
+
+
+def test_a_circuit_of_another_order_is_computed(ranker, pairs, kept):
+    tutorial.circuit(ranker, pairs, order=HEADS[::-1], n_random=0, progress=False)
     assert kept
 
 
@@ -294,16 +305,24 @@ def test_bad_input_is_refused_as_by_patch(ranker, pairs, kept, as_users_run):
         tutorial.patch(ranker, pairs, sites="head")
 
 
+def read(file):
+    """A result of either class that patching keeps."""
+    with np.load(file) as stored:
+        is_circuit = "random_effects" in stored.files
+    return (me.CircuitResult if is_circuit else PatchingResult).load(file)
+
+
 def test_the_results_that_travel_are_small_whole_and_of_embedded_rankers(dot, cat):
     files = sorted(tutorial.RESULTS.glob("*.npz"))
     assert len(files) > 10
     whole = [*files, *tutorial.RESULTS.glob("*.json")]
     assert sum(file.stat().st_size for file in whole) < keep_results.MOST_BYTES
     for file in files:
-        result = PatchingResult.load(file)
+        result = read(file)
         assert result.provenance["checksum"] in {dot.checksum, cat.checksum}
-        assert result.scores.dtype == np.float32
-        assert np.isfinite(result.scores).all()
+        measured = getattr(result, MEASURED[type(result)][0])
+        assert measured.dtype == np.float32
+        assert np.isfinite(measured).all()
 
 
 def test_tutorials_that_take_results_are_those_of_the_long_part():
@@ -327,11 +346,10 @@ def test_every_result_that_travels_is_what_its_tutorial_computes(tmp_path):
             for key, scores in here.get(what, {}).items():
                 assert scores == pytest.approx(travels[what][key], abs=1e-4)
     for name in names:
-        here, travels = PatchingResult.load(tmp_path / name), tutorial.RESULTS / name
-        stored = PatchingResult.load(travels)
+        here, stored = read(tmp_path / name), read(tutorial.RESULTS / name)
         assert here.pairs == stored.pairs
         # Some were computed on a GPU: float32 scores are then the same to five digits.
-        for field in ("scores", "recipient", "donor"):
+        for field in (*MEASURED[type(here)], "recipient", "donor"):
             there = getattr(stored, field)
             np.testing.assert_allclose(getattr(here, field), there, rtol=1e-5, atol=1e-4)
 

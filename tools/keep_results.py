@@ -1,7 +1,7 @@
 """Compute the results that travel with the package.
 
 ``python tools/keep_results.py`` runs the solutions of all tutorials that call `me.tutorial.patch`,
-`path_patch`, `score_pairs` or `evaluate`, in full, and writes what they asked for to
+`path_patch`, `circuit`, `score_pairs` or `evaluate`, in full, and writes what they asked for to
 ``mechir_edu/assets/results``: what is there already is taken, what is missing is computed, and what
 no tutorial asks for any longer is deleted. Run it after a change of a tutorial's pairs or options.
 ``--anew`` computes everything, some forty minutes on two cores: for after a change of the embedded
@@ -25,7 +25,8 @@ from notebooks.sources import contents, read_source
 
 from mechir_edu.checks.tutorial import RESULTS
 
-ASKS = tuple(f"me.tutorial.{name}" for name in ("patch", "path_patch", "score_pairs", "evaluate"))
+ASKED = ("patch", "path_patch", "circuit", "score_pairs", "evaluate")
+ASKS = tuple(f"me.tutorial.{name}" for name in ASKED)
 # Their texts send readers to the other ranker, so its results travel, too.
 OF_BOTH_KINDS = ("05", "06")
 KINDS = ('kind = "dot"', 'kind = "cat"')

@@ -1,9 +1,10 @@
 """What a tutorial computes: its long results at hand, and its sizes.
 
-The long results of the tutorials travel with the package. `patch`, `path_patch`, `score_pairs` and
-`evaluate` here take what those of `mechir_edu` take and give the same results. Where a stored
-result was made of the same ranker, pairs or queries, and options, they load it instead of computing
-it. What was changed, be it the model, the number of pairs or an option, is computed.
+The long results of the tutorials travel with the package. `patch`, `path_patch`, `circuit`,
+`score_pairs` and `evaluate` here take what those of `mechir_edu` take and give the same results.
+Where a stored result was made of the same ranker, pairs or queries, and options, they load it
+instead of computing it. What was changed, be it the model, the number of pairs or an option, is
+computed.
 ``MECHIR_EDU_RECOMPUTE=1`` in the environment, or ``me.tutorial.recompute = True``, computes
 everything anew.
 
@@ -39,6 +40,9 @@ from mechir_edu.interventions.evaluation import Evaluation, evaluate_run
 from mechir_edu.interventions.intervened import Intervention
 from mechir_edu.interventions.reranking import evaluate as compute_evaluate
 from mechir_edu.patching.activation import patch as compute_patch
+from mechir_edu.patching.circuits.circuit import circuit as compute_circuit
+from mechir_edu.patching.circuits.options import CircuitOptions
+from mechir_edu.patching.circuits.result import CircuitResult
 from mechir_edu.patching.options import PatchOptions
 from mechir_edu.patching.paths import PathResult
 from mechir_edu.patching.paths import path_patch as compute_path_patch
@@ -49,8 +53,8 @@ from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
 
 T = TypeVar("T")
-Loaded = TypeVar("Loaded", PatchingResult, PathResult, PairScores, Evaluation)
-Result = TypeVar("Result", PatchingResult, PathResult)
+Loaded = TypeVar("Loaded", PatchingResult, PathResult, CircuitResult, PairScores, Evaluation)
+Result = TypeVar("Result", PatchingResult, PathResult, CircuitResult)
 
 RESULTS = Path(__file__).parents[1] / "assets" / "results"
 recompute = False
@@ -94,10 +98,20 @@ def path_patch(ranker: Any, pairs: Any, **options: Any) -> PathResult:
     return _at_hand(PathResult, compute_path_patch, ranker, pairs, options)
 
 
+def circuit(ranker: Any, pairs: Any, **options: Any) -> CircuitResult:
+    """`mechir_edu.circuit`, from the results at hand where they hold this very one.
+
+    Parameters, result and errors as there. What is loaded is said in a line.
+    """
+    return _at_hand(CircuitResult, compute_circuit, ranker, pairs, options)
+
+
 def key(result: type, ranker: Ranker, pairs: Sequence[Pair], options: dict[str, Any]) -> str:
     """Name of the file that holds a result: a hash of all that its scores depend on."""
     if result is PatchingResult:
         options = PatchOptions(**options).as_json()  # defaults included, however they are given
+    elif result is CircuitResult:
+        options = asdict(CircuitOptions(**options))
     told = {
         "result": result.__name__,
         "ranker": [ranker.kind, ranker.checksum, ranker.settings],
@@ -120,7 +134,7 @@ def _at_hand(
     name = f"{key(result, ranker, pairs, options)}.npz"
     if _is_at_hand(name):
         loaded = result.load(RESULTS / name)
-        if _scores_alike(ranker, loaded if isinstance(loaded, PatchingResult) else loaded.paths):
+        if _scores_alike(ranker, loaded.paths if isinstance(loaded, PathResult) else loaded):
             return _taken(name, loaded, f"{len(pairs)} pairs", lambda: _tell(progress, len(pairs)))
     computed = compute(ranker, pairs, progress=progress, **options)
     if folder := _kept():
@@ -223,7 +237,7 @@ def _ranks_alike(ranker: Any, collection: Collection, run: Run) -> bool:
     return np.allclose(here, [scores[doc_id] for doc_id in few], rtol=0, atol=1e-4)
 
 
-def _scores_alike(ranker: Ranker, stored: PatchingResult) -> bool:
+def _scores_alike(ranker: Ranker, stored: PatchingResult | CircuitResult) -> bool:
     """Whether a ranker still is what its checksum says, whatever was hooked or changed since."""
     few = compute_scores(ranker, stored.pairs[:2], filler=stored.filler, progress=False)
     here = in_direction(few.baseline, few.perturbed, stored.direction)

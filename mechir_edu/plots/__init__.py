@@ -22,6 +22,7 @@ In reading order::
     rankings    one query's ranking, before and after      plot_ranking
     terms       vocabulary terms that an edit moved        plot_terms, terms_in_words
     matches     query tokens whose best match moved        plot_matches, matches_in_words
+    circuits    what a circuit restores, what survives     plot_circuit, circuit_in_words
     words       the same in words and in tables            top_heads, alt_text
     drawings/   how rankers and patches work, in SVG       draw_architectures, draw_three_runs, ...
 """
@@ -29,6 +30,7 @@ In reading order::
 from mechir_edu.plots.attention import plot_attention
 from mechir_edu.plots.cells import plot_cells
 from mechir_edu.plots.changes import plot_score_change
+from mechir_edu.plots.circuits import circuit_in_words, plot_circuit
 from mechir_edu.plots.drawings.circuit import draw_circuit
 from mechir_edu.plots.drawings.rankers import draw_architectures, draw_block
 from mechir_edu.plots.drawings.runs import draw_three_runs, step_three_runs
@@ -45,6 +47,7 @@ from mechir_edu.plots.words import alt_text, top_heads
 
 __all__ = [
     "alt_text",
+    "circuit_in_words",
     "draw_alignment",
     "draw_architectures",
     "draw_block",
@@ -53,6 +56,7 @@ __all__ = [
     "matches_in_words",
     "plot_attention",
     "plot_cells",
+    "plot_circuit",
     "plot_figure2",
     "plot_head_pairs",
     "plot_heads",

@@ -1,6 +1,8 @@
 # make demo: set up and run the demonstration.  make test: set up and run all tests.
 # make study: set up and run the study (tools/study).
-# make notebooks: run every notebook in full.  make dist: build and check what is released.
+# make study-report: make docs/study's tables, figures and report again, from its scores.
+# make docs: build the site (site/index.html).  make dist: build and check what is released.
+# make notebooks: run every notebook in full.
 # On Linux without an NVIDIA card, TORCH_INDEX=URL takes PyTorch's CPU build from there.
 
 PYTHON ?= python3
@@ -14,7 +16,7 @@ NOTEBOOKS ?= tutorials
 # What differs between systems: files, paths, encodings, processes, and the arithmetic.
 SMALL = house files_as_they_are tutorials_command align perturb stats patching
 
-.PHONY: demo study test small slow lint notebooks dist colab binder clean
+.PHONY: demo study study-report test small slow lint docs notebooks dist colab binder clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/mechir-edu demo --out $(OUT)
@@ -23,6 +25,9 @@ demo: $(VENV)/.installed-demo
 study: OUT = study-out
 study: $(VENV)/.installed-demo
 	PYTHONPATH=tools $(BIN)/python -m study --out $(OUT) $(ARGS)
+
+study-report: $(VENV)/.installed-demo
+	PYTHONPATH=tools $(BIN)/python -m study.publish docs/study
 
 test: $(VENV)/.installed-test
 	$(if $(BROWSER),,@echo "*** BROWSER TESTS LEFT OUT: there is no chromium here ***" >&2)
@@ -42,6 +47,10 @@ small: $(VENV)/.installed-small
 notebooks: $(VENV)/.installed-test
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=tools $(BIN)/python -m pytest -c tools/nbmake.ini \
 		--rootdir . -p notebooks.wakeful --nbmake --nbmake-timeout 900 $(NOTEBOOKS)
+
+docs: $(VENV)/.installed-docs
+	rm -rf site
+	OMP_NUM_THREADS=1 PYTHONPATH=tools $(BIN)/python -m website site
 
 # With TAG=vX.Y.Z, also refuse a tag that is not the package's version.
 dist: $(VENV)/.installed-dist
@@ -98,4 +107,8 @@ $(VENV)/.installed-small: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.installed-dist: constraints.txt | $(VENV)/.made
 	$(PIP) build twine
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.torch pyproject.toml
+	$(PIP) --editable ".[offline,tutorials,docs]"
 	touch $@

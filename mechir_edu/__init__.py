@@ -64,7 +64,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "interventions.heads": ["Knockout", "Scale"],
         "interventions.reranking": ["compare", "evaluate"],
         "interventions.steering": ["Steer", "SteerResidual"],
-        "models": ["Cat", "Dot", "MultiVector", "Sparse"],
+        "models": ["Cat", "Dot", "MonoT5", "MultiVector", "Sparse"],
         "patching.ablation": ["ablate"],
         "patching.activation": ["patch"],
         "patching.approximation": ["approximation_error"],

@@ -34,6 +34,7 @@ from mechir_edu.collection.load import load_collection
 from mechir_edu.perturb.own import Perturbation, difference
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.kinds import find_kind
+from mechir_edu.rankers.mono_t5 import PROMPTS
 
 
 class Item(NamedTuple):
@@ -154,7 +155,7 @@ class DataCollator:
         skipped, because a shortened query is another query.
     d_max_length : longest document in tokens. A longer one is shortened, but never by what the
         perturbation added.
-    prompts : what the ranker reads before every query and every document, ``model.prompts``.
+    prompts : what the ranker reads around queries and documents, ``model.prompts``.
     """
 
     tokenizer: Any
@@ -255,6 +256,15 @@ class MultiVectorDataCollator(DataCollator):
     """
 
     kind = "multi-vector"
+
+
+@dataclass(frozen=True)
+class MonoT5DataCollator(DataCollator):
+    """Perturbs and aligns batches for a MonoT5, in its prompts; see `DataCollator`."""
+
+    prompts: tuple[str, ...] = PROMPTS
+
+    kind = "monot5"
 
 
 def _reasons(skipped: Iterable[Skipped]) -> str:

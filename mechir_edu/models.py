@@ -14,6 +14,7 @@ from mechir_edu.patching.result import PatchingResult
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.bi_encoder import BiEncoder
 from mechir_edu.rankers.cross_encoder import CrossEncoder
+from mechir_edu.rankers.mono_t5 import MonoT5Encoder
 from mechir_edu.rankers.multi_vector import MultiVectorEncoder
 from mechir_edu.rankers.sparse import SparseEncoder
 
@@ -62,3 +63,7 @@ class Sparse(_WithPatching, SparseEncoder):  # noqa: D101
 
 class MultiVector(_WithPatching, MultiVectorEncoder):  # noqa: D101
     __doc__ = MultiVectorEncoder.__doc__
+
+
+class MonoT5(_WithPatching, MonoT5Encoder):  # noqa: D101
+    __doc__ = MonoT5Encoder.__doc__

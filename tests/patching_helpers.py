@@ -5,6 +5,7 @@ from small_models import save_model
 
 import mechir_edu as me
 from mechir_edu.rankers.hook_names import BLOCK_SITES, HEAD_SITES
+from mechir_edu.rankers.stacks import Stack
 
 SITES = (*HEAD_SITES, *BLOCK_SITES)
 KINDS = {"dot": (me.Dot, "Model"), "cat": (me.Cat, "ForSequenceClassification")}
@@ -29,6 +30,11 @@ APPENDED = [
     a_pair("Bread rises because gas forms in the dough.", "yeast", 2, "yeast bread"),
     a_pair("The lighthouse keeper wrote of cold winters.", "fish", 3, "fish of the sea"),
 ]
+
+
+def hook_name(site, layer):
+    """Name of a hook point of an encoder."""
+    return Stack(1, 1, 1).hook_name(site, layer)
 
 
 def load_small(family, kind, folder):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from small_tokenizers import byte_level_bpe, decoder_bpe, wordpiece
+from small_tokenizers import byte_level_bpe, decoder_bpe, unigram, wordpiece
 
 MAX_LENGTH = 128  # of texts; RoBERTa, XLM-R and MPNet have no use for their first two positions
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -37,6 +37,16 @@ FAMILIES = {  # prefix of its classes, settings, tokenizer
     "modernbert": ("ModernBert", MODERN, wordpiece),
 }
 
+# Heads wider than the stream divided by them, and stacks of different depth.
+T5 = {"d_model": 32, "d_kv": 12, "num_heads": 2, "num_layers": 3, "num_decoder_layers": 2}
+T5 |= {"d_ff": 48, "decoder_start_token_id": 0, "relative_attention_num_buckets": 8}
+T5 |= {"relative_attention_max_distance": 20, "dropout_rate": 0.0}
+ENCODER_DECODERS = {  # as T5, as Flan-T5 (gated, an own head), and mT5
+    "t5": ("T5", T5),
+    "flan-t5": ("T5", {**T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    "mt5": ("MT5", {**T5, "feed_forward_proj": "gated-gelu"}),
+}
+
 # Heads in groups of two, wider than the stream divided by them where a family allows that.
 CAUSAL = {**SMALL, "num_key_value_heads": 2, "bos_token_id": 0, "eos_token_id": 2}
 WINDOWS = {**CAUSAL, "head_dim": 12, "sliding_window": 4, "query_pre_attn_scalar": 12}
@@ -50,6 +60,17 @@ DECODERS = {
     "gemma2": ("Gemma2", {**WINDOWS, "attn_logit_softcapping": 2.0}, decoder_bpe),
     "gemma3": ("Gemma3Text", WINDOWS, decoder_bpe),
 }
+
+
+def save_mono_t5(family, folder, *, seed=0, **settings):
+    """Save a random encoder-decoder with its tokenizer; gives the folder."""
+    prefix, shape = ENCODER_DECODERS[family]
+    model_class = getattr(transformers, f"{prefix}ForConditionalGeneration")
+    tokenizer = unigram()
+    ids = {"vocab_size": len(tokenizer) + 3, "pad_token_id": tokenizer.pad_token_id}
+    config = model_class.config_class(**ids, **{**shape, **settings})
+    model = draw_weights(model_class(config).eval(), seed)
+    return save(model, tokenizer, folder)
 
 
 def build_model(family, suffix="Model", *, seed=0, **settings):

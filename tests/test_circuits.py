@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from patching_helpers import APPENDED, PAIRS, assert_same, patched
+from patching_helpers import APPENDED, PAIRS, assert_same, hook_name, patched
 from small_models import FAMILIES, save_sentence_transformer
 
 import mechir_edu as me
@@ -17,7 +17,6 @@ from mechir_edu.patching.circuits.orders import eliminate, grow
 from mechir_edu.patching.circuits.sets import HookedSets
 from mechir_edu.patching.engines.hooks import activations
 from mechir_edu.patching.scoring import align_for
-from mechir_edu.rankers.hook_names import hook_name
 
 DIRECTION = "perturbed_to_baseline"
 SETS = [

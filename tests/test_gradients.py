@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from patching_helpers import APPENDED as PAIRS
-from patching_helpers import SITES, load_small
+from patching_helpers import SITES, hook_name, load_small
 
 import mechir_edu as me
 from mechir_edu.patching.approximation import approximation_error
@@ -15,7 +15,6 @@ from mechir_edu.patching.engines.gradient import linearise
 from mechir_edu.patching.engines.suffix import PostLNStack
 from mechir_edu.patching.options import PatchOptions
 from mechir_edu.patching.scoring import align_for
-from mechir_edu.rankers.hook_names import hook_name
 
 
 def tiny(folder, family, kind, dtype=torch.float32):

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from patching_helpers import assert_same_bits
+from patching_helpers import assert_same_bits, hook_name
 from small_tokenizers import wordpiece
 from transformers import (
     BertConfig,
@@ -26,7 +26,6 @@ from mechir_edu.patching.budget import bytes_of_weights, bytes_per_token
 from mechir_edu.patching.paths import VIAS, PathResult, path_patch
 from mechir_edu.perturb.draw import make_pairs
 from mechir_edu.perturb.pair import Pair
-from mechir_edu.rankers.hook_names import hook_name
 from mechir_edu.stats.recovered import recovery
 
 SIZES = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 24}

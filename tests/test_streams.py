@@ -37,7 +37,7 @@ def test_a_branch_that_is_called_the_stream_is_refused(monkeypatch, tmp_path):
         Dot(str(save_model("modernbert", "Model", tmp_path)))
 
 
-@pytest.mark.parametrize("argument", ["position_bias", "s_aux"])
+@pytest.mark.parametrize("argument", ["s_aux"])
 def test_what_attention_does_not_compute_is_refused(argument):
     q = torch.randn(1, 2, 3, 4)
     with pytest.raises(TypeError, match=f"Identity hands on {argument}, which is not computed"):
@@ -69,11 +69,11 @@ def load_small_view(ranker, stack, monkeypatch):
 
 
 def test_hooks_are_named_by_stack_and_attention():
-    stack = Stack(1, 2, 2, "decoder", ("attn", "cross"))
-    assert stack.hook_name("pattern", 0, "cross") == "decoder.0.cross.hook_pattern"
+    stack = Stack(1, 2, 2, "decoder", "cross", attn_out="hook_cross_out", sites=("head", "q"))
+    assert stack.hook_name("pattern", 0) == "decoder.0.cross.hook_pattern"
+    assert stack.hook_name("attn_out", 0) == "decoder.0.hook_cross_out"
     names = [name for *_, name in stack.cells()]
-    assert names.count("decoder.0.hook_resid_pre") == 1
-    assert {"decoder.0.attn.hook_z", "decoder.0.cross.hook_z"} < set(names)
+    assert names == ["decoder.0.cross.hook_z", "decoder.0.cross.hook_q"]
 
 
 def test_a_prompt_has_a_role_of_its_own_and_rows_of_its_own(small_ranker):

@@ -55,8 +55,13 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def part(whole):
-    return read_part(open_folder(whole / "cat"))
+def folder(whole):
+    return open_folder(whole / "cat")
+
+
+@pytest.fixture(scope="module")
+def part(folder):
+    return read_part(folder)
 
 
 @pytest.fixture(scope="module")
@@ -92,21 +97,22 @@ def kept(folder):
 # The small run.
 
 
-def test_all_conditions_use_the_same_documents_and_each_block_is_even_over_grades(part):
-    ids = {tuple((p.query_id, p.doc_id) for p in result.pairs) for result in part.main.values()}
-    assert len(ids) == 1
-    for block in part.folder.blocks:
+def test_all_conditions_use_the_same_documents_and_each_block_is_even_over_grades(folder, part):
+    for i, block in enumerate(folder.blocks):
+        pairs = [folder.read(condition, i)["pairs"] for condition in MAIN]
+        assert len({tuple((p.query_id, p.doc_id) for p in of_one) for of_one in pairs}) == 1
         assert sorted(part.grades[list(block)]) == 3 * [0] + 3 * [1] + 3 * [2] + 3 * [3]
 
 
 def test_every_condition_and_check_is_there(part):
-    assert {len(result.pairs) for result in part.main.values()} == {24}
+    assert {scores.patched.shape for scores in part.main.values()} == {(4, 4, 24)}
     assert set(part.main) == set(MAIN)
-    assert {each: len(r.pairs) for each, r in part.checks.items()} == dict.fromkeys(CHECKS, 8)
+    assert set(part.checks) == set(CHECKS)
+    assert {tuple(scores.pair) for scores in part.checks.values()} == {tuple(range(8))}
 
 
-def test_a_change_counts_from_the_document_as_it_was(part, planted):
-    pair = part.main[TFC1].pairs[0]
+def test_a_change_counts_from_the_document_as_it_was(folder, part, planted):
+    pair = folder.read(TFC1, 0)["pairs"][0]
     baseline, perturbed = planted.score(pair.query, [pair.baseline, pair.perturbed])
     assert part.change(TFC1)[0] == pytest.approx(perturbed - baseline, abs=1e-5)
 
@@ -138,8 +144,8 @@ def test_one_collection_has_nothing_to_be_compared_with(small):
 def test_a_mechanism_carries_over_to_the_other_half_of_the_queries(part):
     queries = sorted(set(part.query_ids))
     halves = {"first": queries[::2], "second": queries[1::2]}
-    folder = replace(part.folder, made_of={**part.folder.made_of, "queries": halves})
-    rows = list(estimates._collections_compared(replace(part, folder=folder)))
+    halved = replace(part, made_of={**part.made_of, "queries": halves})
+    rows = list(estimates._collections_compared(halved))
     (ranks,) = (r for r in rows if r[:3] == ("correlation of collections", "TFC1", "end"))
     assert ranks.low > 0
     counts = [r.value for r in rows if r[:3] == ("significant heads", "TFC1", "end")]
@@ -155,7 +161,8 @@ def test_heads_csv_has_every_head_under_every_condition(small):
 
 
 def test_tables_and_figures_are_written_and_hold_no_empty_number(whole, small):
-    assert {path.name for path in (whole / "report").iterdir()} == set(WRITTEN)
+    written = {path.name for path in (whole / "report").iterdir()}
+    assert written == {*WRITTEN, "tables.md", "scores"}
     text = (whole / "report" / "tables.md").read_text()
     assert text == all_tables(small)
     assert "| 3 (0.0, 1.0, 3.1) |" in text

@@ -127,7 +127,8 @@ def role_reader(ranker: Any, side: Side) -> RoleReader:
     Raises
     ------
     ValueError
-        For a tokenizer whose template cannot be read, or which pads with one of its special tokens.
+        For a tokenizer whose template cannot be read, which pads with one of its special tokens, or
+        which writes none between query and document.
     """
     texts = READ[side]
     reader = RoleReader(read_template(ranker.tokenizer, n_sequences=len(texts)), texts)
@@ -135,6 +136,12 @@ def role_reader(ranker: Any, side: Side) -> RoleReader:
         raise ValueError(
             f"{ranker.name} pads with {ranker.tokenizer.pad_token!r}, which also stands around "
             "texts, so that the end of a text cannot be told"
+        )
+    at = np.flatnonzero(reader.template.slots != SPECIAL)
+    if len(texts) > 1 and at[1] == at[0] + 1:
+        raise ValueError(
+            f"the tokenizer of {ranker.name} writes nothing between query and document, so that "
+            "they cannot be told apart in every text; needed a ranker whose tokenizer does"
         )
     return reader
 

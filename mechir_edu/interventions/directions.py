@@ -20,7 +20,7 @@ from mechir_edu.patching.numbers import plain_heads
 from mechir_edu.patching.scoring import align_for, token_limit
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
-from mechir_edu.rankers.hook_names import hook_name, require_heads, require_layer
+from mechir_edu.rankers.hook_names import require_heads, require_layer
 
 
 @takes_turn
@@ -54,7 +54,7 @@ def head_direction(
     """
     heads = plain_heads(heads)
     require_heads(heads, ranker.n_layers, ranker.n_heads)
-    names = [hook_name("head", layer) for layer, _ in heads]
+    names = [ranker.stack.hook_name("head", layer) for layer, _ in heads]
     difference = _mean_difference(ranker, pairs, names, filler)
     rows = [difference[name][head] for name, (_, head) in zip(names, heads, strict=True)]
     return np.stack([row.cpu().numpy() for row in rows])
@@ -69,7 +69,7 @@ def residual_direction(
     Parameters and errors as for `head_direction`.
     """
     require_layer(layer, ranker.n_layers)
-    name = hook_name("resid_pre", layer)
+    name = ranker.stack.hook_name("resid_pre", layer)
     return _mean_difference(ranker, pairs, [name], filler)[name].cpu().numpy()
 
 

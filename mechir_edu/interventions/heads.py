@@ -35,7 +35,7 @@ from mechir_edu.patching.numbers import plain_heads
 from mechir_edu.patching.options import require_known
 from mechir_edu.patching.sweep import require_different
 from mechir_edu.rankers.base import BATCH_SIZE, Hook, Inputs, Ranker, Side
-from mechir_edu.rankers.hook_names import Head, hook_name
+from mechir_edu.rankers.hook_names import Head
 
 SIDES = ("both", "query", "document")
 Hooks = list[tuple[str, Hook]]
@@ -87,9 +87,9 @@ class Knockout:
     def hooks(self, ranker: Ranker, side: Side) -> Hooks:
         """Hook functions by hook point, for what is read on one side."""
         if self.to == "zero":
-            return head_hooks(tuple(self.heads), lambda z, places: torch.zeros_like(z))
+            return head_hooks(ranker, tuple(self.heads), lambda z, places: torch.zeros_like(z))
         mean = head_mean(ranker, self.over, tuple(self.heads), side=side)
-        return head_hooks(tuple(self.heads), lambda z, places: mean[places].expand_as(z))
+        return head_hooks(ranker, tuple(self.heads), lambda z, places: mean[places].expand_as(z))
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,15 @@ class Scale:
 
     def hooks(self, ranker: Ranker, side: Side) -> Hooks:
         """Hook functions by hook point, for what is read on one side."""
-        return head_hooks(tuple(self.heads), lambda z, places: z * self.factor)
+        return head_hooks(ranker, tuple(self.heads), lambda z, places: z * self.factor)
 
 
-def head_hooks(heads: Sequence[Head], edit: HeadEdit) -> Hooks:
+def head_hooks(ranker: Ranker, heads: Sequence[Head], edit: HeadEdit) -> Hooks:
     """Make one hook function for each layer that has a head to edit.
 
     Parameters
     ----------
+    ranker : whose heads they are.
     heads : the (layer, head) to edit.
     edit : gives the new z of heads; other heads keep theirs.
     """
@@ -127,7 +128,7 @@ def head_hooks(heads: Sequence[Head], edit: HeadEdit) -> Hooks:
     for place, (layer, _) in enumerate(heads):
         places_of[layer].append(place)
     return [
-        (hook_name("head", layer), _hook([heads[i][1] for i in places], places, edit))
+        (ranker.stack.hook_name("head", layer), _hook([heads[i][1] for i in places], places, edit))
         for layer, places in places_of.items()
     ]
 
@@ -183,7 +184,7 @@ def head_mean(
     heads : the (layer, head) to read; rows come in this order.
     side : of a bi-encoder "query" or "document", which are read apart; of a cross-encoder "both".
     """
-    names = [hook_name("head", layer) for layer, _ in heads]
+    names = [ranker.stack.hook_name("head", layer) for layer, _ in heads]
     means = mean_activations(ranker, _read(ranker, judged, side), names)
     rows = [means[name][head] for name, (_, head) in zip(names, heads, strict=True)]
     return torch.stack(rows)

@@ -14,7 +14,7 @@ from torch import Tensor
 from mechir_edu.interventions.heads import SIDES, Hooks, Side, head_hooks, require_finite, tidy
 from mechir_edu.patching.options import require_known
 from mechir_edu.rankers.base import Ranker
-from mechir_edu.rankers.hook_names import Head, hook_name, require_layer
+from mechir_edu.rankers.hook_names import Head, require_layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +52,10 @@ class Steer:
 
     def hooks(self, ranker: Ranker, side: Side) -> Hooks:
         """Hook functions by hook point, for what is read on one side."""
-        d_head = ranker.hf_model.config.hidden_size // ranker.n_heads
+        attention = getattr(ranker.stack.block(ranker.bridge, 0), ranker.stack.attention)
+        d_head = attention.o.weight.shape[1] // ranker.n_heads  # some families' are wider
         added = _as_tensor(self.direction, d_head, ranker) * self.strength
-        return head_hooks(self.heads, lambda z, places: z + added[places])
+        return head_hooks(ranker, self.heads, lambda z, places: z + added[places])
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +93,9 @@ class SteerResidual:
         require_layer(self.layer, ranker.n_layers)
         d_model = ranker.hf_model.config.hidden_size
         added = _as_tensor(self.direction, d_model, ranker) * self.strength
-        return [(hook_name("resid_pre", self.layer), lambda resid, hook: resid + added)]
+        return [
+            (ranker.stack.hook_name("resid_pre", self.layer), lambda resid, hook: resid + added)
+        ]
 
 
 def _finite_array(direction: np.ndarray) -> np.ndarray:

@@ -36,7 +36,6 @@ from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.rows import By
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
-from mechir_edu.rankers.hook_names import hook_name
 
 HOWS = ("zero", "mean", "resample")
 
@@ -49,6 +48,7 @@ def ablate(
     *,
     how: str = "mean",
     on: str = "perturbed",
+    stack: str | None = None,
     heads: Sequence[tuple[int, int]] | None = None,
     together: bool = False,
     by: By = None,
@@ -63,7 +63,7 @@ def ablate(
 
     Parameters
     ----------
-    ranker, pairs, heads, together, by, filler, method, memory, progress : as in
+    ranker, pairs, stack, heads, together, by, filler, method, memory, progress : as in
         `mechir_edu.patch`; method "exact" or "naive".
     how : what is put in for z: "zero", "mean" or "resample".
     on : which version is ablated. Of "perturbed", recovery is the share of the axiom's score
@@ -93,6 +93,7 @@ def ablate(
             f'among says which pairs to resample from, so it needs how="resample", got {how!r}'
         )
     options = PatchOptions(
+        stack=stack,
         by=by,
         heads=heads,
         together=together,
@@ -101,6 +102,7 @@ def ablate(
         memory=memory,
     )
     job = make_job(options, ranker, pairs, progress)
+    ranker = job.ranker
     if how == "zero":
         zero = (torch.zeros(1, 1, 1, 1, device=ranker.device),) * ranker.n_layers
         job = replace(job, prepare=lambda runs: replace(runs, given_z=zero))
@@ -112,12 +114,14 @@ def ablate(
         job = replace(job, prepare=resampling(ranker, job.aligned.aligned, others, on))
     # What is ablated is the recipient; the donor's activations are not used.
     into: ChosenDirection = "perturbed_to_baseline" if on == "baseline" else "baseline_to_perturbed"
-    return as_result(job, measure(job, into), ablation=how, seed=seed)
+    # Of another z every layer is tested, those before the text, too.
+    tested = {"constants": []} if job.ranker.stack.title else {}
+    return as_result(job, measure(job, into), ablation=how, seed=seed, **tested)
 
 
 def mean_z(ranker: Ranker, batches: Sequence[Batch], on: str) -> tuple[Tensor, ...]:
     """Mean z of each layer over the tokens of all pairs, each [1, 1, head, d_head]."""
-    names = [hook_name("head", layer) for layer in range(ranker.n_layers)]
+    names = [ranker.stack.hook_name("head", layer) for layer in range(ranker.n_layers)]
     means = mean_activations(ranker, (batch.side(on) for batch in batches), names)
     return tuple(means[name][None, None] for name in names)
 
@@ -179,7 +183,7 @@ def resampling(
         (other,) = make_batches(ranker, [aligned[others[index]]], max_tokens=1)
         # First to first and last to last, so that [CLS] and the final [SEP] meet their like.
         places = torch.linspace(0, other.n_pos - 1, n_pos, device=ranker.device).round().long()
-        return [z[0, places] for z in _all_z(ranker, other.side(on))]
+        return [z[0, places if z.shape[1] > 1 else [0]] for z in _all_z(ranker, other.side(on))]
 
     def prepare(runs: Runs) -> Runs:
         drawn = [stretched(int(index), runs.batch.n_pos) for index in runs.batch.index]
@@ -189,6 +193,6 @@ def resampling(
 
 
 def _all_z(ranker: Ranker, inputs: dict[str, Tensor]) -> list[Tensor]:
-    names = [hook_name("head", layer) for layer in range(ranker.n_layers)]
+    names = [ranker.stack.hook_name("head", layer) for layer in range(ranker.n_layers)]
     by_name = activations(ranker, inputs, names)
     return [by_name[name] for name in names]

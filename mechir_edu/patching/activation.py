@@ -9,7 +9,7 @@ Methods
 -------
 ``exact``
     Only what the patch can change is run again (`mechir_edu.patching.engines.suffix`; without a
-    fast path, or with hooks of your own, `mechir_edu.patching.engines.hooks.patch_stacked`;
+    fast path, or with hooks of your own, `mechir_edu.patching.engines.prefix` and `hooks`;
     ``provenance["engine"]`` says which and why). The same numbers as ``naive``.
 ``naive``
     One forward pass for each cell, through hooks: the reference.
@@ -45,7 +45,8 @@ from mechir_edu.collection.progress import Progress, counted
 from mechir_edu.patching.batches import Batch, Runs, make_batches
 from mechir_edu.patching.engines.choice import Choice, choose_engine, fast_stack, require_sound
 from mechir_edu.patching.engines.gradient import linearise
-from mechir_edu.patching.engines.hooks import patch_naive, patch_stacked, patch_together
+from mechir_edu.patching.engines.hooks import patch_naive, patch_together
+from mechir_edu.patching.engines.prefix import patch_through_hooks
 from mechir_edu.patching.engines.screening import screen
 from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
 from mechir_edu.patching.engines.threads import side_by_side
@@ -72,6 +73,7 @@ from mechir_edu.patching.sweep import Scored, Scores, Sweep
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import Head
+from mechir_edu.rankers.views import at_stack
 
 Engine = Callable[[Runs], Iterator[Scored]]
 
@@ -82,6 +84,7 @@ def patch(
     pairs: Sequence[Pair] | AlignedPairs,
     *,
     site: str = "head",
+    stack: str | None = None,
     by: By = None,
     heads: Sequence[Head] | None = None,
     together: bool = False,
@@ -98,6 +101,7 @@ def patch(
     ----------
     ranker : of any kind, or one ``.under(intervention)``, which then holds in both runs.
     pairs : pairs to be aligned with ``filler``, or pairs already aligned.
+    stack : "encoder" (the first), "decoder" or "cross" of a `MonoT5`; others have only one.
     site : "head" (z), "pattern", "q", "k", "v", "resid_pre", "attn_out" or "mlp_out".
     by : None patches all positions at once, "pos" each position alone, "role" all positions of
         one role (`mechir_edu.alignment.aligned.ROLE_NAMES`).
@@ -129,6 +133,7 @@ def patch(
     """
     options = PatchOptions(
         site=site,
+        stack=stack,
         by=by,
         heads=heads,
         together=together,
@@ -218,8 +223,8 @@ class Job:
             return partial(patch_naive, self.ranker, sweep=sweep)
         if isinstance(self.model, PostLNStack):
             return partial(patch_suffix, self.model, sweep=sweep, max_tokens=self.limit)
-        skips = self.choice.may_skip
-        return partial(patch_stacked, self.ranker, sweep=sweep, max_tokens=self.limit, skips=skips)
+        options = {"max_tokens": self.limit, "skips": self.choice.may_skip}
+        return partial(patch_through_hooks, self.ranker, sweep=sweep, **options)
 
     def patch(
         self,
@@ -314,7 +319,7 @@ def make_job(
     ValueError
         For a head that the ranker lacks, or when no pair could be aligned.
     """
-    sweep = options.sweep(ranker)
+    ranker, sweep = at_stack(ranker, options.stack), options.sweep(ranker)
     aligned = align_for(ranker, pairs, options.filler)
     limit = token_limit(ranker, options.memory)
     # Beside the stacked cells, a batch's own activations are held: of a layer of both runs, or, for

@@ -66,7 +66,7 @@ def bytes_per_token(ranker: Ranker) -> int:
 
 def bytes_of_weights(ranker: Ranker) -> int:
     """Size of the weights that `mechir_edu.patching.engines.suffix` multiplies beforehand."""
-    if ranker.engine is None:
+    if not ranker.is_post_ln:
         return 0
     d_model, d_mlp = _widths(ranker)
     return FLOAT * ranker.n_layers * d_model * d_mlp

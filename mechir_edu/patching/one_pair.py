@@ -16,7 +16,7 @@ from mechir_edu.patching.reading import PairReading
 from mechir_edu.patching.scoring import align_for, score_pairs
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
-from mechir_edu.rankers.hook_names import hook_name, require_heads
+from mechir_edu.rankers.hook_names import require_heads
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def pair_attention(
     require_known("side", side, SIDES)
     aligned = align_for(ranker, [pair], filler).aligned
     (batch,) = make_batches(ranker, aligned, max_tokens=1)
-    name = hook_name("pattern", layer)
+    name = ranker.stack.hook_name("pattern", layer)
     pattern = activations(ranker, batch.side(side), [name])[name][0, head]
     ids = aligned[0].baseline_ids if side == "baseline" else aligned[0].perturbed_ids
     return PairAttention(pattern.cpu().numpy(), _labels(ranker, ids), aligned[0].roles == Role.EDIT)

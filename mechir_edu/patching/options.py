@@ -15,6 +15,7 @@ from mechir_edu.patching.rows import ROWS, By
 from mechir_edu.patching.sweep import Sweep
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import HEAD_SITES, HOOK_POINTS, Head
+from mechir_edu.rankers.views import at_stack
 
 ChosenDirection = Literal["perturbed_to_baseline", "baseline_to_perturbed"]
 Direction = Literal["auto"] | ChosenDirection
@@ -37,6 +38,7 @@ class PatchOptions:
     """
 
     site: str = "head"
+    stack: str | None = None
     by: By = None
     heads: Sequence[Head] | None = None
     together: bool = False
@@ -74,23 +76,28 @@ class PatchOptions:
         Raises
         ------
         ValueError
-            For a head that the ranker does not have.
+            For a stack, a site or a head that the ranker does not have, or a site that is constant.
         """
+        ranker = at_stack(ranker, self.stack)
+        ranker.stack.require_site(self.site)
         heads = None if self.heads is None else tuple(self.heads)
         return Sweep(
             self.site,
             self.by,
             n_layers=ranker.n_layers,
-            n_heads=ranker.stacks[0].heads_at(self.site),
+            n_heads=ranker.stack.heads_at(self.site),
             heads=heads,
             together=self.together,
+            one_row=not ranker.stack.has_row_per_token(self.site),
             n_roles=len(role_names(ranker.prompts, ends=writes_end(ranker.tokenizer))),
         )
 
     def as_json(self) -> dict[str, Any]:
         """The options as JSON can hold them."""
         heads = None if self.heads is None else [list(head) for head in self.heads]
-        return asdict(self) | {"heads": heads}
+        stated = asdict(self) | {"heads": heads}
+        # Of most rankers there is nothing to choose, and folders of runs made before say nothing.
+        return stated if self.stack else {k: v for k, v in stated.items() if k != "stack"}
 
 
 def require_known(name: str, value: Any, known: Iterable[Any]) -> None:

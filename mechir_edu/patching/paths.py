@@ -330,7 +330,7 @@ def _make_edges(
     via: str,
     mlps: str,
 ) -> Edges:
-    if ranker.engine is None:
+    if not ranker.is_post_ln:
         families = ", ".join(name for name, family in FAMILIES.items() if family.is_post_ln)
         raise ValueError(
             f"path patching needs a post-LN ranker, one of {families}; got "

@@ -263,7 +263,9 @@ class PatchingResult:
     def heads_table(self, recovery: stats.Recovery | None = None) -> pd.DataFrame:
         """One row for each cell: its recovery with interval and q, and what it rests on."""
         recovery = self.recovery() if recovery is None else recovery
-        return recovery_table(recovery, self.provenance.get("heads"))
+        return recovery_table(
+            recovery, self.provenance.get("heads"), dict(self.provenance.get("constants", ()))
+        )
 
     def save(self, path: str | Path) -> None:
         """Write one ``.npz``, whole or not at all.
@@ -309,6 +311,7 @@ class PatchingResult:
             "filler": self.filler,
             "heads": self.provenance.get("heads"),
             "checksum": self.provenance.get("checksum"),
+            "stack": self.provenance.get("stack"),
         }
 
     def _at(self, index: Int[np.ndarray, " pair"]) -> "PatchingResult":

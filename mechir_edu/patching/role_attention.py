@@ -24,7 +24,7 @@ from mechir_edu.patching.options import require_known
 from mechir_edu.patching.scoring import align_for, token_limit
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import BATCH_SIZE, Inputs, Ranker
-from mechir_edu.rankers.hook_names import Head, hook_name, require_heads
+from mechir_edu.rankers.hook_names import Head, require_heads
 from mechir_edu.rankers.texts import listed
 from mechir_edu.rankers.views import Changed
 
@@ -176,7 +176,7 @@ def _of_query(
 
 
 def _patterns(ranker: Ranker, inputs: Inputs) -> list[Tensor]:
-    names = [hook_name("pattern", layer) for layer in range(ranker.n_layers)]
+    names = [ranker.stack.hook_name("pattern", layer) for layer in range(ranker.n_layers)]
     by_name = activations(ranker, inputs, names)
     return [by_name[name] for name in names]
 

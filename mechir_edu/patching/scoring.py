@@ -175,5 +175,6 @@ def provenance_of(ranker: Ranker, sweep: Sweep) -> dict:
         "by": sweep.by,
         "heads": sweep.heads and [list(head) for head in sweep.heads],
         "intervention": ranker.intervention,
+        **ranker.stack.notes(sweep.site),
         "versions": {name: version(name) for name in packages},
     }

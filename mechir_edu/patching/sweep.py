@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool
 from torch import Tensor
 
 from mechir_edu.alignment.aligned import N_ROLES
 from mechir_edu.patching.batches import Batch
-from mechir_edu.patching.rows import ROWS, By, EachRole, Masks, Roles, Rows
+from mechir_edu.patching.rows import ROWS, By, EachRole, Roles, Rows
 from mechir_edu.rankers.hook_names import HEAD_SITES, Head, require_heads
 
 Cell = tuple[int, int, int | None]  # layer, index of the mask, head (None: the whole block)
@@ -31,13 +32,14 @@ class Sweep:
     n_heads : heads that the site has in a layer; of k and v there may be fewer.
     heads : only these (layer, head), in this order; all when None.
     together : patch all of ``heads`` in one run instead of one after another.
+    one_row : whether the site has a single row, which is none of the texts' positions.
     n_roles : how many roles there are to patch (`mechir_edu.alignment.aligned.role_names`).
 
     Raises
     ------
     ValueError
-        For heads at a site of whole blocks, a head that the ranker lacks or that comes twice, or
-        no head at all.
+        For heads at a site of whole blocks, a head that the ranker lacks or that comes twice, no
+        head at all, ``by`` at a site with one row.
     """
 
     site: str
@@ -47,8 +49,13 @@ class Sweep:
     heads: tuple[Head, ...] | None = None
     together: bool = False
     n_roles: int = N_ROLES
+    one_row: bool = False
 
     def __post_init__(self) -> None:
+        if self.one_row and self.by is not None:
+            raise ValueError(
+                f"{self.site} has one row in this stack and no positions; leave out by="
+            )
         if self.together and self.heads is None:
             raise ValueError("together=True needs heads=[(layer, head), ...] to patch as one set")
         if self.heads is None:
@@ -99,9 +106,9 @@ class Sweep:
             return (layer,)
         return (layer, head) if self.heads is None else (self.heads.index((layer, head)),)
 
-    def masks(self, roles: Roles) -> Masks:
+    def masks(self, roles: Roles) -> Bool[Tensor, "mask pair row"]:
         """Positions that each patch touches; one mask for all, for each role, or for each pos."""
-        return self.rows.masks(roles)
+        return self.rows.masks(roles[:, :1] if self.one_row else roles)
 
 
 def require_different(heads: Sequence[Head]) -> None:

@@ -1,6 +1,6 @@
 """Cells as rows of a table: which layer, head or role each is, and its recovery."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,20 +10,28 @@ from mechir_edu.stats.recovered import Recovery
 
 
 def recovery_table(
-    recovery: Recovery, heads: Sequence[Sequence[int]] | None = None
+    recovery: Recovery,
+    heads: Sequence[Sequence[int]] | None = None,
+    constants: Iterable[int] = (),
 ) -> pd.DataFrame:
     """One row for each cell: layer, head (role), recovery, low, high, q, n_pairs, n_queries.
+
+    Where there are layers whose site is the same in every run, ``constant`` says which cells.
 
     Parameters
     ----------
     recovery : with any axes.
     heads : (layer, head) of each entry of an axis named "cell".
+    constants : layers whose site is the same in every run.
     """
     index = np.indices(recovery.value.shape).reshape(recovery.value.ndim, -1)
     columns = cell_columns(recovery.axes, index, heads)
     columns["recovery"] = recovery.value.ravel()
     columns |= {"low": recovery.low.ravel(), "high": recovery.high.ravel()}
-    table = pd.DataFrame(columns | {"q": recovery.q.ravel()})
+    columns["q"] = recovery.q.ravel()
+    if (layers := list(constants)) and "layer" in columns:
+        columns["constant"] = np.isin(columns["layer"], layers)
+    table = pd.DataFrame(columns)
     return table.assign(n_pairs=recovery.n_pairs, n_queries=recovery.n_queries)
 
 

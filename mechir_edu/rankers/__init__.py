@@ -2,13 +2,14 @@
 
 ::
 
-    adapters      where an architecture's modules are (families: the other encoders; decoders;
-                  components)
+    adapters      where an architecture's modules are (families: the encoders; decoders;
+                  encoder_decoders; components)
     stacks        how many layers and heads, and the names of their hooks
     base          what every kind shares: a model with hooks
     texts         texts as they are given, and encoded; pooling, readout: what becomes of the output
-    apart         what the kinds share that encode query and document separately
+    apart         what the kinds share that encode query and document separately; joint: together
     bi_encoder    Dot; cross_encoder: Cat; sparse: Sparse; multi_vector: MultiVector
+    mono_t5       MonoT5
     modular       heads of cross-encoders that are saved as modules
     kinds         all of them by their names
     verification  what is tested at load: causality, streams (agreement: within what is rounding)

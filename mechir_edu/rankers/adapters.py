@@ -32,12 +32,9 @@ from transformer_lens.factories.architecture_adapter_factory import Architecture
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.architecture_adapter import ArchitectureAdapter
 from transformer_lens.model_bridge.generalized_components import (
-    BertPoolerBridge,
-    EmbeddingBridge,
     LinearBridge,
     MLPBridge,
     NormalizationBridge,
-    PosEmbedBridge,
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
@@ -74,6 +71,8 @@ class EncoderAdapter(ArchitectureAdapter):
         no score is made of; a checkpoint may have them.
     predicts_words : whether its head for masked words is known here, see `word_head`.
     absent_hooks : hooks that other families have, and what to use in their place.
+    is_encoder_decoder : whether a decoder reads what its encoder makes, and takes no positions.
+    passed_over : settings in ``config.json`` that its classes rightly pass over.
     """
 
     model_type: ClassVar[str]
@@ -95,6 +94,8 @@ class EncoderAdapter(ArchitectureAdapter):
     pretraining_heads: ClassVar[tuple[str, ...]] = ()
     predicts_words: ClassVar[bool] = False
     absent_hooks: ClassVar[dict[str, str]] = {}
+    is_encoder_decoder: ClassVar[bool] = False
+    passed_over: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, cfg: Any) -> None:
         super().__init__(cfg)
@@ -124,6 +125,13 @@ class EncoderAdapter(ArchitectureAdapter):
         base = hf_model.base_model_prefix
         prefix = f"{base}." if base in dict(hf_model.named_children()) else ""
         self.component_mapping = {**self._components(prefix), **self._heads(hf_model, prefix)}
+
+    @classmethod
+    def hidden(
+        cls, hf_model: nn.Module, inputs: dict[str, TokenIds]
+    ) -> Float[Tensor, "text row d_model"]:
+        """Final hidden states, hooks included."""
+        return hf_model.base_model(**inputs)[0]
 
     @staticmethod
     def uncounted(config: PretrainedConfig) -> int | None:
@@ -230,64 +238,6 @@ def register_family(adapter: type[EncoderAdapter]) -> type[EncoderAdapter]:
     FAMILIES[adapter.model_type] = adapter
     ADAPTERS.update({f"{adapter.prefix}{name}": adapter for name in adapter.classes})
     return adapter
-
-
-@register_family
-class BertAdapter(EncoderAdapter):
-    """BERT; RoBERTa, XLM-R and ELECTRA have the same tree of modules."""
-
-    model_type, prefix = "bert", "Bert"
-    has_token_types = predicts_words = True
-    unused_by_bi_encoders = ("pooler",)
-    pretraining_heads: ClassVar[tuple[str, ...]] = ("cls", "pooler")
-    returns_tuple = False
-    ln1 = "attention.output.LayerNorm"
-    projections = {"q": "self.query", "k": "self.key", "v": "self.value", "o": "output.dense"}
-
-    def _components(self, prefix: str) -> dict[str, GeneralizedComponent]:
-        embeddings = f"{prefix}embeddings"
-        types = {
-            "token_type_embed": EmbeddingBridge(name=f"{embeddings}.token_type_embeddings"),
-        }
-        return {
-            "embed": EmbeddingBridge(name=f"{embeddings}.word_embeddings"),
-            **(types if self.has_token_types else {}),
-            "pos_embed": PosEmbedBridge(name=f"{embeddings}.position_embeddings"),
-            "embed_ln": self._norm(f"{embeddings}.LayerNorm"),
-            "blocks": self._post_ln_blocks(
-                f"{prefix}encoder.layer",
-                returns_tuple=self.returns_tuple,
-                attn=self._attention("attention", normalises=True, **self.projections),
-                ln1=self._norm(self.ln1),
-                mlp=self._mlp(None, "intermediate.dense", "output.dense"),
-                ln2=self._norm("output.LayerNorm"),
-            ),
-        }
-
-    def _heads(self, hf_model: nn.Module, prefix: str) -> dict[str, GeneralizedComponent]:
-        base = hf_model.base_model
-        heads = super()._heads(hf_model, prefix)
-        if getattr(base, "pooler", None) is not None:
-            dense = {"dense": LinearBridge(name="dense")}
-            heads["pooler"] = BertPoolerBridge(name=f"{prefix}pooler", submodules=dense)
-        if "classifier" not in heads and hasattr(hf_model, "classifier"):
-            layers = {name: LinearBridge(name=name) for name in ("dense", "out_proj")}
-            heads["classifier"] = GeneralizedComponent(name="classifier", submodules=layers)
-        return heads
-
-    @classmethod
-    def classify(  # noqa: D102
-        cls, hf_model: nn.Module, hidden: Hidden, mask: Mask
-    ) -> Float[Tensor, "pair label"]:
-        pooler = getattr(hf_model.base_model, "pooler", None)
-        return hf_model.classifier(hidden if pooler is None else pooler(hidden))
-
-    @classmethod
-    def word_head(  # noqa: D102
-        cls, hf_model: nn.Module
-    ) -> tuple[Callable[[Hidden], Hidden], nn.Linear]:
-        head = hf_model.cls.predictions
-        return head.transform, head.decoder
 
 
 def family_of(hf_model: nn.Module) -> type[EncoderAdapter]:

@@ -81,7 +81,7 @@ class Ranker(TakesTurns):
     bridge : the `TransformerBridge` around it.
     tokenizer : its fast tokenizer.
     max_length : longest sequence of tokens that it reads, special tokens counted.
-    prompts : text that the checkpoint wants before every query, and before every document.
+    prompts : text that the checkpoint wants around queries and documents.
 
     A kind defines these class variables and whatever raises NotImplementedError here; a kind that
     does not read together also `encode_fixed`, `encode_query`, `encode_documents` and `compare`.
@@ -95,6 +95,7 @@ class Ranker(TakesTurns):
     keeps_documents: ClassVar[bool] = True
     bridge: TransformerBridge
     prompts: Prompts | PromptsAround = Prompts()
+    chosen_stack = 0
 
     def __init__(
         self,
@@ -126,18 +127,23 @@ class Ranker(TakesTurns):
 
     @property
     def stacks(self) -> tuple[Stack, ...]:
-        """Stacks of blocks, as the wrapped model has them; what is patched is the first."""
+        """Stacks of blocks, as the wrapped model has them."""
         return (encoder_stack(self.hf_model.config),)
+
+    @property
+    def stack(self) -> Stack:
+        """What is patched: the first of `stacks`, or `mechir_edu.rankers.views.at_stack`."""
+        return self.stacks[self.chosen_stack]
 
     @property
     def n_layers(self) -> int:
         """Number of blocks."""
-        return self.stacks[0].n_layers
+        return self.stack.n_layers
 
     @property
     def n_heads(self) -> int:
         """Number of attention heads in a block; of k and v there may be fewer (`stacks`)."""
-        return self.stacks[0].n_heads
+        return self.stack.n_heads
 
     @property
     def d_model(self) -> int:
@@ -155,7 +161,7 @@ class Ranker(TakesTurns):
         return self.family.is_post_ln
 
     @property
-    def engine(self) -> Literal["post-LN"] | None:
+    def engine(self) -> Literal["post-LN", "encoder-decoder"] | None:
         """The engine that patches such blocks fast; None where only hooks do."""
         return "post-LN" if self.is_post_ln else None
 
@@ -256,16 +262,17 @@ class Ranker(TakesTurns):
         if self.family.has_token_types:
             types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             inputs["token_type_ids"] = types
-        inputs["position_ids"] = position_ids(self.hf_model, input_ids, mask)
+        if not self.family.is_encoder_decoder:
+            inputs["position_ids"] = position_ids(self.hf_model, input_ids, mask)
         return {name: tensor.to(self.device) for name, tensor in inputs.items()}
 
     def counts(self, inputs: Inputs) -> Mask:
         """Rows that a score may read, 1 or 0: those of real tokens, or fewer of them."""
         return inputs["attention_mask"]
 
-    def hidden(self, inputs: Inputs) -> Hidden:
-        """Final hidden states of the encoder from `model_inputs`, hooks included."""
-        return self.hf_model.base_model(**inputs)[0]
+    def hidden(self, inputs: Inputs) -> Float[Tensor, "text row d_model"]:
+        """Final hidden states from `model_inputs`, hooks included."""
+        return self.family.hidden(self.hf_model, inputs)
 
     def forward(self, *texts: Any, **tokens: TokenIds) -> Float[Tensor, "text ..."]:
         """What the kind makes of each text: an embedding, a relevance score, weights or vectors.

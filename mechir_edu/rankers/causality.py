@@ -42,7 +42,9 @@ def verify_causal(ranker: Any, inputs: dict[str, Tensor]) -> None:
         if same.any():
             same &= (run(amount) == untouched).view(len(cells), -1).all(dim=1).cpu()
     named = zip(cells, same, strict=True)
-    dead = [f"{site} of layer {layer}" for (site, layer, _), is_dead in named if is_dead]
+    dead = [
+        f"{site} of layer {layer} ({name})" for (site, layer, name), is_dead in named if is_dead
+    ]
     if dead:
         raise VerificationError(
             f"editing {', '.join(dead[:4])}{' ...' if len(dead) > 4 else ''} changes nothing: a "

@@ -30,19 +30,24 @@ def hooked_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     bridge: "EncoderAttentionBridge | None" = None,
+    position_bias: Tensor | None = None,
     softcap: float | None = None,
     **others: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Attend, with live hooks on scores and pattern; by SDPA where neither is hooked.
 
-    ``query``, ``key`` and ``value`` are [batch, head, pos, d_head]; ``attention_mask`` is additive.
-    Returns z as [batch, pos, head, d_head] and the pattern when it was materialised. Without a
-    ``bridge`` (an unwrapped model that shares a wrapped one's config object) there are no hooks.
+    ``query``, ``key`` and ``value`` are [batch, head, pos, d_head]; ``attention_mask`` is additive,
+    and so is ``position_bias``. Returns z as [batch, pos, head, d_head] and the pattern when it was
+    materialised. Without a ``bridge`` (an unwrapped model that shares a wrapped one's config
+    object) there are no hooks.
     Key and value may have fewer heads, each of which serves a group; ``softcap`` bounds the scores.
     Whatever else the module hands on is a TypeError, unless attention does not depend on it.
     """
     if wanted := [name for name, v in others.items() if v is not None and name not in NO_PART]:
         raise TypeError(f"{type(module).__name__} hands on {wanted[0]}, which is not computed here")
+    if position_bias is not None:
+        position_bias = position_bias if attention_mask is None else position_bias + attention_mask
+        attention_mask = position_bias
     if bridge is not None:
         query, key, value = bridge.hook_fused_qkv(query, key, value)
     if (group := query.size(1) // key.size(1)) > 1:

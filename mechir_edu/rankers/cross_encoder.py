@@ -1,26 +1,21 @@
 """Cross-encoders: query and document are read together, and the score is made of logits."""
 
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechir_edu.collection.given import checked_text
-from mechir_edu.rankers.base import BATCH_SIZE, During, Inputs, Ranker, undisturbed
+from mechir_edu.rankers.base import Inputs
 from mechir_edu.rankers.checkpoint.cross_loading import load_parts, require_room
 from mechir_edu.rankers.checkpoint.labels import relevant_label, score_of
 from mechir_edu.rankers.checkpoint.loading import checked_name
+from mechir_edu.rankers.joint import JointRanker
 from mechir_edu.rankers.pooling import Hidden, Mask, RowsRead
-from mechir_edu.rankers.texts import encode, in_length_order, listed, paired
 from mechir_edu.rankers.verification import QUERY, wrap
 from mechir_edu.rankers.yes_no import Asked
 
 
-class CrossEncoder(Ranker):
+class CrossEncoder(JointRanker):
     """Cross-encoder: query and document are read together; the score is made of logits.
 
     Parameters
@@ -50,7 +45,7 @@ class CrossEncoder(Ranker):
         with more than two labels, or with names of two that are not understood.
     """
 
-    kind, kind_name, reads_together = "cat", "cross-encoder", True
+    kind, kind_name = "cat", "cross-encoder"
 
     def __init__(
         self,
@@ -94,10 +89,6 @@ class CrossEncoder(Ranker):
             return (inputs["input_ids"] != self.hf_model.config.pad_token_id).long()
         return super().counts(inputs)
 
-    def tokenize(self, queries: str | Sequence[str], texts: str | Sequence[str]) -> Inputs:
-        """Token ids, mask and types of pairs; one query may go with several texts."""
-        return encode(self.tokenizer, *paired(queries, texts), max_length=self.max_length)
-
     def output(self, hidden: Hidden, attention_mask: Mask) -> Float[Tensor, " pair"]:
         """Relevance scores from final hidden states."""
         if self.head is not None:
@@ -110,44 +101,3 @@ class CrossEncoder(Ranker):
         if self.head is not None:
             return self.head.published(read, inputs["attention_mask"])
         return score_of(read, self.label)
-
-    def relevance(
-        self,
-        hidden: Hidden,
-        attention_mask: Mask,
-        fixed: None = None,
-    ) -> Float[Tensor, " pair"]:
-        """Relevance scores from final hidden states; a cross-encoder has no other side."""
-        return self.output(hidden, attention_mask)
-
-    @staticmethod
-    def probability(scores: Float[np.ndarray, "*axes"]) -> Float[np.ndarray, "*axes"]:
-        """Probability of *relevant* that scores stand for; it ranks alike, and is not patched."""
-        return 1 / (1 + np.exp(-np.asarray(scores)))
-
-    @torch.no_grad()
-    def score(
-        self,
-        query: str,
-        texts: str | Sequence[str],
-        *,
-        batch_size: int = BATCH_SIZE,
-        during: During = undisturbed,
-    ) -> Float[np.ndarray, " text"]:
-        """Relevance score of each text for the query, float32; larger is more relevant.
-
-        The checkpoint's prompt is put before the query. Texts are cut to what ``max_length`` leaves
-        beside the query, which is never cut.
-
-        Raises
-        ------
-        TypeError
-            For whatever is no text, such as a dictionary of texts or several queries.
-        ValueError
-            When the query leaves no room for a text.
-        """
-        query = self.prompts.query + checked_text(query, "query") + self.prompts.behind
-        texts = [self.prompts.document + text for text in listed(texts)]
-        with during("both"):
-            scores = in_length_order(texts, batch_size, partial(self.forward, query))
-        return scores.cpu().numpy()

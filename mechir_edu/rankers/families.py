@@ -1,4 +1,4 @@
-"""The encoder families beside BERT: each one adapter, which says what is not as in BERT.
+"""The encoder families: each one adapter. Those beside BERT say what is not as in BERT.
 
 `mechir_edu.rankers.adapters` says what an adapter is. Importing this module registers the families.
 """
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens.model_bridge.generalized_components import (
+    BertPoolerBridge,
     EmbeddingBridge,
     LinearBridge,
     PosEmbedBridge,
@@ -18,7 +19,7 @@ from transformer_lens.model_bridge.generalized_components import (
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformers import PretrainedConfig
 
-from mechir_edu.rankers.adapters import FAMILIES, BertAdapter, EncoderAdapter, register_family
+from mechir_edu.rankers.adapters import FAMILIES, EncoderAdapter, register_family
 from mechir_edu.rankers.components import (
     EncoderAttentionBridge,
     PreLNBlockBridge,
@@ -28,6 +29,7 @@ from mechir_edu.rankers.pooling import Hidden, Mask, mean_pool
 
 __all__ = [
     "FAMILIES",
+    "BertAdapter",
     "DistilBertAdapter",
     "ElectraAdapter",
     "MPNetAdapter",
@@ -35,6 +37,64 @@ __all__ = [
     "RobertaAdapter",
     "XLMRobertaAdapter",
 ]
+
+
+@register_family
+class BertAdapter(EncoderAdapter):
+    """BERT; RoBERTa, XLM-R and ELECTRA have the same tree of modules."""
+
+    model_type, prefix = "bert", "Bert"
+    has_token_types = predicts_words = True
+    unused_by_bi_encoders = ("pooler",)
+    pretraining_heads: ClassVar[tuple[str, ...]] = ("cls", "pooler")
+    returns_tuple = False
+    ln1 = "attention.output.LayerNorm"
+    projections = {"q": "self.query", "k": "self.key", "v": "self.value", "o": "output.dense"}
+
+    def _components(self, prefix: str) -> dict[str, GeneralizedComponent]:
+        embeddings = f"{prefix}embeddings"
+        types = {
+            "token_type_embed": EmbeddingBridge(name=f"{embeddings}.token_type_embeddings"),
+        }
+        return {
+            "embed": EmbeddingBridge(name=f"{embeddings}.word_embeddings"),
+            **(types if self.has_token_types else {}),
+            "pos_embed": PosEmbedBridge(name=f"{embeddings}.position_embeddings"),
+            "embed_ln": self._norm(f"{embeddings}.LayerNorm"),
+            "blocks": self._post_ln_blocks(
+                f"{prefix}encoder.layer",
+                returns_tuple=self.returns_tuple,
+                attn=self._attention("attention", normalises=True, **self.projections),
+                ln1=self._norm(self.ln1),
+                mlp=self._mlp(None, "intermediate.dense", "output.dense"),
+                ln2=self._norm("output.LayerNorm"),
+            ),
+        }
+
+    def _heads(self, hf_model: nn.Module, prefix: str) -> dict[str, GeneralizedComponent]:
+        base = hf_model.base_model
+        heads = super()._heads(hf_model, prefix)
+        if getattr(base, "pooler", None) is not None:
+            dense = {"dense": LinearBridge(name="dense")}
+            heads["pooler"] = BertPoolerBridge(name=f"{prefix}pooler", submodules=dense)
+        if "classifier" not in heads and hasattr(hf_model, "classifier"):
+            layers = {name: LinearBridge(name=name) for name in ("dense", "out_proj")}
+            heads["classifier"] = GeneralizedComponent(name="classifier", submodules=layers)
+        return heads
+
+    @classmethod
+    def classify(  # noqa: D102
+        cls, hf_model: nn.Module, hidden: Hidden, mask: Mask
+    ) -> Float[Tensor, "pair label"]:
+        pooler = getattr(hf_model.base_model, "pooler", None)
+        return hf_model.classifier(hidden if pooler is None else pooler(hidden))
+
+    @classmethod
+    def word_head(  # noqa: D102
+        cls, hf_model: nn.Module
+    ) -> tuple[Callable[[Hidden], Hidden], nn.Linear]:
+        head = hf_model.cls.predictions
+        return head.transform, head.decoder
 
 
 @register_family

@@ -21,11 +21,6 @@ HOOK_POINTS = {
 }
 
 
-def hook_name(site: str, layer: int) -> str:
-    """Name of the hook point of a site, as in ``hook_dict``."""
-    return f"blocks.{layer}.{HOOK_POINTS[site]}"
-
-
 def require_layer(layer: int, n_layers: int) -> None:
     """Refuse a layer that a ranker does not have.
 

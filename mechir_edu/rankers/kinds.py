@@ -10,11 +10,13 @@ from mechir_edu.rankers.bi_encoder import BiEncoder
 from mechir_edu.rankers.checkpoint.loading import checked_name, model_folder
 from mechir_edu.rankers.checkpoint.which_kind import guessed_kind
 from mechir_edu.rankers.cross_encoder import CrossEncoder
+from mechir_edu.rankers.mono_t5 import MonoT5Encoder
 from mechir_edu.rankers.multi_vector import MultiVectorEncoder
 from mechir_edu.rankers.sparse import SparseEncoder
 
 KINDS: dict[str, type[Ranker]] = {
-    kind.kind: kind for kind in (BiEncoder, CrossEncoder, SparseEncoder, MultiVectorEncoder)
+    kind.kind: kind
+    for kind in (BiEncoder, CrossEncoder, SparseEncoder, MultiVectorEncoder, MonoT5Encoder)
 }
 
 

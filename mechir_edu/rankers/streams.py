@@ -33,6 +33,7 @@ def verify_streams(ranker: Any, inputs: dict[str, Tensor]) -> None:
     names = [
         name
         for stack in ranker.stacks
+        if stack.is_all_that_goes_on
         for layer in range(stack.n_layers)
         for site in STREAMS
         if (name := f"{stack.name}.{layer}.{site}") in ranker.hook_dict

@@ -88,7 +88,7 @@ def _verify_sums_of_heads(ranker: Ranker, stack: Stack, inputs: dict[str, Tensor
     for layer in layers:
         z = cache[stack.hook_name("head", layer)]
         block = stack.block(ranker.bridge, layer)
-        projection = block.attn.o
+        projection = getattr(block, stack.attention).o
         weight = projection.weight.view(-1, *z.shape[-2:])  # [d_model, head, d_head]
         summed = torch.einsum("bphe,dhe->bpd", z, weight)
         if projection.bias is not None:
@@ -96,4 +96,5 @@ def _verify_sums_of_heads(ranker: Ranker, stack: Stack, inputs: dict[str, Tensor
         if hasattr(block, "ln1_post"):  # Gemma norms the sum before adding it to the stream
             summed = block.ln1_post.original_component(summed)
         attn_out = cache[stack.hook_name("attn_out", layer)]
-        require_close(f"sum of heads of layer {layer}", summed, attn_out, "attn_out")
+        what = f"sum of heads of {stack.titled('layer')} {layer}"
+        require_close(what, summed, attn_out, "attn_out")

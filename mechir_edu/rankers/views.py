@@ -50,6 +50,32 @@ def changed_ranker(ranker: Ranker, during: During, intervention: str) -> Ranker:
     return changed
 
 
+def at_stack(ranker: Ranker, stack: str | None) -> Ranker:
+    """A ranker that shares the model of another, and of which another stack is patched.
+
+    Parameters
+    ----------
+    ranker : stays as it is.
+    stack : one of its stacks, by its title; None leaves the first.
+
+    Raises
+    ------
+    ValueError
+        For a stack that it does not have; lists those that it has.
+    """
+    titles = [of.title for of in ranker.stacks]
+    if stack is None or stack == ranker.stack.title:
+        return ranker
+    if titles == [""]:
+        raise ValueError(f"a {ranker.kind_name} has one stack, so stack= does not go with it")
+    if stack not in titles:
+        known = ", ".join(map(repr, titles))
+        raise ValueError(f"stack must be one of {known} for a {ranker.kind_name}, got {stack!r}")
+    chosen: Any = copy(ranker)
+    chosen.chosen_stack = titles.index(stack)
+    return chosen
+
+
 def _within(during: During, side: Side, method: Callable) -> Callable:
     @wraps(method)
     def within(*args: Any, **kwargs: Any) -> Any:

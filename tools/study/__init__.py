@@ -5,7 +5,8 @@ In the order in which data flow::
     plan       the conditions, and judged pairs that suit all of them
     folder     what is computed, on disk: one file for each block of pairs under each condition
     compute    the rounds of work, which can be stopped and resumed
-    part       one ranker's complete blocks, joined in memory
+    part       one ranker's scores: its complete blocks, joined in memory
+    scores     those on disk, without texts; all that follows is made from them
     heads      heads.csv: every head under every condition
     estimates  estimates.csv: everything else that the report says, with intervals
     results    the two tables, and what follows from them
@@ -13,7 +14,7 @@ In the order in which data flow::
     claims     what the sentences of the report claim, each a test of the results
     publish    the report: the text in text/, written by hand, with its claims checked
 
-``python -m study`` (or ``make study``) computes and writes the tables and figures of any rankers
-and collections. ``python -m study.publish docs/study`` writes our report on our own results; it
-needs the tables alone.
+``python -m study`` (or ``make study``) computes, and writes scores, tables and figures, of any
+rankers and collections. ``python -m study.publish docs/study`` (or ``make study-report``) makes the
+tables, figures and report on our own results from their scores.
 """

@@ -7,15 +7,22 @@ from collections.abc import Sequence
 
 from mechir_edu.cli.arguments import Listed, path
 from mechir_edu.cli.main import explained
+from mechir_edu.files import write_whole
 from study.compute import compute
+from study.part import read_parts
 from study.publish import WRITTEN, write_tables
+from study.scores import SCORES, write_scores
+from study.tables import all_tables
+
+TABLES = "tables.md"
 
 DESCRIPTION = (
     "Add a query term (TFC1: a random one, TDC: the rarest) or a neutral word to judged passages, "
-    "at the end and at the start, and patch every attention head of both rankers. Writes tables "
-    "and figures. The work is done in rounds over blocks of pairs, so that they can be written at "
-    "any time (--report-only). Rerun the command to resume after the last finished block. Two "
-    "processes may work in one folder, one with --rankers dot and one with --rankers cat."
+    "at the end and at the start, and patch every attention head of both rankers. Writes the "
+    "scores, and tables and figures made from them. The work is done in rounds over blocks of "
+    "pairs, so that they can be written at any time (--report-only). Rerun the command to resume "
+    "after the last finished block. Two processes may work in one folder, one with --rankers dot "
+    "and one with --rankers cat."
 )
 COLLECTIONS = ("msmarco-passage/trec-dl-2019/judged", "msmarco-passage/trec-dl-2020/judged")
 
@@ -83,8 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 130
     folder = args.report or args.out / "report"
-    write_tables(args.out, folder)
-    print(f"Written to {folder}: {', '.join(WRITTEN)}")
+    write_scores(read_parts(args.out), folder / SCORES)
+    write_whole(folder / TABLES, all_tables(write_tables(folder)).encode())
+    print(f"Written to {folder}: {', '.join((*WRITTEN, TABLES, SCORES))}")
     return 0
 
 

@@ -11,13 +11,13 @@ queries, its rows are missing.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from mechir_edu.stats.comparisons import match_pairs, recovery_difference
+from mechir_edu.stats.comparisons import recovery_difference
 from mechir_edu.stats.estimates import Estimate, mean_change, sign_agreement
 from mechir_edu.stats.intervals import selective_coverage
 from mechir_edu.stats.maps import (
@@ -34,6 +34,7 @@ from study.part import Part
 from study.plan import CHECKS, CONTROL_OF, END, MAIN, OF_AXIOMS, PLACES, STUDIED, Condition
 
 FEWEST_QUERIES = 8  # on either side of a comparison of maps
+MARGIN = 0.1  # of the effect over the control; a smaller change counts as none
 
 
 class Row(NamedTuple):
@@ -61,7 +62,11 @@ def estimates_table(part: Part) -> pd.DataFrame:
         _checks_compared,
         _detectable,
     )
-    rows = [row for make in makers for row in make(part)]
+    return as_table(part, (row for make in makers for row in make(part)))
+
+
+def as_table(part: Part, rows: Iterable[Row]) -> pd.DataFrame:
+    """Lay rows about a ranker out as a table."""
     table = pd.DataFrame(rows, columns=Row._fields)
     table.insert(0, "kind", part.kind)
     return table
@@ -80,14 +85,14 @@ def _row(
 def _sizes(part: Part) -> Iterator[Row]:
     sizes = {
         "pairs": len(part.pairs),
-        "planned pairs": part.folder.n_planned,
+        "planned pairs": part.n_planned,
         "queries": len(set(part.query_ids)),
-        "check pairs": max((len(result.pairs) for result in part.checks.values()), default=0),
+        "check pairs": max((len(scores.pair) for scores in part.checks.values()), default=0),
     }
     yield from (Row(name, "", "", "", n) for name, n in sizes.items())
     for grade, n in sorted(Counter(part.grades.tolist()).items(), reverse=True):
         yield Row("pairs of grade", "", "", str(grade), n)
-    for reason, n in Counter(skip.reason for skip in part.folder.skipped).most_common():
+    for reason, n in Counter(skip.reason for skip in part.skipped).most_common():
         yield Row("skipped", "", "", reason, n)
 
 
@@ -138,6 +143,22 @@ def _penalty(part: Part) -> Iterator[Row]:
     for grade in grades:
         estimate = _mean_of(part, change, n, np.flatnonzero(part.grades == grade))
         yield _row("change in grade", "TFC1", END, estimate, grade)
+    yield from _within_margin(part)
+
+
+def _within_margin(part: Part) -> Iterator[Row]:
+    """Whether an appended neutral word changes the score by less than `MARGIN`: equivalence.
+
+    Two one-sided tests (Schuirmann 1987) of 5 % each, so intervals of 90 %. The change plus the
+    margin has to lie above zero, and the change minus the margin below. The margin is a share of
+    the query term's effect over the control in the same pairs, so its uncertainty counts too.
+    """
+    change = part.change(Condition(CONTROL_OF["TFC1"], END))
+    margin = MARGIN * part.over_control("TFC1", END)
+    for side, values in (("above", change + margin), ("below", change - margin)):
+        options = {"query_ids": part.query_ids, "interval": 1 - 2 * LEVEL, "n_boot": N_BOOT}
+        estimate = mean_change(values, **options)
+        yield _row("control change within margin", "TFC1", END, estimate, side)
 
 
 def _uncorrected_changes(part: Part) -> Iterator[Row]:
@@ -151,8 +172,8 @@ def _axioms_compared(part: Part) -> Iterator[Row]:
     """TDC's map of heads against TFC1's, on the documents to which they add different words."""
     for place in PLACES:
         conditions = [Condition(axiom, place) for axiom in STUDIED]
-        words = [[pair.term for pair in part.main[condition].pairs] for condition in conditions]
-        keep = np.flatnonzero([first != second for first, second in zip(*words, strict=True)])
+        first, second = (part.pairs[condition.name].to_numpy(str) for condition in conditions)
+        keep = np.flatnonzero(first != second)
         ids = part.query_ids[keep]
         if len(set(ids)) < FEWEST_QUERIES:
             continue
@@ -216,17 +237,16 @@ def _collections_compared(part: Part) -> Iterator[Row]:
 
 def _checks_compared(part: Part) -> Iterator[Row]:
     """Rank correlation of each check's map with the study's, over the same documents."""
-    for condition, result in part.checks.items():
+    for condition, scores in part.checks.items():
         usual = Condition(condition.axiom, condition.place)
-        here, there = match_pairs(result.pairs, part.pairs)
-        query_ids = part.query_ids[there]
+        query_ids = part.query_ids[scores.pair]
         if len(set(query_ids)) < FEWEST_QUERIES:
             continue
         # The other direction takes away what the study's brings in.
         sign = 1 if condition.direction == usual.direction else -1
         estimate = profile_correlation(
-            sign * np.asarray(result.effect()[..., here], dtype=np.float64),
-            part.effect(usual)[..., there],
+            sign * scores.effect(),
+            part.effect(usual)[..., scores.pair],
             first_queries=query_ids,
             second_queries=query_ids,
             interval=1 - LEVEL / len(CHECKS),

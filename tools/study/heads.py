@@ -39,7 +39,7 @@ def _table(part: Part, condition: Condition) -> pd.DataFrame:
         control = Condition(CONTROL_OF[condition.axiom], condition.place)
         contrast = _mean_of_heads(effect - part.effect(control), part.query_ids)
     layer, head = np.indices(estimate.value.shape).reshape(2, -1)
-    columns = {"ranker": part.folder.made_of["ranker"], "kind": part.kind}
+    columns = {"ranker": part.made_of["ranker"], "kind": part.kind}
     columns |= {"axiom": condition.axiom, "place": condition.place, "layer": layer, "head": head}
     columns |= _columns(("recovery", "low", "high"), shares)
     columns |= {"p": estimate.p.ravel(), "q": corrected(estimate.p).ravel()}

@@ -1,4 +1,4 @@
-"""One ranker's complete blocks, joined in memory.
+"""One ranker's scores, joined in memory: what every table and figure is made from.
 
 A block counts when all conditions of `MAIN` have it, so that every comparison is about the same
 documents and grades stay even, whenever the study was stopped.
@@ -8,16 +8,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+import pandas as pd
+from jaxtyping import Bool, Float, Int
 
-from mechir_edu.patching.result import PatchingResult
-from mechir_edu.patching.storage import join
-from mechir_edu.perturb.pair import Pair
+from mechir_edu.collection.judged import Skipped
+from mechir_edu.patching.storage import Fields
 from mechir_edu.rankers.kinds import KINDS
 from study.folder import Folder, open_folder
 from study.plan import CHECKS, CONTROL_OF, MAIN, Condition
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What one condition's runs scored, in float32.
+
+    Attributes
+    ----------
+    recipient, donor : scores of the two runs without a patch, [pair].
+    patched : score after each head's patch, [layer, head, pair].
+    pair : for each of these pairs its row in `Part.pairs`.
+    """
+
+    recipient: Float[np.ndarray, " pair"]
+    donor: Float[np.ndarray, " pair"]
+    patched: Float[np.ndarray, "layer head pair"]
+    pair: Int[np.ndarray, " pair"]
+
+    def effect(self) -> Float[np.ndarray, "layer head pair"]:
+        """Score after each head's patch minus the recipient's."""
+        return self.patched.astype(np.float64) - self.recipient
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,48 +48,49 @@ class Part:
 
     Attributes
     ----------
-    folder : where it comes from, and what is planned.
-    main : for each condition of `MAIN` its result; all of the same pairs in the same order.
-    checks : the conditions of `CHECKS` that are there.
+    made_of : everything that the scores depend on, by the name that a user knows it by.
+    n_planned : pairs that were planned.
+    skipped : judged pairs that do not suit all conditions.
+    pairs : a row for each pair: ``query_id``, ``doc_id``, ``grade``, and for each condition of
+        `MAIN`, by its name, the word that it adds.
     untouched : score of each document without any filler, [pair].
+    main : the scores of each condition of `MAIN`, all of every pair.
+    checks : the scores of those conditions of `CHECKS` that are there.
     """
 
-    folder: Folder
-    main: Mapping[Condition, PatchingResult]
-    checks: Mapping[Condition, PatchingResult]
+    made_of: Mapping[str, Any]
+    n_planned: int
+    skipped: tuple[Skipped, ...]
+    pairs: pd.DataFrame
     untouched: Float[np.ndarray, " pair"]
+    main: Mapping[Condition, Scores]
+    checks: Mapping[Condition, Scores]
 
     @property
     def kind(self) -> str:
         """Kind of the ranker, such as "dot"."""
-        return self.folder.made_of["kind"]
-
-    @property
-    def pairs(self) -> tuple[Pair, ...]:
-        """The pairs under the first condition, for their queries, documents and grades."""
-        return self.main[MAIN[0]].pairs
+        return self.made_of["kind"]
 
     @cached_property
     def query_ids(self) -> np.ndarray:
         """The query of each pair."""
-        return np.array([pair.query_id for pair in self.pairs])
+        return self.pairs["query_id"].to_numpy(str)
 
     @cached_property
     def grades(self) -> np.ndarray:
         """The relevance grade of each pair."""
-        return np.array([pair.relevance for pair in self.pairs])
+        return self.pairs["grade"].to_numpy(int)
 
     @property
     def collections(self) -> dict[str, Bool[np.ndarray, " pair"]]:
         """For each collection, which pairs are of its queries."""
-        queries = self.folder.made_of["queries"]
+        queries = self.made_of["queries"]
         return {name: np.isin(self.query_ids, ids) for name, ids in queries.items()}
 
     def change(self, condition: Condition) -> Float[np.ndarray, " pair"]:
         """Score with the added word minus that of the document as it was."""
-        result = self.main[condition]
-        perturbed = result.recipient + result.score_change()  # the baseline receives
-        return np.asarray(perturbed, dtype=np.float64) - self.untouched
+        # The donor of a condition of `MAIN` is the document with the added word.
+        return self.main[condition].donor.astype(np.float64) - self.untouched
 
     def over_control(self, axiom: str, place: str) -> Float[np.ndarray, " pair"]:
         """Score change of an axiom's edit minus that of its control."""
@@ -76,11 +99,12 @@ class Part:
 
     def change_with_filler(self, condition: Condition) -> Float[np.ndarray, " pair"]:
         """Score with the added word minus that with the filler in its place."""
-        return np.asarray(self.main[condition].score_change(), dtype=np.float64)
+        scores = self.main[condition]
+        return scores.donor.astype(np.float64) - scores.recipient
 
     def effect(self, condition: Condition) -> Float[np.ndarray, "layer head pair"]:
         """Score after each head's patch minus the recipient's."""
-        return np.asarray(self.main[condition].effect(), dtype=np.float64)
+        return self.main[condition].effect()
 
 
 def read_parts(folder: Path) -> list[Part]:
@@ -103,23 +127,32 @@ def read_parts(folder: Path) -> list[Part]:
 
 def read_part(folder: Folder) -> Part | None:
     """Read a ranker's part; None where no block is complete."""
-    blocks = [fields for block in range(len(folder.blocks)) if (fields := _read(folder, block))]
+    blocks = {
+        block: fields
+        for block in range(len(folder.blocks))
+        if (fields := _read(folder, block)) is not None
+    }
     if not blocks:
         return None
-    main = {
-        condition: PatchingResult(**_join([fields[condition] for fields, _ in blocks]))
-        for condition in MAIN
-    }
+    planned = np.concatenate([folder.blocks[block] for block in blocks])
+    main = {condition: [fields[condition] for fields, _ in blocks.values()] for condition in MAIN}
     checks = {
-        condition: PatchingResult(**fields)
+        condition: _check(fields, planned)
         for condition in CHECKS
         if (fields := folder.read(condition, 0)) is not None
     }
-    untouched = np.concatenate([scores for _, scores in blocks])
-    return Part(folder, main, checks, untouched)
+    return Part(
+        made_of=folder.made_of,
+        n_planned=folder.n_planned,
+        skipped=folder.skipped,
+        pairs=_identities(main),
+        untouched=np.concatenate([scores for _, scores in blocks.values()]),
+        main={condition: _join(of_blocks) for condition, of_blocks in main.items()},
+        checks={condition: scores for condition, scores in checks.items() if len(scores.pair)},
+    )
 
 
-def _read(folder: Folder, block: int) -> tuple[dict, np.ndarray] | None:
+def _read(folder: Folder, block: int) -> tuple[dict[Condition, Fields], np.ndarray] | None:
     """Fields of each condition, and scores of the untouched documents; None if any is missing."""
     scores = folder.untouched(block)
     fields = {}
@@ -130,5 +163,31 @@ def _read(folder: Folder, block: int) -> tuple[dict, np.ndarray] | None:
     return fields, scores
 
 
-def _join(blocks: list[dict]) -> dict:
-    return join(blocks, np.arange(sum(len(fields["pairs"]) for fields in blocks)))
+def _identities(main: Mapping[Condition, list[Fields]]) -> pd.DataFrame:
+    """Which pairs they are, without their texts."""
+    pairs = {
+        c: [pair for fields in blocks for pair in fields["pairs"]] for c, blocks in main.items()
+    }
+    columns = {
+        "query_id": [pair.query_id for pair in pairs[MAIN[0]]],
+        "doc_id": [pair.doc_id for pair in pairs[MAIN[0]]],
+        "grade": [pair.relevance for pair in pairs[MAIN[0]]],
+    }
+    words = {condition.name: [pair.term for pair in of_one] for condition, of_one in pairs.items()}
+    return pd.DataFrame(columns | words)
+
+
+def _join(blocks: list[Fields]) -> Scores:
+    recipient, donor, patched = (
+        np.concatenate([fields[name] for fields in blocks], axis=-1)
+        for name in ("recipient", "donor", "scores")
+    )
+    return Scores(recipient, donor, patched, np.arange(len(recipient)))
+
+
+def _check(fields: Fields, planned: np.ndarray) -> Scores:
+    """A check's scores of the planned pairs that are there; it is of the first of the plan."""
+    scores = _join([fields])
+    _, here, there = np.intersect1d(scores.pair, planned, return_indices=True)
+    patched = scores.patched[..., here]
+    return Scores(scores.recipient[here], scores.donor[here], patched, there)

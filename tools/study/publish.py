@@ -1,11 +1,11 @@
-"""Write the study's tables and figures; and our report, whose text was written by hand.
+"""Write the study's tables and figures from its scores; and our report, written by hand.
 
 ::
 
-    python -m study.publish docs/study      # report.md, details.md, heads.png from the tables there
+    python -m study.publish docs/study      # make study-report: all of it, from docs/study/scores
 
-The text stands in ``text/*.md``. It holds tables, figures and numbers by name, and behind each
-sentence the claim that must be true for it to stand (`study.claims`)::
+The text of the report stands in ``text/*.md``. It holds tables, figures and numbers by name, and
+behind each sentence the claim that must be true for it to stand (`study.claims`)::
 
     {{table|scores}}  {{short|scores}}  {{figure|heads}}  {{carry|dot|TFC1|end}}  {{part|method}}
     Both rankers obey both axioms.{{claim|both rankers obey both axioms at both ends}}
@@ -20,20 +20,16 @@ from pathlib import Path
 
 from mechir_edu.files import write_whole
 from study.claims import BOTH, CLAIMS, NUMBERS
-from study.part import read_parts
 from study.results import FILES, MissingEstimate, Results, estimate, read_results
-from study.tables import (
-    TABLES,
-    all_tables,
-    as_png,
-    describe_changes,
-    describe_heads,
-    draw_changes,
-    draw_heads,
-)
+from study.scores import SCORES, read_scores
+from study.tables import TABLES, describe_changes, describe_heads, draw_changes, draw_heads
 
 TEXT = Path(__file__).with_name("text")
-WRITTEN = (*FILES, "tables.md", "heads.png", "changes.png")
+WRITTEN = (*FILES, "heads.png", "changes.png")
+DESCRIPTION = (
+    "Make the tables and figures from the scores in a folder, and write report.md and details.md "
+    "from the tables, unless a sentence in them is false. Takes minutes."
+)
 _FIGURES = {"heads": describe_heads, "changes": describe_changes}
 _PART = re.compile(r"\{\{part\|(\w+)\}\}\n")
 _MARK = re.compile(r"\{\{([^{}]+)\}\}")
@@ -43,25 +39,24 @@ class FalseClaims(ValueError):
     """Sentences of the text that the results contradict."""
 
 
-def write_tables(study: Path, folder: Path) -> Results:
-    """Write the tables and figures of what is complete of a study: `WRITTEN`.
+def write_tables(folder: Path) -> Results:
+    """Write the tables and figures that the scores in ``folder/scores`` give: `WRITTEN`.
 
     Raises
     ------
-    FileNotFoundError
-        If no block of pairs is complete.
+    FileNotFoundError, ValueError
+        If a file of the scores is missing, or is not the one that their manifest names.
     """
-    parts = read_parts(study)
+    parts = read_scores(folder / SCORES)
     estimate(parts).write(folder)
     results = read_results(folder)  # rounded as they are on disk, for whoever publishes them
-    write_whole(folder / "tables.md", all_tables(results).encode())
-    write_whole(folder / "heads.png", as_png(draw_heads(results)))
-    write_whole(folder / "changes.png", as_png(draw_changes(parts)))
+    write_whole(folder / "heads.png", draw_heads(results))
+    write_whole(folder / "changes.png", draw_changes(parts))
     return results
 
 
 def publish(folder: Path, text: Path = TEXT) -> None:
-    """Write ``report.md``, ``details.md`` and ``heads.png`` from the tables in a folder.
+    """Write ``report.md`` and ``details.md`` from the tables in a folder.
 
     Raises
     ------
@@ -74,7 +69,6 @@ def publish(folder: Path, text: Path = TEXT) -> None:
     pages = {name: fill(name, results, text) for name in ("report.md", "details.md")}
     for name, page in pages.items():
         write_whole(folder / name, page.encode())
-    write_whole(folder / "heads.png", as_png(draw_heads(results)))
 
 
 def fill(name: str, results: Results, text: Path = TEXT) -> str:
@@ -148,9 +142,15 @@ def _sentence(page: str, mark: re.Match) -> str:
 
 def main() -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help=f"holds {', '.join(FILES)}")
-    publish(parser.parse_args().folder)
+    parser = argparse.ArgumentParser(prog="python -m study.publish", description=DESCRIPTION)
+    parser.add_argument("folder", type=Path, help=f"holds {SCORES}/")
+    parser.add_argument(
+        "--text-only", action="store_true", help="leave the tables and figures as they are"
+    )
+    args = parser.parse_args()
+    if not args.text_only:
+        write_tables(args.folder)
+    publish(args.folder)
 
 
 if __name__ == "__main__":

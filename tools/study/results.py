@@ -6,7 +6,7 @@
     estimates.csv   everything else (`study.estimates`)
     made_of.json    for each kind of ranker: its name, weights, versions, seed and sizes
 
-The report needs nothing else, so that it can be made again where the scores are not.
+The text of the report needs nothing else.
 """
 
 import json
@@ -29,7 +29,8 @@ from study.part import Part
 from study.plan import MAIN
 
 HEADS, ESTIMATES, MADE_OF = FILES = ("heads.csv", "estimates.csv", "made_of.json")
-_MADE_OF = ("ranker", "n_layers", "method", "n", "seed", "block", "checks", "checksum", "versions")
+_ASKED = ("n", "seed", "block", "checks", "method")
+_MADE_OF = ("ranker", "n_layers", *_ASKED, "checksum", "device", "versions")
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class Results:
 
     def moves(self, kind: str, axiom: str, place: str) -> Bool[np.ndarray, "layer head"]:
         """Heads whose effect on the score is significant."""
-        return self.recovery(kind, axiom, place).significant()
+        return self.column(kind, axiom, place, "q") < LEVEL
 
     def carries(self, kind: str, axiom: str, place: str) -> Bool[np.ndarray, "layer head"]:
         """Heads that significantly do, over the control, what the edit does over the control."""
@@ -181,20 +182,29 @@ class Results:
     def write(self, folder: Path) -> None:
         """Write the three files."""
         for name, table in ((HEADS, self.heads), (ESTIMATES, self.estimates)):
-            content = table.to_csv(index=False, float_format="%.6g")
-            write_whole(folder / name, content.encode())
+            write_whole(folder / name, written(table).encode())
         write_whole(folder / MADE_OF, (json.dumps(self.made_of, indent=1) + "\n").encode())
+
+
+def written(table: pd.DataFrame) -> str:
+    """Write a table as it is kept on disk."""
+    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def estimate(parts: Sequence[Part]) -> Results:
     """Make the tables of all rankers."""
-    made_of = {}
-    for part in parts:
-        made_of[part.kind] = {name: part.folder.made_of[name] for name in _MADE_OF}
-        made_of[part.kind] |= {"conditions": len(MAIN), "collections": list(part.collections)}
     heads = pd.concat([heads_table(part) for part in parts], ignore_index=True)
     estimates = pd.concat([estimates_table(part) for part in parts], ignore_index=True)
-    return Results(heads, estimates, made_of)
+    return Results(heads, estimates, made_of_parts(parts))
+
+
+def made_of_parts(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
+    """What a reader has to know of what the results are made of, for each kind of ranker."""
+    made_of = {}
+    for part in parts:
+        made_of[part.kind] = {name: part.made_of[name] for name in _MADE_OF}
+        made_of[part.kind] |= {"conditions": len(MAIN), "collections": list(part.collections)}
+    return made_of
 
 
 def read_results(folder: Path) -> Results:

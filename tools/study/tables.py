@@ -4,6 +4,7 @@ Every table has two lengths: short, for the two pages, of the edits at the end o
 without grades; and full.
 """
 
+import hashlib
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,15 @@ from matplotlib.figure import Figure
 from mechir_edu import plots
 from mechir_edu.plots.words import markdown_table, top_heads, with_interval
 from mechir_edu.rankers.kinds import find_kind
+from mechir_edu.stats.recovered import Recovery
 from study.part import Part
-from study.plan import CHECKS, END, MAIN, PLACES, STUDIED, Condition
+from study.plan import CHECKS, CONTROL_OF, END, MAIN, PLACES, STUDIED, Condition
 from study.results import Results, Value
 
 Write = Callable[[Value], str]
 Columns = Mapping[str, tuple[str, str, Write]]  # header: quantity, detail, how it is written
 Where = tuple[str, str]  # axiom and place
+DIGEST = "Data SHA-256"  # a PNG's name for it
 
 
 def show(estimate: Value, digits: int = 3) -> str:
@@ -185,7 +188,11 @@ def axioms(results: Results, full: bool = True) -> str:
 
 
 def heads(results: Results, full: bool = True) -> str:
-    """How many heads move the score, carry the effect or oppose it, and the strongest two."""
+    """How many heads move the score, carry the effect or oppose it, and the strongest two.
+
+    In full also what the control does by head: how many heads it moves the score through, and its
+    largest effect as a share of the axiom's largest.
+    """
     header = ["heads that", "move the score", "carry the effect", "also at the other end"]
     rows = []
     for kind, (axiom, place) in ((kind, at) for kind in results.kinds for at in _edits(full)):
@@ -196,7 +203,14 @@ def heads(results: Results, full: bool = True) -> str:
         counts = [f"{moves.sum()} of {moves.size}", _named(carries), str(both.sum())]
         best = [": ".join(_head_and_recovery(row)) for row in strongest(results, *cell, 2)]
         rows.append([name_edit(*cell), *counts, _named(results.opposes(*cell)), *best])
-    return markdown_table([*header, "oppose it", "recover most", "second"], rows)
+        if full:
+            control = (kind, CONTROL_OF[axiom], place)
+            largest = [np.abs(results.column(*c, "effect")).max() for c in (control, cell)]
+            n_moved = f"{results.moves(*control).sum()} of {moves.size}"
+            rows[-1] += [n_moved, f"{largest[0] / largest[1]:.0%}"]
+    header += ["oppose it", "recover most", "second"]
+    more = ["the control moves it through", "control's largest effect, of the axiom's"]
+    return markdown_table([*header, *(more if full else [])], rows)
 
 
 def _named(chosen: np.ndarray, at_most: int = 4) -> str:
@@ -225,6 +239,7 @@ def strongest_heads(results: Results, full: bool = True) -> str:
 def sources(results: Results, full: bool = True) -> str:
     """Pairs of each ranker, what was skipped, and what the results were made with."""
     names = {"layers": "n_layers", "method": "method", "edits": "conditions", "seed": "seed"}
+    names |= {"device": "device"}
     names |= {"n": "n", "block": "block", "pairs for checks": "checks"}
     columns = []
     for kind, made in results.made_of.items():
@@ -269,14 +284,24 @@ def all_tables(results: Results) -> str:
     return "\n\n".join(["# Tables of the study", *parts]) + "\n"
 
 
-def draw_heads(results: Results) -> Figure:
-    """Draw the maps of recovery of both axioms at the end of the document, for each ranker."""
-    panel = {
+def heads_drawn(results: Results) -> dict[tuple[str, str], Recovery]:
+    """The maps of recovery of both axioms at the end of the document, for each ranker."""
+    return {
         (axiom, _full_name(results, kind).replace("`", "")): results.recovery(kind, axiom, END)
         for axiom in STUDIED
         for kind in results.kinds
     }
-    return plots.plot_figure2(panel)
+
+
+def draw_heads(results: Results) -> bytes:
+    """Draw the figure of heads."""
+    return as_png(plots.plot_figure2(heads_drawn(results)), digest_of_heads(results))
+
+
+def digest_of_heads(results: Results) -> str:
+    """SHA-256 of what the figure of heads shows."""
+    maps = heads_drawn(results).values()
+    return _digest(array for map in maps for array in (map.value, map.low, map.high, map.q))
 
 
 def describe_heads(results: Results) -> str:
@@ -291,7 +316,7 @@ def describe_heads(results: Results) -> str:
     return " ".join(["Heat maps of recovery per head.", *texts])
 
 
-def draw_changes(parts: Sequence[Part]) -> Figure:
+def draw_changes(parts: Sequence[Part]) -> bytes:
     """Draw the score changes of all edits against the untouched document, for each ranker."""
     size = (8.5, (1.2 + 0.42 * len(MAIN)) * len(parts))
     figure, axes = plt.subplots(len(parts), 1, figsize=size, squeeze=False, layout="constrained")
@@ -300,9 +325,13 @@ def draw_changes(parts: Sequence[Part]) -> Figure:
             (_label(condition), part.change(condition), part.query_ids) for condition in MAIN
         ]
         plots.plot_score_change(changes, ax=ax)
-        name = f"{find_kind(part.kind).kind_name} {part.folder.made_of['ranker']}"
-        ax.set_title(name, fontsize=11)
-    return figure
+        ax.set_title(f"{find_kind(part.kind).kind_name} {part.made_of['ranker']}", fontsize=11)
+    return as_png(figure, digest_of_changes(parts))
+
+
+def digest_of_changes(parts: Sequence[Part]) -> str:
+    """SHA-256 of what the figure of score changes shows."""
+    return _digest(part.change(condition) for part in parts for condition in MAIN)
 
 
 def describe_changes(results: Results) -> str:
@@ -320,9 +349,19 @@ def _label(condition: Condition) -> str:
     return f"{condition.axiom}, {condition.place}"
 
 
-def as_png(figure: Figure) -> bytes:
-    """Draw a figure into a file's content."""
+def _digest(arrays: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, dtype="<f8"))
+    return digest.hexdigest()
+
+
+def as_png(figure: Figure, digest: str) -> bytes:
+    """Draw a figure into a file's content, which names the digest of the figure's data.
+
+    Two computers draw other pixels, but from the same data.
+    """
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=110)
+    figure.savefig(image, format="png", dpi=110, metadata={DIGEST: digest})
     plt.close(figure)
     return image.getvalue()

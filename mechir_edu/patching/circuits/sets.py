@@ -23,7 +23,7 @@ from mechir_edu.patching.batches import Batch, repeat, repeat_fixed
 from mechir_edu.patching.engines.hooks import activations, run_hooked, skipping
 from mechir_edu.patching.engines.suffix import PostLNStack, attend
 from mechir_edu.rankers.base import Inputs, Ranker
-from mechir_edu.rankers.hook_names import Head, hook_name
+from mechir_edu.rankers.hook_names import Head
 
 HeadSet = frozenset[Head]
 Bits = tuple[int, ...]  # for each layer the heads that are put in, one bit each
@@ -178,8 +178,8 @@ class HookedSets:
     def keep(self, batch: Batch, inputs: Inputs) -> KeptRun:
         """Run a side of a batch as `SuffixSets.keep` does."""
         layers = range(self.ranker.n_layers)
-        streams = [hook_name("resid_pre", layer) for layer in layers]
-        heads = [hook_name("head", layer) for layer in layers]
+        streams = [self._name("resid_pre", layer) for layer in layers]
+        heads = [self._name("head", layer) for layer in layers]
         kept = activations(self.ranker, inputs, [*streams, *heads])
         stream, z = (tuple(kept[name] for name in names) for names in (streams, heads))
         return KeptRun(batch, inputs, stream, z, None, batch.score(self.ranker, inputs))
@@ -192,17 +192,20 @@ class HookedSets:
         for first, members in _stacks(sets, run, self.max_tokens):
             n, chosen = len(members), _as_masks([sets[i] for i in members], run)
             hooks = [
-                (hook_name("head", layer), _put_in(given[layer], chosen[:, layer]))
+                (self._name("head", layer), _put_in(given[layer], chosen[:, layer]))
                 for layer in range(first, self.ranker.n_layers)
                 if chosen[:, layer].any()
             ]
             if self.may_skip:  # the blocks before hand on nothing of use: put the stream in
                 stream = run.resid_pre[first].repeat(n, 1, 1)
-                hooks.insert(0, (hook_name("resid_pre", first), lambda x, hook, s=stream: s))
+                hooks.insert(0, (self._name("resid_pre", first), lambda x, hook, s=stream: s))
             with skipping(self.ranker, first if self.may_skip else 0):
                 stacked = repeat(run.inputs, n)
                 scores[members] = run_hooked(self.ranker, run.batch, stacked, hooks, n)
         return scores
+
+    def _name(self, site: str, layer: int) -> str:
+        return self.ranker.stack.hook_name(site, layer)
 
 
 def _put_in(given: Tensor, chosen: Bool[Tensor, "set head"]) -> Any:

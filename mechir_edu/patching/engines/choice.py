@@ -14,6 +14,7 @@ from torch import nn
 from mechir_edu.patching.batches import Batch
 from mechir_edu.patching.engines.gradient import require_true_slopes
 from mechir_edu.patching.engines.hooks import patch_naive, run_hooked
+from mechir_edu.patching.engines.prefix import shares_prefix
 from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
 from mechir_edu.patching.options import DIRECTIONS, PatchOptions
 from mechir_edu.patching.sweep import Sweep
@@ -33,17 +34,20 @@ class Choice:
     is_fast : whether weights say all there is to know.
     may_skip : whether blocks before a patch may be left out, as nothing in them is the user's.
     reason : why it is not fast, in words; empty where it is.
+    shares_prefix : whether what stands before the first edited token runs once for all patches.
     """
 
     is_fast: bool
     may_skip: bool
     reason: str = ""
+    shares_prefix: bool = False
 
     def engine_name(self, method: str, *, is_fast: bool) -> str:
         """Which code runs, and why no faster one does, for the record."""
         if is_fast:
             return "post-LN suffix"
         name = "suffix through hooks" if self.may_skip else "whole runs through hooks"
+        name += " behind a shared prefix" * self.shares_prefix
         name = "one forward pass a cell" if method == "naive" else name
         return name if self.is_fast else f"{name}: {self.reason}"
 
@@ -57,7 +61,9 @@ def choose_engine(ranker: Ranker) -> Choice:
     if ranker.intervention:
         return Choice(is_fast=False, may_skip=True, reason=ranker.intervention)
     if ranker.engine is None:
-        return Choice(is_fast=False, may_skip=True, reason=f"{ranker.family.model_type} is pre-LN")
+        reason = f"{ranker.family.model_type} is pre-LN"
+        shares = shares_prefix(ranker)
+        return Choice(is_fast=False, may_skip=True, reason=reason, shares_prefix=shares)
     if other := _not_plain(ranker):
         return Choice(is_fast=False, may_skip=True, reason=other)
     return Choice(is_fast=True, may_skip=True)

@@ -33,7 +33,6 @@ from mechir_edu.patching.engines.hooks import activations, run_hooked
 from mechir_edu.patching.engines.suffix import LayerRun, PostLNStack, attend
 from mechir_edu.patching.sweep import Scored, Sweep
 from mechir_edu.rankers.base import Inputs, Ranker
-from mechir_edu.rankers.hook_names import hook_name
 
 Effects = Float[Tensor, "pair head pos"]  # in score units; one "head" for a whole block
 ByLayer = dict[int, Tensor]
@@ -81,8 +80,9 @@ def linearise(model: PostLNStack | Ranker, runs: Runs, sweep: Sweep) -> Linearis
         slopes = torch.autograd.grad(
             recipient.sum(), list(sites.values()), allow_unused=True, materialize_grads=True
         )
+    n_pos = 1 if sweep.one_row else runs.batch.n_pos
     effects = {
-        layer: (slope * change).sum(dim=-1).reshape(runs.batch.n_pairs, -1, runs.batch.n_pos)
+        layer: (slope * change).sum(dim=-1).reshape(runs.batch.n_pairs, -1, n_pos)
         for (layer, change), slope in zip(changes.items(), slopes, strict=True)
     }
     return Linearised(recipient.detach(), donor.detach(), effects)
@@ -102,7 +102,7 @@ def require_true_slopes(ranker: Ranker, runs: Runs, sweep: Sweep) -> None:
     size = max(slope.abs().max().item() for slope in expected.values())
     rounding = 1e-6 * max(1.0, linear.recipient.abs().max().item()) / STEP
     for layer, slope in expected.items():
-        name = hook_name(sweep.site, layer)
+        name = ranker.stack.hook_name(sweep.site, layer)
         sides = (runs.recipient, runs.donor)
         own, given = (activations(ranker, side, [name])[name] for side in sides)
         moved = (_moved(step * (given - own)) for step in (STEP, -STEP))
@@ -171,7 +171,9 @@ def _through_hooks(
 
             return hook
 
-        with ranker.bridge.hooks(fwd_hooks=[(hook_name(sweep.site, i), keep(i)) for i in layers]):
+        with ranker.bridge.hooks(
+            fwd_hooks=[(ranker.stack.hook_name(sweep.site, i), keep(i)) for i in layers]
+        ):
             return runs.batch.score(ranker, inputs), kept
 
     recipient, sites = run(runs.recipient, leaf=True)

@@ -17,7 +17,6 @@ from mechir_edu.patching.batches import Batch, Runs, repeat, repeat_fixed
 from mechir_edu.patching.rows import Masks
 from mechir_edu.patching.sweep import Scored, Sweep
 from mechir_edu.rankers.base import Inputs, Ranker
-from mechir_edu.rankers.hook_names import hook_name
 
 
 def blend(site: str, recipient: Tensor, donor: Tensor, mask: Tensor, head: int | None) -> Tensor:
@@ -47,7 +46,7 @@ def patch_naive(ranker: Ranker, runs: Runs, sweep: Sweep) -> Iterator[Scored]:
         for head in heads:
             for m, mask in enumerate(masks):
                 hook = _injection(sweep.site, given, mask.unsqueeze(0), [head])
-                hooks = [(hook_name(sweep.site, layer), hook)]
+                hooks = [(ranker.stack.hook_name(sweep.site, layer), hook)]
                 scores = run_hooked(ranker, batch, runs.recipient, hooks)
                 yield [(layer, m, head)], scores
 
@@ -65,7 +64,13 @@ def patch_stacked(
         cells = [(layer, m, head) for m in range(len(masks)) for head in sweep.heads_of(layer)]
         if not cells:
             continue
-        name, stream = hook_name(sweep.site, layer), hook_name("resid_pre", layer)
+        if runs.given_z is None and layer in ranker.stack.constant_layers(sweep.site):
+            yield cells, runs.unpatched.expand(len(cells), -1)
+            continue
+        name, stream = (
+            ranker.stack.hook_name(sweep.site, layer),
+            ranker.stack.hook_name("resid_pre", layer),
+        )
         given = _donated(ranker, runs, sweep.site, [layer])[layer]
         resid = activations(ranker, recipient, [stream])[stream]
         step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
@@ -89,13 +94,16 @@ def patch_together(
     """
     batch, recipient, heads = runs.batch, runs.recipient, sweep.heads or ()
     layers = sorted({layer for layer, _ in heads})
-    first, stream = layers[0], hook_name("resid_pre", layers[0])
+    first, stream = layers[0], ranker.stack.hook_name("resid_pre", layers[0])
     given = _donated(ranker, runs, sweep.site, layers)
     resid = activations(ranker, recipient, [stream])[stream]
     for m, mask in enumerate(sweep.masks(batch.roles)):
         hooks = [(stream, _replacement(resid))] if skips else []
         hooks += [
-            (hook_name(sweep.site, layer), _injection(sweep.site, given[layer], mask[None], [head]))
+            (
+                ranker.stack.hook_name(sweep.site, layer),
+                _injection(sweep.site, given[layer], mask[None], [head]),
+            )
             for layer, head in heads
         ]
         with skipping(ranker, first if skips else 0):
@@ -106,7 +114,7 @@ def patch_together(
 @contextmanager
 def skipping(ranker: Ranker, layer: int) -> Iterator[None]:
     """Blocks before ``layer`` hand their input on, untouched, while the context lasts."""
-    blocks = list(ranker.bridge.blocks)[:layer]
+    blocks = [ranker.stack.block(ranker.bridge, i) for i in range(layer)]
     for block in blocks:
         block.skipped = True
     try:
@@ -119,9 +127,10 @@ def skipping(ranker: Ranker, layer: int) -> Iterator[None]:
 def _donated(ranker: Ranker, runs: Runs, site: str, layers: list[int]) -> dict[int, Tensor]:
     """What is put in at a site of some layers: the donor run's activations, or a given z."""
     if runs.given_z is not None:
-        shape = (runs.batch.n_pairs, runs.batch.n_pos, ranker.n_heads, -1)
+        n_pos = runs.batch.n_pos if ranker.stack.has_row_per_token(site) else 1
+        shape = (runs.batch.n_pairs, n_pos, ranker.n_heads, -1)
         return {layer: runs.given_z[layer].expand(shape) for layer in layers}
-    names = {layer: hook_name(site, layer) for layer in layers}
+    names = {layer: ranker.stack.hook_name(site, layer) for layer in layers}
     by_name = activations(ranker, runs.donor, list(names.values()))
     return {layer: by_name[name] for layer, name in names.items()}
 

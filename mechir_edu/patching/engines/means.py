@@ -21,10 +21,12 @@ def mean_activations(
     runs : `Ranker.model_inputs` of each; what the attention mask hides does not count.
     names : hook points whose activations are [batch, pos, *rest].
     """
-    sums, n_tokens = dict.fromkeys(names, 0.0), 0
+    sums, n_rows = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
     for inputs in runs:
         seen = inputs["attention_mask"].bool()
         for name, activation in activations(ranker, inputs, list(sums)).items():
-            sums[name] = sums[name] + activation[seen].sum(dim=0)
-        n_tokens += int(seen.sum())
-    return {name: total / n_tokens for name, total in sums.items()}
+            # A decoder of one step has one row, which counts.
+            counted = seen if activation.shape[1] == seen.shape[1] else seen[:, :1]
+            sums[name] = sums[name] + activation[counted].sum(dim=0)
+            n_rows[name] += int(counted.sum())
+    return {name: total / n_rows[name] for name, total in sums.items()}

@@ -131,6 +131,6 @@ def require_room(ranker: Ranker, query: str) -> None:
     least = len(ranker.tokenizer(query, text)["input_ids"])
     if ranker.max_length < least:
         raise ValueError(
-            f"max_length of a cross-encoder must leave room for a short query and a document: "
+            f"max_length of a {ranker.kind_name} must leave room for a short query and a document: "
             f"needed {least} or more for this checkpoint, got {ranker.max_length}"
         )

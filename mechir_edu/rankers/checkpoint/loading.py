@@ -20,10 +20,12 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
 )
 
 import mechir_edu.rankers.decoders  # noqa: F401  # registers its families
+import mechir_edu.rankers.encoder_decoders  # noqa: F401  # registers its families
 from mechir_edu.files import embedded_folder, sha256
 from mechir_edu.rankers.adapters import EncoderAdapter
 from mechir_edu.rankers.checkpoint.labels import relevant_label
@@ -31,6 +33,7 @@ from mechir_edu.rankers.checkpoint.settings import encoder_folder, weight_folder
 from mechir_edu.rankers.checkpoint.stated_config import (
     check_bi_encoder,
     check_cross_encoder,
+    check_encoder_decoder,
     check_language_model,
     check_unknown,
     check_word_predictor,
@@ -75,6 +78,7 @@ def model_folder(name: str, kind: str | None = None, *, says_how: bool = False) 
         find_family(encoder_folder(folder))
         if kind is not None:
             require_kind(folder, kind, says_how=says_how)
+            find_family(encoder_folder(folder), with_decoder=kind == "monot5")
 
     folder = Path(name) if Path(name).is_dir() else _hub_folder(name, require)
     require(folder)
@@ -241,6 +245,23 @@ def load_word_predictor(folder: Path) -> nn.Module:
     return model
 
 
+def load_encoder_decoder(folder: Path) -> nn.Module:
+    """``*ForConditionalGeneration`` model in evaluation mode.
+
+    Raises
+    ------
+    ValueError
+        As `load_encoder`, and when the checkpoint has no decoder or no head that predicts words.
+    """
+    stated = read_config(folder)
+    family = _family_of(stated, folder, with_decoder=True)
+    check_encoder_decoder(stated, folder)
+    model, info = _load(AutoModelForSeq2SeqLM, folder)
+    check_unknown(stated, model.config, folder, passed_over=family.passed_over)
+    check_weights(model, info, folder, trained_as="a ranker like MonoT5")
+    return model
+
+
 def _load(auto_class: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     refuse_pointers([*weight_files(folder), *small_files(folder)])
     for file in folder.glob("*.index.json"):
@@ -264,8 +285,10 @@ def _load(auto_class: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     return model.eval(), info
 
 
-def find_family(folder: Path) -> type[EncoderAdapter]:
+def find_family(folder: Path, *, with_decoder: bool | None = None) -> type[EncoderAdapter]:
     """Adapter of a checkpoint, which has to be of one of our families.
+
+    ``with_decoder`` says whether an encoder with a decoder is wanted; either where omitted.
 
     Raises
     ------
@@ -275,16 +298,30 @@ def find_family(folder: Path) -> type[EncoderAdapter]:
         For an unsupported architecture, naming those that are supported; for a
         setting that is not obeyed, see `mechir_edu.rankers.checkpoint.stated_config`.
     """
-    return _family_of(read_config(folder), folder)
+    config = read_config(folder)
+    if with_decoder is None:
+        family = FAMILIES.get(str(config.get("model_type")), EncoderAdapter)
+        with_decoder = family.is_encoder_decoder
+    return _family_of(config, folder, with_decoder=with_decoder)
 
 
-def _family_of(config: dict[str, Any], folder: Path) -> type[EncoderAdapter]:
+def _family_of(
+    config: dict[str, Any], folder: Path, *, with_decoder: bool = False
+) -> type[EncoderAdapter]:
     model_type = config.get("model_type")
+    family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     is_generative = config.get("is_decoder") or config.get("is_encoder_decoder")
-    if not isinstance(model_type, str) or model_type not in FAMILIES or is_generative:
-        writes = " that writes texts" if is_generative and model_type in FAMILIES else ""
-        raise ValueError(
-            f"{folder.name} is a {model_type} model{writes}; needed an encoder or a decoder, one "
-            f"of {', '.join(sorted(FAMILIES))}"
-        )
-    return FAMILIES[model_type]
+    if family is not None and family.is_encoder_decoder == with_decoder:
+        if with_decoder or not is_generative:
+            return family
+        model_type = f"{model_type} model that writes texts"
+    else:
+        model_type = f"{model_type} model"
+    needed = "an encoder with a decoder" if with_decoder else "an encoder or a decoder"
+    known = sorted(name for name in FAMILIES if FAMILIES[name].is_encoder_decoder == with_decoder)
+    instead = ""
+    if family is not None and family.is_encoder_decoder and not with_decoder:
+        instead = ". A model with both, if it ranks, is read by me.MonoT5"
+    raise ValueError(
+        f"{folder.name} is a {model_type}; needed {needed}, one of {', '.join(known)}{instead}"
+    )

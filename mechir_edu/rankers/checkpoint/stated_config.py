@@ -115,8 +115,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def check_unknown(stated: Mapping[str, Any], config: PretrainedConfig, folder: Path) -> None:
+def check_unknown(
+    stated: Mapping[str, Any],
+    config: PretrainedConfig,
+    folder: Path,
+    *,
+    passed_over: tuple[str, ...] = (),
+) -> None:
     """Refuse, or warn of, settings that the model's class does not know.
+
+    ``passed_over`` are those that it rightly does not.
 
     Raises
     ------
@@ -133,6 +141,7 @@ def check_unknown(stated: Mapping[str, Any], config: PretrainedConfig, folder: P
         and key in vars(config)
         and f'"{key}"' not in source  # else its class makes something of it
         and not HARMLESS.fullmatch(key)
+        and key not in passed_over
         and value not in EMPTY
     }
     for key, value in unknown.items():
@@ -239,6 +248,22 @@ def check_word_predictor(stated: Mapping[str, Any], folder: Path) -> None:
             f"{folder.name} was saved by {name}: {what or 'a class of its own, which is not run'}. "
             "Needed a learned-sparse ranker (SPLADE), saved by a ...ForMaskedLM"
         )
+
+
+def check_encoder_decoder(stated: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a checkpoint that was trained as something else than a predictor of words.
+
+    Raises
+    ------
+    ValueError
+        Naming the class that saved it.
+    """
+    for name in _architectures(stated, folder):
+        if name not in ADAPTERS:
+            raise ValueError(
+                f"{folder.name} was saved by {name}. Needed a ranker like MonoT5, saved by a "
+                "...ForConditionalGeneration"
+            )
 
 
 def _what(name: str, stated: Mapping[str, Any], kind: str) -> str | None:

@@ -24,6 +24,7 @@ READERS = {  # kind: what such a checkpoint is, and the class that reads it
     "cat": "a cross-encoder; load it with me.Cat",
     "sparse": "a learned-sparse ranker (SPLADE); load it with me.Sparse",
     "multi-vector": "a multi-vector ranker (ColBERT); load it with me.MultiVector",
+    "monot5": "an encoder-decoder that answers (MonoT5); load it with me.MonoT5",
 }
 MODEL_TYPES = {  # of sentence-transformers and PyLate
     "SentenceTransformer": "dot",

@@ -19,7 +19,7 @@ COLLECTION = "mechir_edu/assets/mini/README.md"
 GROUPS = {
     "Learn": ["notebooks/*", "glossary", "axioms", "recipes", "troubleshooting"],
     "Teach": ["instructors"],
-    "Study": ["study/report", "study/*"],
+    "Study": ["study/report", "study/*", "study/scores/*"],
     "Look up": ["api/*", "*"],
 }
 API = {

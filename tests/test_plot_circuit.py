@@ -102,3 +102,13 @@ def test_intervals_without_bounds_are_left_out_and_said(planted, collection):
     assert not any(len(segment) for segment in bars.get_segments())
     assert "where they are bounded" in ax.get_xlabel()
     assert "inf" not in circuit_in_words(few)
+
+
+@pytest.mark.usefixtures("as_users_run")
+def test_one_protocol_alone_can_be_drawn_and_others_are_refused(result):
+    ax = plot_circuit(result, protocols=["survives"])
+    np.testing.assert_allclose(points(ax, 0)[1], result.survives().value)
+    with pytest.raises(ValueError, match="did you mean 'restored'"):
+        plot_circuit(result, protocols=["restore"])
+    with pytest.raises(ValueError, match="at least one"):
+        plot_circuit(result, protocols=[])

@@ -20,7 +20,7 @@ import mechir_edu as me
 
 COLAB = "7.7.1"
 OVERLAY = Path(sys.prefix) / f"ipywidgets-{COLAB}"
-PANELS = ["pair", "heads", "attention", "patch", "intervention"]
+PANELS = ["pair", "heads", "attention", "patch", "intervention", "circuit"]
 
 
 def png(panel):
@@ -63,15 +63,27 @@ def results(ranker, collection, pairs):
     }
 
 
+@pytest.fixture(scope="module")
+def circuits(ranker, pairs):
+    options = {"sizes": [0, 1, 3, 16], "n_random": 0, "progress": False}
+    heads = sorted(ranker.planted_heads)
+    free = [(0, head) for head in range(4) if (0, head) not in heads]
+    orders = {"planted": heads, "others first": [*free, *heads]}
+    return {
+        name: me.circuit(ranker, pairs, order=order, **options) for name, order in orders.items()
+    }
+
+
 @pytest.fixture
-def make(ranker, collection, pairs, results):
-    """Makes one of the five panels."""
+def make(ranker, collection, pairs, results, circuits):
+    """Makes one of the six panels."""
     makers = {
         "pair": lambda: me.widgets.explore_pair(ranker, pairs, collection=collection),
         "heads": lambda: me.widgets.explore_heads(results),
         "attention": lambda: me.widgets.explore_attention(ranker, pairs),
         "patch": lambda: me.widgets.explore_patch(ranker, pairs),
         "intervention": lambda: me.widgets.explore_intervention(ranker, collection),
+        "circuit": lambda: me.widgets.explore_circuit(circuits),
     }
     return lambda name: makers[name]()
 
@@ -529,6 +541,29 @@ def test_chosen_heads_can_be_scaled_together(ranker, collection):
     assert labels[-1] == f"all {len(heads)} together"
     panel.controls["heads"].value = tuple(heads)
     assert "alert" not in panel.message
+
+
+def test_the_chosen_circuit_is_named_with_both_of_its_shares(make, ranker, circuits):
+    panel = make("circuit")
+    panel.controls["size"].value = 2
+    for layer, head in ranker.planted_heads:
+        assert f"{layer}.{head}" in panel.words
+    assert "restored 1.00" in panel.words
+    assert "survives 1.00" in panel.words
+
+
+def test_a_circuit_panel_offers_the_sizes_of_the_order_that_is_chosen(ranker, pairs, circuits):
+    few = me.circuit(ranker, pairs, order=[(0, 0)], sizes=[0, 1], n_random=0, progress=False)
+    panel = me.widgets.explore_circuit({"whole": circuits["planted"], "few": few})
+    panel.controls["size"].value = 3
+    panel.controls["order"].value = "few"
+    assert panel.controls["size"].max == 1
+    assert "1 heads" in panel.words
+
+
+def test_no_circuits_are_refused():
+    with pytest.raises(ValueError, match="at least one result"):
+        me.widgets.explore_circuit({})
 
 
 @pytest.mark.parametrize("name", ["attention", "patch", "pair"])

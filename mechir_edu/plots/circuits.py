@@ -1,10 +1,13 @@
 """What a circuit restores and what survives with it alone, over its size; in words, too."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from mechir_edu.patching.circuits.result import PROTOCOLS, CircuitResult
+from mechir_edu.patching.circuits.result import PROTOCOLS, CircuitResult, Protocol
+from mechir_edu.patching.options import require_known
 from mechir_edu.stats.recovered import Recovery
 
 # Told apart by shape and dash as well, and at least 3 : 1 against white and against black paper.
@@ -15,7 +18,12 @@ LINES = {
 _MEANING = {"restored": "restored by them alone", "survives": "survives without the rest"}
 
 
-def plot_circuit(result: CircuitResult, *, ax: Axes | None = None) -> Axes:
+def plot_circuit(
+    result: CircuitResult,
+    *,
+    protocols: Sequence[Protocol] = PROTOCOLS,
+    ax: Axes | None = None,
+) -> Axes:
     """Both curves of a circuit over its number of heads, with intervals and random circuits.
 
     Dots with a line are *restored*, squares with a dashed line *survives*, with the interval over
@@ -25,14 +33,25 @@ def plot_circuit(result: CircuitResult, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     result : of `mechir_edu.circuit`.
+    protocols : which curves are drawn, "restored", "survives" or both.
     ax : drawn on in place and returned; a new figure is made when omitted.
+
+    Raises
+    ------
+    ValueError
+        If no protocol is asked for, or an unknown one.
     """
+    for protocol in protocols:
+        require_known("protocol", protocol, PROTOCOLS)
+    if not protocols:
+        raise ValueError(f"protocols needs at least one of {', '.join(PROTOCOLS)}, got none")
     if ax is None:
         _, ax = plt.subplots(figsize=(7, 4.2), layout="constrained")
     for end in (0, 1):
         ax.axhline(end, color="0.5", linewidth=0.8, linestyle=":", zorder=0)
     are_bounded = True
-    for protocol, style in LINES.items():
+    for protocol in protocols:
+        style = LINES[protocol]
         curve = _curve(result, protocol)
         label, bounded = _MEANING[protocol], _is_bounded(curve)
         # At the ends a ratio of means may lie outside its interval by a rounding error.

@@ -7,6 +7,7 @@
     explore_attention       where a head looks                              plots.plot_attention
     explore_patch           patch one site, layer or role, step by step     plots.plot_cells, ...
     explore_intervention    turn a head up or down, see a ranking change    plots.plot_ranking
+    explore_circuit         which heads are enough, size by size            plots.plot_circuit
 
 A head is chosen by two sliders or by a click on its cell in the map of `explore_heads`. What is
 typed is read when you press Apply.
@@ -16,8 +17,9 @@ controls, and ``figure()``, the picture that it shows, so it can be used without
 keyboard: Tab moves from control to control, arrow keys move a slider, and the space bar opens a
 list (in JupyterLab the arrow keys alone would move from cell to cell).
 
-All five work with ipywidgets 7.7.1 (Colab) and 8. They need the extra ``tutorials``; the package
-does not. Each is a module of its own (pair, heads, attention, patch, intervention); read controls
+All six work with ipywidgets 7.7.1 (Colab) and 8. They need the extra ``tutorials``; the package
+does not. Each is a module of its own (pair, heads, attention, patch, intervention,
+circuit); read controls
 and panel first, which all of them use, then head_grid, the map that takes clicks.
 """
 
@@ -36,6 +38,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "attention": ["explore_attention"],
+        "circuit": ["explore_circuit"],
         "heads": ["explore_heads"],
         "intervention": ["explore_intervention"],
         "pair": ["explore_pair"],

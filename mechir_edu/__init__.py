@@ -86,5 +86,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "perturb.draw": ["make_pairs"],
         "perturb.own": ["perturbation"],
         "perturb.pair": ["Pair"],
+        "rankers.kinds": ["guess_kind"],
     },
 )

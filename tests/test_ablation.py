@@ -10,7 +10,7 @@ from small_models import FAMILIES
 
 import mechir_edu as me
 from mechir_edu.alignment.aligned import Role
-from mechir_edu.patching.ablation import draw_among, draw_others
+from mechir_edu.patching.elsewhere import draw_among, draw_others
 from mechir_edu.patching.engines.hooks import activations
 from mechir_edu.patching.scoring import align_for
 

@@ -35,6 +35,14 @@ def test_pairs_side_by_side_score_as_on_one_core(tmp_path):
     assert all(row["largest score difference"] < 1e-5 for row in rows)
 
 
+@pytest.mark.slow
+def test_sets_put_in_together_score_as_one_forward_for_each(tmp_path):
+    small = ("--pairs", "1", "--trec-dl", "none", "--model", "planted", "--sets", "3")
+    _, rows = run("circuits.py", tmp_path / "circuits.json", *small)
+    assert [row["how"] for row in rows] == ["sets together", "one full forward per set"]
+    assert rows[1]["largest difference"] < 1e-5
+
+
 def test_start_is_timed_in_processes_of_their_own(tmp_path):
     _, rows = run("import_time.py", tmp_path / "start.json")
     assert len(rows) == 3

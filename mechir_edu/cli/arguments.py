@@ -155,9 +155,10 @@ def checksums(args: argparse.Namespace, axioms: Sequence[str]) -> dict[str, str]
     return {str(file): sha256(file) for file in (*own_files(args).values(), *of_axioms)}
 
 
-def add_computation(parser: argparse.ArgumentParser, *, methods: str) -> None:
-    """Add how patching is computed: method, filler, device."""
-    parser.add_argument("--method", default="exact", help=methods)
+def add_computation(parser: argparse.ArgumentParser, *, methods: str | None = None) -> None:
+    """Add how patching is computed: method (where there are several), filler, device."""
+    if methods is not None:
+        parser.add_argument("--method", default="exact", help=methods)
     parser.add_argument(
         "--filler",
         default="a",

@@ -1,4 +1,4 @@
-"""Run a command: ``mechir-edu demo | patch | prefetch | tutorials | check``.
+"""Run a command: ``mechir-edu demo | patch | circuit | prefetch | tutorials | check``.
 
 Exit codes: 0 done, 1 something is missing (``check``, ``prefetch``), 2 bad arguments or input, 130
 interrupted.
@@ -19,12 +19,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
-from mechir_edu.cli import check, demo, patch, prefetch, tutorials
+from mechir_edu.cli import check, circuit, demo, patch, prefetch, tutorials
 
 OURS = ("mechir_edu", "study", "__main__")
 COMMANDS = {
     "demo": demo,
     "patch": patch,
+    "circuit": circuit,
     "prefetch": prefetch,
     "tutorials": tutorials,
     "check": check,

@@ -37,25 +37,7 @@ ASKED = ("axiom", "pairs", "seed", "place")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``mechir-edu patch``."""
     parser.add_argument("--out", type=path, required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument(
-        "--kind",
-        help="dot, a bi-encoder; cat, a cross-encoder; sparse (SPLADE); multi-vector (ColBERT); "
-        "by default what the checkpoint says, which is printed",
-    )
-    parser.add_argument(
-        "--model",
-        default="embedded",
-        help=f'{EMBEDDED}, a folder, a hub id, or "planted" (a cat whose mechanism is known)',
-    )
-    parser.add_argument(
-        "--axiom",
-        default="TFC1",
-        metavar="NAME",
-        help=f"TFC1 (default), TDC, ..., a control such as TFC1-control, {OWN_AXIOM}",
-    )
-    parser.add_argument(
-        "--place", default="end", help="where a word is added: end (default) or start"
-    )
+    add_ranker_and_axiom(parser)
     add_input(parser, pairs=1000)
     parser.add_argument(
         "--site",
@@ -88,6 +70,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="pairs in a file, the most that an interruption costs (default: 16)",
+    )
+
+
+def add_ranker_and_axiom(parser: argparse.ArgumentParser) -> None:
+    """Add which ranker is looked into, and what is changed in its documents."""
+    parser.add_argument(
+        "--kind",
+        help="dot, a bi-encoder; cat, a cross-encoder; sparse (SPLADE); multi-vector (ColBERT); "
+        "by default what the checkpoint says, which is printed",
+    )
+    parser.add_argument(
+        "--model",
+        default="embedded",
+        help=f'{EMBEDDED}, a folder, a hub id, or "planted" (a cat whose mechanism is known)',
+    )
+    parser.add_argument(
+        "--axiom",
+        default="TFC1",
+        metavar="NAME",
+        help=f"TFC1 (default), TDC, ..., a control such as TFC1-control, {OWN_AXIOM}",
+    )
+    parser.add_argument(
+        "--place", default="end", help="where a word is added: end (default) or start"
     )
 
 
@@ -159,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def parse_heads(text: str) -> tuple[tuple[int, int], ...]:
+def parse_heads(text: str, option: str = "--heads") -> tuple[tuple[int, int], ...]:
     """Read heads such as "3.5,4.1", layer before head.
 
     Raises
@@ -174,7 +179,7 @@ def parse_heads(text: str) -> tuple[tuple[int, int], ...]:
     """
     matches = [re.fullmatch(r"([0-9]{1,6})\.([0-9]{1,6})", h.strip()) for h in text.split(",")]
     if not all(matches):
-        raise ValueError(f"--heads needs layer.head, as in 3.5,4.1, got {text[:80]!r}")
+        raise ValueError(f"{option} needs layer.head, as in 3.5,4.1, got {text[:80]!r}")
     return tuple((int(match[1]), int(match[2])) for match in matches)
 
 

@@ -15,7 +15,8 @@
     long_runs/     more pairs than one sitting or one process allows
 
     approximation  how far a gradient's estimates are from exact patching
-    ablation       another z put in, which comes from no other version    -> PatchingResult
+    elsewhere      what heads say on average, or in another pair
+    ablation       that put in instead of the other version's z           -> PatchingResult
     scrubbing      whether a stated property is all that heads know
     paths          what one head tells another                            -> PathResult
     one_pair       a pair's tokens and scores, and where a head looks         -> PairReading

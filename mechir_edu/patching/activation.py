@@ -223,8 +223,10 @@ class Job:
             return partial(patch_naive, self.ranker, sweep=sweep)
         if isinstance(self.model, PostLNStack):
             return partial(patch_suffix, self.model, sweep=sweep, max_tokens=self.limit)
-        options = {"max_tokens": self.limit, "skips": self.choice.may_skip}
-        return partial(patch_through_hooks, self.ranker, sweep=sweep, **options)
+        skips = self.choice.may_skip
+        return partial(
+            patch_through_hooks, self.ranker, sweep=sweep, max_tokens=self.limit, skips=skips
+        )
 
     def patch(
         self,

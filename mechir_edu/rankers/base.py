@@ -183,7 +183,7 @@ class Ranker(TakesTurns):
     @property
     def settings(self) -> dict[str, str | int]:
         """What the caller may choose and scores depend on; a run that resumes needs the same."""
-        return {"max_length": self.max_length}
+        return {"max_length": self.max_length} | getattr(self.hf_model, "merged_from", {})
 
     @property
     def hook_dict(self) -> dict[str, HookPoint]:

@@ -11,6 +11,7 @@ Scores are not scaled by the width of a head; what is added to them by position 
 of the encoder and handed on from block to block, and that of the decoder's one row takes no part.
 """
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -128,12 +129,12 @@ class T5Adapter(EncoderAdapter):
         """The encoder's attention, the decoder's own, and its attention to the encoder."""
         n_heads, n_steps = config.num_heads, config.num_decoder_layers
         own = ("head", "v", "resid_pre", "attn_out")
-        decoder = {"name": "decoder_blocks", "is_all_that_goes_on": False}
+        decoder = partial(
+            Stack, n_steps, n_heads, n_heads, "decoder_blocks", is_all_that_goes_on=False
+        )
         return (
             Stack(config.num_layers, n_heads, n_heads, "encoder_blocks", title="encoder"),
-            Stack(
-                *(n_steps, n_heads, n_heads),
-                **decoder,
+            decoder(
                 attention="self_attn",
                 title="decoder",
                 sites=(*own, "mlp_out"),
@@ -141,9 +142,7 @@ class T5Adapter(EncoderAdapter):
                 constant_at_first=tuple((site, BEFORE_THE_TEXT) for site in own),
                 per_token=(),
             ),
-            Stack(
-                *(n_steps, n_heads, n_heads),
-                **decoder,
+            decoder(
                 attention="cross_attn",
                 title="cross",
                 attn_out="hook_cross_attn_out",

@@ -3,6 +3,7 @@
 A kind is a subclass of `mechir_edu.rankers.base.Ranker` in its own file, and an entry in `KINDS`.
 """
 
+from pathlib import Path
 from typing import Any
 
 from mechir_edu.rankers.base import Ranker
@@ -34,7 +35,7 @@ def find_kind(kind: str) -> type[Ranker]:
     return KINDS[kind]
 
 
-def guess_kind(name: str) -> str:
+def guess_kind(name: str | Path) -> str:
     """Kind of a checkpoint, as its files say: "dot" of the embedded ones, "cat" of "planted".
 
     Raises

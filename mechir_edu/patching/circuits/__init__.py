@@ -6,8 +6,8 @@
     measure       restored by a set, survives without the rest
     orders        heads in the order in which a circuit takes them up
     options       what can be asked for, as one value
-    circuit       circuit: all of this together                               -> CircuitResult
     result        restored and survives over sizes, areas, random orders
-    folder        a run that is kept as it goes, and resumes
+    folder        parts of a run, kept as they come, so that it resumes
+    circuit       circuit: all of this together                               -> CircuitResult
     completeness  a circuit against the whole ranker, heads knocked out of both
 """

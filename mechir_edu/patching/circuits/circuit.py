@@ -6,8 +6,9 @@
                                             └─ the others ────> restored, survives ─> CircuitResult
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ import torch
 
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.collection.progress import Progress
-from mechir_edu.patching.circuits.measure import BothEffects, Measure, all_heads, set_job
+from mechir_edu.patching.circuits.folder import Kept, describe, kept_in
+from mechir_edu.patching.circuits.measure import Measure, Tried, room_for_runs, set_job
 from mechir_edu.patching.circuits.options import FEWEST_DRAWS, CircuitOptions
-from mechir_edu.patching.circuits.orders import Tried, by_effect, eliminate, grow, shuffled
+from mechir_edu.patching.circuits.orders import by_effect, eliminate, grow, shuffled
 from mechir_edu.patching.circuits.result import CircuitResult
-from mechir_edu.patching.circuits.sets import HeadSet
+from mechir_edu.patching.circuits.sets import HeadSet, all_heads
 from mechir_edu.patching.entry import takes_turn
-from mechir_edu.patching.options import ChosenDirection, Direction
+from mechir_edu.patching.options import ChosenDirection, Direction, PatchOptions
 from mechir_edu.patching.scoring import (
     align_for,
     choose_direction,
@@ -96,29 +98,6 @@ def circuit(
     return circuit_with(options, ranker, pairs, progress=progress)
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Where a run's parts are kept as they come; by default nowhere.
-
-    Attributes
-    ----------
-    tried : values of the sets that a search has measured.
-    keep_tried : keeps them.
-    order : the order that was found; None where there is none yet.
-    keep_order : keeps it.
-    effects : of the pairs of a batch, by its number, [set, pair] for each protocol; None where
-        there are none yet.
-    keep_effects : keeps them.
-    """
-
-    tried: Callable[[], dict[str, float]] = dict
-    keep_tried: Callable[[dict[str, float]], object] = lambda values: None
-    order: Callable[[], tuple[Head, ...] | None] = lambda: None
-    keep_order: Callable[[tuple[Head, ...]], object] = lambda order: None
-    effects: Callable[[int], BothEffects | None] = lambda batch: None
-    keep_effects: Callable[[int, BothEffects], object] = lambda batch, effects: None
-
-
 @takes_turn
 @torch.no_grad()
 def circuit_with(
@@ -180,6 +159,42 @@ def circuit_with(
     )
 
 
+def circuit_into_folder(
+    ranker: Ranker,
+    pairs: Sequence[Pair],
+    folder: str | Path,
+    options: CircuitOptions | None = None,
+    *,
+    asked: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> CircuitResult:
+    """Measure a circuit into a folder that `CircuitResult.load` reads; the same call resumes it.
+
+    Parameters
+    ----------
+    ranker, pairs : as for `mechir_edu.circuit`.
+    folder : new, empty, or that of the same run.
+    options : what is asked; heads by exact effects when omitted.
+    asked : what else the pairs depend on (collection, seed, ...); only what JSON can hold.
+    progress : show a bar.
+
+    Raises
+    ------
+    ValueError
+        As `mechir_edu.circuit`; when the folder holds a run that was made of something else.
+    OSError
+        If the folder is in use, holds other files, or cannot be written.
+    """
+    options = options or CircuitOptions()
+    options.shares_and_numbers(ranker.n_layers, ranker.n_heads)
+    made_of = dict(asked or {}) | asdict(options) | dict(ranker.settings)
+    made_of |= provenance_of(ranker, PatchOptions().sweep(ranker)) | describe(pairs)
+    with kept_in(Path(folder), made_of) as kept:
+        result = circuit_with(options, ranker, pairs, progress=progress, kept=kept)
+        kept.keep_result(result)
+    return result
+
+
 def split(
     aligned: AlignedPairs, options: CircuitOptions
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
@@ -237,7 +252,8 @@ def _order(
     if options.order not in ("greedy", "backward"):
         return by_effect(ranker, aligned, options.order, direction)
     job = set_job(ranker, aligned, options.memory)
-    measure = Measure(job, direction, options.ablation, options.seed)
+    room = room_for_runs(job)
+    measure = Measure(job, direction, options.ablation, options.seed, room)
     tried = Tried(measure, change, kept.tried(), kept.keep_tried)
     if options.order == "backward":
         return eliminate(tried, heads)

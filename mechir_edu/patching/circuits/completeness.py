@@ -21,8 +21,9 @@ from jaxtyping import Float
 from mechir_edu import stats
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.collection.progress import Progress
-from mechir_edu.patching.circuits.measure import Measure, all_heads, set_job
+from mechir_edu.patching.circuits.measure import Measure, set_job
 from mechir_edu.patching.circuits.options import CircuitOptions
+from mechir_edu.patching.circuits.sets import all_heads
 from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.numbers import plain_heads, whole_number
 from mechir_edu.patching.options import Direction

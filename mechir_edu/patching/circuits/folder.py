@@ -1,4 +1,4 @@
-"""Measure a circuit into a folder, so that a run that was stopped resumes.
+"""Keep the parts of a circuit's run in a folder, so that a run that was stopped resumes.
 
 ::
 
@@ -16,58 +16,66 @@ missing or damaged is computed again.
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mechir_edu.patching.circuits.circuit import Kept, circuit_with
-from mechir_edu.patching.circuits.measure import BothEffects
-from mechir_edu.patching.circuits.options import CircuitOptions
 from mechir_edu.patching.circuits.result import WHOLE, CircuitResult
+from mechir_edu.patching.circuits.sets import BothEffects
 from mechir_edu.patching.intact import explaining, seal, unsealed
 from mechir_edu.patching.long_runs.folder import hold, need_same, store
-from mechir_edu.patching.options import PatchOptions
-from mechir_edu.patching.scoring import provenance_of
 from mechir_edu.patching.storage import MANIFEST, UNREADABLE
 from mechir_edu.perturb.pair import Pair
-from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.hook_names import Head
 
 FORMAT, FORMAT_VERSION = "mechir-edu circuit run", 1
 
 
-def circuit_into_folder(
-    ranker: Ranker,
-    pairs: Sequence[Pair],
-    folder: str | Path,
-    options: CircuitOptions | None = None,
-    *,
-    asked: Mapping[str, Any] | None = None,
-    progress: bool = True,
-) -> CircuitResult:
-    """Measure a circuit into a folder that `CircuitResult.load` reads; the same call resumes it.
+@dataclass(frozen=True)
+class Kept:
+    """Where a run's parts are kept as they come; by default nowhere.
+
+    Attributes
+    ----------
+    tried : values of the sets that a search has measured.
+    keep_tried : keeps them.
+    order : the order that was found; None where there is none yet.
+    keep_order : keeps it.
+    effects : of the pairs of a batch, by its number, [set, pair] for each protocol; None where
+        there are none yet.
+    keep_effects : keeps them.
+    keep_result : keeps the whole, once it is done.
+    """
+
+    tried: Callable[[], dict[str, float]] = dict
+    keep_tried: Callable[[dict[str, float]], object] = lambda values: None
+    order: Callable[[], tuple[Head, ...] | None] = lambda: None
+    keep_order: Callable[[tuple[Head, ...]], object] = lambda order: None
+    effects: Callable[[int], BothEffects | None] = lambda batch: None
+    keep_effects: Callable[[int, BothEffects], object] = lambda batch, effects: None
+    keep_result: Callable[[CircuitResult], object] = lambda result: None
+
+
+@contextmanager
+def kept_in(folder: Path, made_of: Mapping[str, Any]) -> Iterator[Kept]:
+    """Hold a folder for one run, new or resumed, and keep its parts there.
 
     Parameters
     ----------
-    ranker, pairs : as for `mechir_edu.circuit`.
     folder : new, empty, or that of the same run.
-    options : what is asked; heads by exact effects when omitted.
-    asked : what else the pairs depend on (collection, seed, ...); only what JSON can hold.
-    progress : show a bar.
+    made_of : what the run depends on; only what JSON can hold.
 
     Raises
     ------
     ValueError
-        As `mechir_edu.circuit`; when the folder holds a run that was made of something else.
+        When the folder holds a run that was made of something else.
     OSError
         If the folder is in use, holds other files, or cannot be written.
     """
-    folder, options = Path(folder), options or CircuitOptions()
-    options.shares_and_numbers(ranker.n_layers, ranker.n_heads)
-    made_of = dict(asked or {}) | asdict(options) | dict(ranker.settings)
-    made_of |= provenance_of(ranker, PatchOptions().sweep(ranker)) | _describe(pairs)
     made_of = json.loads(json.dumps(made_of))
     with hold(folder):
         path = folder / MANIFEST
@@ -77,12 +85,11 @@ def circuit_into_folder(
             form = {"format": FORMAT, "version": FORMAT_VERSION, "made_of": made_of}
             store(path, seal(json.dumps(form).encode()))
         run = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-        result = circuit_with(options, ranker, pairs, progress=progress, kept=_kept(folder, run))
-        store(folder / WHOLE, result.to_bytes())
-    return result
+        yield _kept(folder, run)
 
 
-def _describe(pairs: Sequence[Pair]) -> dict[str, Any]:
+def describe(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """What tells these pairs from others."""
     text = json.dumps([asdict(pair) for pair in pairs])
     digest = hashlib.sha256(text.encode()).hexdigest()
     return {"number of pairs": len(pairs), "digest of the pairs": digest[:16]}
@@ -138,4 +145,5 @@ def _kept(folder: Path, run: str) -> Kept:
         keep_order=lambda heads: keep("order.json", heads),
         effects=effects,
         keep_effects=keep_effects,
+        keep_result=lambda result: store(folder / WHOLE, result.to_bytes()),
     )

@@ -12,44 +12,42 @@ survives, ``ablation="other run"``
 survives, ``ablation="mean"`` or ``"resample"``
     s(d, z outside C ablated) - s(r, z outside C ablated): what is left of the score change when
     both runs hold the same z outside the circuit: each head's mean, or its z in another pair
-    (`mechir_edu.patching.ablation`), of baseline documents.
+    (`mechir_edu.patching.elsewhere`), of baseline documents.
 
 Divided by the score change s(d) - s(r), an effect is the share that is restored or survives.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.collection.progress import Progress, counted
-from mechir_edu.patching.ablation import draw_others, mean_z, resampling
 from mechir_edu.patching.activation import Job, make_job
-from mechir_edu.patching.batches import Batch, Runs, make_batches
-from mechir_edu.patching.circuits.sets import HeadSet, HookedSets, KeptRun, SuffixSets
+from mechir_edu.patching.batches import Runs, make_batches
+from mechir_edu.patching.budget import bytes_of_weights, bytes_per_token
+from mechir_edu.patching.circuits.sets import (
+    BothEffects,
+    Effects,
+    HeadSet,
+    HookedSets,
+    KeptRun,
+    SuffixSets,
+    all_heads,
+)
+from mechir_edu.patching.elsewhere import draw_others, mean_z, resampling
 from mechir_edu.patching.engines.suffix import PostLNStack
 from mechir_edu.patching.engines.threads import side_by_side
 from mechir_edu.patching.options import ChosenDirection, PatchOptions
 from mechir_edu.rankers.base import Ranker
-from mechir_edu.rankers.hook_names import Head
 
-Ablation = str
-ABLATIONS = ("other run", "mean", "resample")
-Effects = Float[np.ndarray, "set pair"]
-# Effects of the sets that restore and of those that survive.
-BothEffects = tuple[Float[np.ndarray, "restoring pair"], Float[np.ndarray, "surviving pair"]]
-
-
-def all_heads(ranker: Ranker) -> tuple[Head, ...]:
-    """Every (layer, head), layer by layer."""
-    return tuple(product(range(ranker.n_layers), range(ranker.n_heads)))
+ROOM = 256 * 10**6  # bytes of runs that a search keeps at most
 
 
 def set_job(
@@ -70,6 +68,30 @@ def set_job(
 
 
 @dataclass(frozen=True, eq=False)
+class Begun:
+    """A batch's two runs, as they are before any set is put in."""
+
+    recipient: KeptRun
+    donor: KeptRun
+    runs: Runs
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        sides = (self.recipient, self.donor)
+        tensors = [t for side in sides for t in (*side.resid_pre, *side.z)]
+        return sum(t.nbytes for t in (*tensors, *(self.runs.given_z or ())))
+
+
+def room_for_runs(job: Job) -> int:
+    """Bytes for runs that a search keeps: what a budget leaves beside passes, at most `ROOM`."""
+    if job.options.memory is None:
+        return ROOM
+    passes = job.at_once * job.limit * bytes_per_token(job.ranker)
+    return min(ROOM, max(0, int(job.options.memory) - bytes_of_weights(job.ranker) - passes))
+
+
+@dataclass(frozen=True, eq=False)
 class Measure:
     """What measures sets of heads on some pairs.
 
@@ -77,14 +99,18 @@ class Measure:
     ----------
     job : of `set_job`.
     direction : which run gives, "perturbed_to_baseline" or the reverse.
-    ablation : one of `ABLATIONS`.
+    ablation : one of `mechir_edu.patching.circuits.options.ABLATIONS`.
     seed : of the pairs that "resample" draws.
+    room : bytes that may be taken by runs that are kept from one call to the next; a search, which
+        asks for a few sets many times, saves most of its time by them.
     """
 
     job: Job
     direction: ChosenDirection
-    ablation: Ablation = "other run"
+    ablation: str = "other run"
     seed: int = 0
+    room: int = 0
+    held: dict[int, "Begun"] = field(default_factory=dict, init=False)
 
     @property
     def n_pairs(self) -> int:
@@ -144,16 +170,20 @@ class Measure:
         outside = [everything - heads for heads in surviving]
 
         # As in `Job.patch`: the wrapped model runs here, and what follows may run in threads.
-        def begin(k: int) -> tuple[Batch, KeptRun, KeptRun, Runs]:
-            batch = self.job.batches[k]
-            runs = self.ablate(batch.runs(self.direction))
+        def begin(k: int) -> Begun:
+            if k in self.held:
+                return self.held[k]
+            runs = self.ablate(self.job.batches[k].runs(self.direction))
             recipient, donor = (
-                self.engine.keep(batch, side) for side in (runs.recipient, runs.donor)
+                self.engine.keep(runs.batch, s) for s in (runs.recipient, runs.donor)
             )
-            return batch, recipient, donor, runs
+            begun = Begun(recipient, donor, runs)
+            if begun.size + sum(of_batch.size for of_batch in self.held.values()) <= self.room:
+                self.held[k] = begun
+            return begun
 
-        def finish(begun: tuple[Batch, KeptRun, KeptRun, Runs]) -> BothEffects:
-            _, recipient, donor, runs = begun
+        def finish(begun: Begun) -> BothEffects:
+            recipient, donor, runs = begun.recipient, begun.donor, begun.runs
             restored = self.engine.scores(recipient, donor.z, restoring) - recipient.scores
             if runs.given_z is None:
                 survives = self.engine.scores(donor, recipient.z, outside) - recipient.scores
@@ -166,6 +196,35 @@ class Measure:
         sizes = [self.job.batches[k].n_pairs for k in wanted]
         with closing(side_by_side(finish, map(begin, wanted), n_threads)) as done:
             yield from zip(wanted, counted(done, sizes, "measuring sets", progress), strict=True)
+
+
+@dataclass(eq=False)
+class Tried:
+    """Values of sets that were measured, so that a search that was stopped resumes with them.
+
+    Attributes
+    ----------
+    measure : on the pairs on which heads are ranked.
+    change : mean score change of these pairs, donor minus recipient.
+    values : what was measured so far.
+    keep : told of new values.
+    """
+
+    measure: Measure
+    change: float
+    values: dict[str, float] = field(default_factory=dict)
+    keep: Callable[[dict[str, float]], object] = lambda values: None
+
+    def __call__(self, sets: Sequence[HeadSet]) -> list[float]:
+        """Share of the mean score change that survives in each set."""
+        names = [json.dumps(sorted(heads)) for heads in sets]
+        new = {n: s for n, s in zip(names, sets, strict=True) if n not in self.values}
+        if new:
+            _, effects = self.measure.effects([], list(new.values()))
+            shares = effects.mean(axis=1, dtype=np.float64) / self.change
+            self.values |= dict(zip(new, shares.tolist(), strict=True))
+            self.keep(self.values)
+        return [self.values[name] for name in names]
 
 
 def _plain(effects: Tensor) -> Effects:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from mechir_edu.patching.budget import require_budget
-from mechir_edu.patching.circuits.measure import ABLATIONS
 from mechir_edu.patching.numbers import plain_heads, whole_number
 from mechir_edu.patching.options import DIRECTIONS, Direction, require_known
 from mechir_edu.patching.sweep import require_different
@@ -25,6 +24,7 @@ ORDERS = (
     "backward",
     "random",
 )
+ABLATIONS = ("other run", "mean", "resample")
 FEWEST_DRAWS = 20  # of random orders: a band of fewer says little
 
 

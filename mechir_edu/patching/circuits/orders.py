@@ -20,16 +20,13 @@
     Shuffled.
 """
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.patching.activation import patch_with
-from mechir_edu.patching.circuits.measure import Measure, all_heads
-from mechir_edu.patching.circuits.sets import HeadSet
+from mechir_edu.patching.circuits.sets import HeadSet, all_heads
 from mechir_edu.patching.options import ChosenDirection, PatchOptions
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import Head
@@ -100,32 +97,3 @@ def eliminate(value: Value, heads: Sequence[Head]) -> tuple[Head, ...]:
                 now = without
         threshold *= 2
     return tuple(reversed(dropped))
-
-
-@dataclass(eq=False)
-class Tried:
-    """Values of sets that were measured, so that a search that was stopped resumes with them.
-
-    Attributes
-    ----------
-    measure : on the pairs on which heads are ranked.
-    change : mean score change of these pairs, donor minus recipient.
-    values : what was measured so far.
-    keep : told of new values.
-    """
-
-    measure: Measure
-    change: float
-    values: dict[str, float] = field(default_factory=dict)
-    keep: Callable[[dict[str, float]], object] = lambda values: None
-
-    def __call__(self, sets: Sequence[HeadSet]) -> list[float]:
-        """Share of the mean score change that survives in each set."""
-        names = [json.dumps(sorted(heads)) for heads in sets]
-        new = {n: s for n, s in zip(names, sets, strict=True) if n not in self.values}
-        if new:
-            _, effects = self.measure.effects([], list(new.values()))
-            shares = effects.mean(axis=1, dtype=np.float64) / self.change
-            self.values |= dict(zip(new, shares.tolist(), strict=True))
-            self.keep(self.values)
-        return [self.values[name] for name in names]

@@ -13,8 +13,10 @@ computed at all. What is left is stacked along the batch.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -26,10 +28,18 @@ from mechir_edu.rankers.base import Inputs, Ranker
 from mechir_edu.rankers.hook_names import Head
 
 HeadSet = frozenset[Head]
+Effects = Float[np.ndarray, "set pair"]
+# Effects of the sets that restore and of those that survive.
+BothEffects = tuple[Float[np.ndarray, "restoring pair"], Float[np.ndarray, "surviving pair"]]
 Bits = tuple[int, ...]  # for each layer the heads that are put in, one bit each
 CLEAN = -1  # the node of what no set has changed so far
 HELD = 32  # passes whose streams are held at once on a CPU; they share their first layers
 Z = Float[Tensor, "pair pos head d_head"]
+
+
+def all_heads(ranker: Ranker) -> tuple[Head, ...]:
+    """Every (layer, head), layer by layer."""
+    return tuple(product(range(ranker.n_layers), range(ranker.n_heads)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,6 +28,7 @@ import mechir_edu.rankers.decoders  # noqa: F401  # registers its families
 import mechir_edu.rankers.encoder_decoders  # noqa: F401  # registers its families
 from mechir_edu.files import embedded_folder, sha256
 from mechir_edu.rankers.adapters import EncoderAdapter
+from mechir_edu.rankers.checkpoint import lora
 from mechir_edu.rankers.checkpoint.labels import relevant_label
 from mechir_edu.rankers.checkpoint.settings import encoder_folder, weight_folders
 from mechir_edu.rankers.checkpoint.stated_config import (
@@ -81,6 +82,7 @@ def model_folder(name: str, kind: str | None = None, *, says_how: bool = False) 
             find_family(encoder_folder(folder), with_decoder=kind == "monot5")
 
     folder = Path(name) if Path(name).is_dir() else _hub_folder(name, require)
+    folder = lora.merged(folder, model_folder, weights_sha256)
     require(folder)
     encoder = encoder_folder(folder)
     if not weight_files(encoder):
@@ -153,6 +155,8 @@ def weights_sha256(*folders: Path) -> str:
 
 def checkpoint_sha256(folder: Path) -> str:
     """SHA-256 of all weights of a checkpoint: its encoder's, and those of modules behind it."""
+    if told := lora.merged_from(folder):
+        return lora.sha256_of_both(told)
     return weights_sha256(encoder_folder(folder), *weight_folders(folder))
 
 
@@ -282,6 +286,7 @@ def _load(auto_class: Any, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
             f"no model can be built from config.json of {folder.name} and its weights "
             f"({type(error).__name__}: {error}); correct the file, or download it anew"
         ) from error
+    model.merged_from = lora.merged_from(folder)
     return model.eval(), info
 
 

@@ -1,6 +1,7 @@
 """What a circuit restores and what survives with it alone, over its size; in words, too."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -11,7 +12,7 @@ from mechir_edu.patching.options import require_known
 from mechir_edu.stats.recovered import Recovery
 
 # Told apart by shape and dash as well, and at least 3 : 1 against white and against black paper.
-LINES = {
+LINES: dict[str, dict[str, Any]] = {
     "restored": {"color": "#0072b2", "marker": "o", "linestyle": "-"},
     "survives": {"color": "#d55e00", "marker": "s", "linestyle": "--"},
 }
@@ -102,7 +103,7 @@ def _curve(result: CircuitResult, protocol: str) -> Recovery:
 
 
 def _is_bounded(curve: Recovery) -> np.ndarray:
-    return np.isfinite([curve.low, curve.high]).all(axis=0)
+    return np.isfinite(curve.low) & np.isfinite(curve.high)
 
 
 def _measured_on(result: CircuitResult) -> str:

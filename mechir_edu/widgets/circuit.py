@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import ipywidgets
 
 from mechir_edu import plots
-from mechir_edu.patching.circuits.result import PROTOCOLS, CircuitResult, Protocol
+from mechir_edu.patching.circuits.result import PROTOCOLS, CircuitResult
 from mechir_edu.widgets.controls import dropdown, labelled, slider
 from mechir_edu.widgets.panel import Drawing, Panel
 
@@ -49,7 +49,7 @@ def explore_circuit(results: Mapping[str, CircuitResult] | CircuitResult) -> Pan
 
     def draw(order: str, protocol: str, size: int) -> Drawing:
         result = results[order]
-        wanted: tuple[Protocol, ...] = PROTOCOLS if protocol == _BOTH else (protocol,)
+        wanted = [name for name in PROTOCOLS if protocol in (_BOTH, name)]
         ax = plots.plot_circuit(result, protocols=wanted)
         ax.axvline(result.numbers[size], color="#e69f00", linewidth=2, zorder=0)
         return Drawing(ax.figure, f"{_chosen(result, size)} {plots.circuit_in_words(result)}")

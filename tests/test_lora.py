@@ -3,6 +3,7 @@
 import json
 import sys
 
+import huggingface_hub
 import pytest
 from patching_helpers import assert_same
 from small_models import save_model
@@ -90,7 +91,7 @@ def test_the_checksum_is_of_base_and_adapter(tmp_path):
     ],
 )
 def test_what_cannot_be_merged_is_refused_by_name(tmp_path, monkeypatch, changes, error, message):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     adapt(tmp_path)
     file = tmp_path / "adapter" / "adapter_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))

@@ -1,6 +1,7 @@
 """Pairs, small rankers of every family, and tolerances that tests of patching share."""
 
 import numpy as np
+import torch
 from small_models import save_model
 
 import mechir_edu as me
@@ -62,3 +63,17 @@ def assert_same_bits(first, second):
             np.testing.assert_array_equal(value, other, err_msg=name)
         else:
             assert value == other, name
+
+
+class Wrapped:
+    """A wrapped model with its bridge, and the inputs that it is run on by default."""
+
+    @torch.no_grad()
+    def run(self, *hooks, **inputs):
+        with self.bridge.hooks(fwd_hooks=list(hooks)):
+            return self.wrapped(**{**self.inputs, **inputs})[0]
+
+    def cache(self, *names, **inputs):
+        kept = {}
+        self.run(*[(n, lambda x, hook, n=n: kept.update({n: x.clone()})) for n in names], **inputs)
+        return [kept[name] for name in names]

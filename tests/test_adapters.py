@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import transformers
-from patching_helpers import hook_name
+from patching_helpers import Wrapped, hook_name
 from small_models import FAMILIES, build_model
 
 from mechir_edu.rankers.adapters import convert, position_ids
@@ -35,7 +35,7 @@ PLACES["mpnet"] |= {"mlp": BERT["mlp"]}
 PLACES["modernbert"] = {"o": "layers.{}.attn.Wo", "mlp": "layers.{}.mlp.Wo"}
 
 
-class Twins:
+class Twins(Wrapped):
     """A model twice: as Hugging Face has it, and wrapped; and one batch with padding."""
 
     def __init__(self, family, suffix="Model", **settings):
@@ -57,16 +57,6 @@ class Twins:
     @torch.no_grad()
     def run_plain(self, **options):
         return self.plain(**self.inputs, **options)
-
-    @torch.no_grad()
-    def run(self, *hooks, **inputs):
-        with self.bridge.hooks(fwd_hooks=list(hooks)):
-            return self.wrapped(**{**self.inputs, **inputs})[0]
-
-    def cache(self, *names, **inputs):
-        kept = {}
-        self.run(*[(n, lambda x, hook, n=n: kept.update({n: x.clone()})) for n in names], **inputs)
-        return [kept[name] for name in names]
 
     def seen(self, part, layer):
         """Input and output of a linear layer in the plain model."""

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from patching_helpers import PAIRS, assert_same, patched
+from patching_helpers import PAIRS, Wrapped, assert_same, patched
 from small_models import DECODERS, build_model, save_model
 
 from mechir_edu import Cat, Dot
@@ -23,7 +23,7 @@ def padded_left(tensor):
     return torch.stack([tensor[0], tensor[1].roll(4)])
 
 
-class Twins:
+class Twins(Wrapped):
     """A decoder twice: as Hugging Face has it, and wrapped."""
 
     def __init__(self, family, suffix, **settings):
@@ -33,16 +33,6 @@ class Twins:
         self.stack = encoder_stack(self.plain.config)
         at = position_ids(self.wrapped, IDS, MASK)
         self.inputs = {"input_ids": IDS, "attention_mask": MASK, "position_ids": at}
-
-    @torch.no_grad()
-    def run(self, *hooks, **inputs):
-        with self.bridge.hooks(fwd_hooks=list(hooks)):
-            return self.wrapped(**{**self.inputs, **inputs})[0]
-
-    def cache(self, *names, **inputs):
-        kept = {}
-        self.run(*[(n, lambda x, hook, n=n: kept.update({n: x.clone()})) for n in names], **inputs)
-        return [kept[name] for name in names]
 
 
 @pytest.fixture(scope="module", params=[(f, s) for f in DECODERS for s in SUFFIXES], ids="-".join)

@@ -2,21 +2,17 @@
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
-from mechir_edu.cli.arguments import (
-    add_computation,
-    add_input,
-    asked_datasets,
-    axiom_asked_for,
-    checksums,
-    collection_asked_for,
-    own_files,
-    path,
-    require_counts,
-    require_folder,
+from mechir_edu.cli.arguments import add_computation, add_input, collection_asked_for, path
+from mechir_edu.cli.patch import (
+    add_ranker_and_axiom,
+    checked_axiom,
+    draw_asked,
+    load_asked,
+    parse_heads,
+    what_was_asked,
 )
-from mechir_edu.cli.patch import ASKED, add_ranker_and_axiom, parse_heads
 
 if TYPE_CHECKING:
     from mechir_edu.patching.circuits.result import CircuitResult
@@ -86,20 +82,8 @@ def run(args: argparse.Namespace) -> int:
     from mechir_edu.patching.budget import parse_bytes
     from mechir_edu.patching.circuits.circuit import circuit_into_folder
     from mechir_edu.patching.circuits.options import CircuitOptions
-    from mechir_edu.patching.options import require_known
-    from mechir_edu.perturb.draw import make_pairs
-    from mechir_edu.perturb.edits import Place
-    from mechir_edu.rankers.devices import find_device
-    from mechir_edu.rankers.kinds import KINDS, find_kind, guess_kind, load_ranker
 
-    if args.kind is not None:
-        require_known("kind", args.kind, KINDS)
-    require_known("place", args.place, get_args(Place))
-    axiom = axiom_asked_for(args.axiom)
-    own_files(args)
-    find_device(args.device)
-    require_counts(1, pairs=args.pairs)
-    require_folder("--out", args.out)
+    axiom = checked_axiom(args)
     options = CircuitOptions(
         order=parse_heads(args.order, "--order") if "." in args.order else args.order,
         sizes=None if args.sizes is None else parse_sizes(args.sizes),
@@ -113,27 +97,11 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         collection = collection_asked_for(args)
-        kind = args.kind or guess_kind(args.model)
-        if args.kind is None:
-            print(f"{args.model} is read as {kind}, a {find_kind(kind).kind_name}.")
-        ranker = load_ranker(kind, args.model, device=args.device)
+        ranker = load_asked(args)
         options.shares_and_numbers(ranker.n_layers, ranker.n_heads)
-        pairs = make_pairs(
-            collection,
-            axiom,
-            n=args.pairs,
-            seed=args.seed,
-            place=args.place,
-            length=ranker.n_pieces,
-        )
-        result = circuit_into_folder(
-            ranker,
-            pairs,
-            args.out,
-            options,
-            asked={name: getattr(args, name) for name in ASKED}
-            | {"dataset": asked_datasets(args), "files": checksums(args, [args.axiom])},
-        )
+        pairs = draw_asked(args, collection, axiom, ranker)
+        asked = what_was_asked(args)
+        result = circuit_into_folder(ranker, pairs, args.out, options, asked=asked)
     except KeyboardInterrupt:
         print(f"Interrupted. Rerun the command to resume the run in {args.out}.", file=sys.stderr)
         return 130

@@ -4,7 +4,7 @@ import argparse
 import re
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from mechir_edu.cli.arguments import (
     EMBEDDED,
@@ -22,7 +22,11 @@ from mechir_edu.cli.arguments import (
 )
 
 if TYPE_CHECKING:
+    from mechir_edu.collection.collection import Collection
     from mechir_edu.patching.long_runs.folder import RunFolder
+    from mechir_edu.perturb.axiom import Axiom
+    from mechir_edu.perturb.pair import PairList
+    from mechir_edu.rankers.base import Ranker
 
 DESCRIPTION = (
     "Draw judged pairs, perturb each document by an axiom, and keep the relevance score of every "
@@ -96,6 +100,59 @@ def add_ranker_and_axiom(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def checked_axiom(args: argparse.Namespace, **counts: int | None) -> "Axiom":
+    """Check what is asked of ranker, axiom and input before anything is loaded; the axiom.
+
+    ``counts`` are further numbers of at least 1, by the names of their options.
+
+    Raises
+    ------
+    ValueError, OSError
+        For bad arguments, and for a folder that holds something else.
+    """
+    from mechir_edu.patching.options import require_known
+    from mechir_edu.perturb.edits import Place
+    from mechir_edu.rankers.devices import find_device
+    from mechir_edu.rankers.kinds import KINDS
+
+    if args.kind is not None:
+        require_known("kind", args.kind, KINDS)
+    require_known("place", args.place, get_args(Place))
+    axiom = axiom_asked_for(args.axiom)
+    own_files(args)
+    find_device(args.device)
+    require_counts(1, pairs=args.pairs, **counts)
+    require_folder("--out", args.out)
+    return axiom
+
+
+def load_asked(args: argparse.Namespace) -> "Ranker":
+    """Load the ranker; its kind, where none is asked for, is what the checkpoint says, printed."""
+    from mechir_edu.rankers.kinds import find_kind, guess_kind, load_ranker
+
+    kind = args.kind or guess_kind(args.model)
+    if args.kind is None:
+        print(f"{args.model} is read as {kind}, a {find_kind(kind).kind_name}.")
+    return load_ranker(kind, args.model, device=args.device)
+
+
+def draw_asked(
+    args: argparse.Namespace, collection: "Collection", axiom: "Axiom", ranker: "Ranker"
+) -> "PairList":
+    """Draw the pairs; words of controls are as long as the axiom's in the ranker's pieces."""
+    from mechir_edu.perturb.draw import make_pairs
+
+    return make_pairs(
+        collection, axiom, n=args.pairs, seed=args.seed, place=args.place, length=ranker.n_pieces
+    )
+
+
+def what_was_asked(args: argparse.Namespace) -> dict[str, Any]:
+    """What the pairs depend on, for the record of a run."""
+    asked = {name: getattr(args, name) for name in ASKED}
+    return asked | {"dataset": asked_datasets(args), "files": checksums(args, [args.axiom])}
+
+
 def run(args: argparse.Namespace) -> int:
     """Start the run or resume it; returns the exit code.
 
@@ -109,21 +166,10 @@ def run(args: argparse.Namespace) -> int:
     from mechir_edu.patching.long_runs.runs import patch_into_folder
     from mechir_edu.patching.options import DIRECTIONS, PatchOptions, require_known
     from mechir_edu.patching.rows import ROWS
-    from mechir_edu.perturb.draw import make_pairs
-    from mechir_edu.perturb.edits import Place
-    from mechir_edu.rankers.devices import find_device
-    from mechir_edu.rankers.kinds import KINDS, find_kind, guess_kind, load_ranker
 
-    if args.kind is not None:
-        require_known("kind", args.kind, KINDS)
-    require_known("place", args.place, get_args(Place))
     require_known("by", args.by, ROWS)
     require_known("direction", args.direction, ("auto", *DIRECTIONS))
-    axiom = axiom_asked_for(args.axiom)
-    own_files(args)
-    find_device(args.device)
-    require_counts(1, pairs=args.pairs, shard_size=args.shard_size)
-    require_folder("--out", args.out)
+    axiom = checked_axiom(args, shard_size=args.shard_size)
     options = PatchOptions(
         site=args.site,
         by=args.by,
@@ -136,26 +182,15 @@ def run(args: argparse.Namespace) -> int:
     )
     try:
         collection = collection_asked_for(args)
-        kind = args.kind or guess_kind(args.model)
-        if args.kind is None:
-            print(f"{args.model} is read as {kind}, a {find_kind(kind).kind_name}.")
-        ranker = load_ranker(kind, args.model, device=args.device)
-        pairs = make_pairs(
-            collection,
-            axiom,
-            n=args.pairs,
-            seed=args.seed,
-            place=args.place,
-            length=ranker.n_pieces,
-        )
+        ranker = load_asked(args)
+        pairs = draw_asked(args, collection, axiom, ranker)
         folder = patch_into_folder(
             ranker,
             pairs,
             args.out,
             options,
             shard_size=SHARD_SIZE if args.shard_size is None else args.shard_size,
-            asked={name: getattr(args, name) for name in ASKED}
-            | {"dataset": asked_datasets(args), "files": checksums(args, [args.axiom])},
+            asked=what_was_asked(args),
         )
     except KeyboardInterrupt:
         print(f"Interrupted. Rerun the command to resume the run in {args.out}.", file=sys.stderr)

@@ -66,7 +66,7 @@ from mechir_edu.patching.scoring import (
     in_direction,
     passes_at_once,
     provenance_of,
-    score_both,
+    score_runs,
     token_limit,
 )
 from mechir_edu.patching.sweep import Scored, Scores, Sweep
@@ -338,9 +338,7 @@ def make_job(
 
 def measure(job: Job, direction: Direction) -> Measured:
     """Score both sides, choose the direction, and patch every cell."""
-    baseline, perturbed = score_both(job.model, job.batches, len(job.lengths))
-    chosen = choose_direction(baseline, perturbed, direction)
-    recipient, donor = in_direction(baseline, perturbed, chosen)
+    chosen, recipient, donor = score_runs(job.model, job.batches, len(job.lengths), direction)
     scores = job.patch(chosen, recipient, job.sweep, job.progress)
     return Measured(scores, recipient, donor, chosen)
 

@@ -70,10 +70,8 @@ from mechir_edu.patching.options import Direction, PatchOptions, require_known
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.scoring import (
     align_for,
-    choose_direction,
-    in_direction,
     provenance_of,
-    score_both,
+    score_runs,
     token_limit,
 )
 from mechir_edu.patching.sweep import Cell, Sweep
@@ -231,9 +229,7 @@ def path_patch(
     tokens = limit // ranker.n_heads
     batches = list(make_batches(ranker, aligned.aligned, max_tokens=tokens))
     stack = fast_stack(ranker)
-    baseline, perturbed = score_both(ranker, batches, len(aligned.aligned))
-    chosen = choose_direction(baseline, perturbed, direction)
-    recipient, donor = in_direction(baseline, perturbed, chosen)
+    chosen, recipient, donor = score_runs(ranker, batches, len(aligned.aligned), direction)
     scores = np.tile(recipient, (len(edges.senders), len(edges.receivers) + 1, 1))
     for batch in counted(batches, [b.n_pairs for b in batches], "patching paths", progress):
         for sender, places, patched in _patch_edges(stack, batch, edges, chosen, limit):

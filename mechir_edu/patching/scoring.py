@@ -164,6 +164,15 @@ def score_both(
     return scores[0], scores[1]
 
 
+def score_runs(
+    model: Encoder, batches: list[Batch], n_pairs: int, wanted: Direction
+) -> tuple[ChosenDirection, Float[np.ndarray, " pair"], Float[np.ndarray, " pair"]]:
+    """Score both runs of every pair and choose the direction: it, recipient's, donor's scores."""
+    baseline, perturbed = score_both(model, batches, n_pairs)
+    chosen = choose_direction(baseline, perturbed, wanted)
+    return chosen, *in_direction(baseline, perturbed, chosen)
+
+
 def provenance_of(ranker: Ranker, sweep: Sweep) -> dict:
     """Say what a result came from: ranker, checksum, device, choice of cells, versions."""
     packages = ("mechir-edu", "torch", "transformers", "transformer-lens")

@@ -145,6 +145,11 @@ def decode_pair(fields: Mapping[str, Any]) -> Pair:
     return Pair(**{**fields, "edit": edit})
 
 
+def fingerprint_of(made_of: Mapping[str, Any]) -> str:
+    """SHA-256 of what a run is made of."""
+    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a run is made of, and how its pairs are cut into shards.
@@ -163,7 +168,7 @@ class Manifest:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of `made_of`."""
-        return hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()
+        return fingerprint_of(self.made_of)
 
     @property
     def n_pairs(self) -> int:

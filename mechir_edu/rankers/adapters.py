@@ -35,6 +35,7 @@ from transformer_lens.model_bridge.generalized_components import (
     LinearBridge,
     MLPBridge,
     NormalizationBridge,
+    RMSNormalizationBridge,
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
@@ -193,6 +194,9 @@ class EncoderAdapter(ArchitectureAdapter):
 
     def _norm(self, name: str) -> NormalizationBridge:
         return NormalizationBridge(name=name, config=self.cfg, use_native_layernorm_autograd=True)
+
+    def _rms_norm(self, name: str) -> RMSNormalizationBridge:
+        return RMSNormalizationBridge(name=name, config=self.cfg)
 
     def _attention(
         self, name: str, *, normalises: bool, **projections: str

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from transformer_lens.model_bridge.generalized_components import (
     EmbeddingBridge,
     LinearBridge,
-    RMSNormalizationBridge,
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformers import PretrainedConfig
@@ -102,9 +101,6 @@ class LlamaAdapter(EncoderAdapter):
         return {
             name: LinearBridge(name=path) for name, path in heads.items() if hasattr(hf_model, path)
         }
-
-    def _rms_norm(self, name: str) -> RMSNormalizationBridge:
-        return RMSNormalizationBridge(name=name, config=self.cfg)
 
 
 @register_family

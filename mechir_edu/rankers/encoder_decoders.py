@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from transformer_lens.model_bridge.generalized_components import (
     EmbeddingBridge,
     LinearBridge,
-    RMSNormalizationBridge,
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformers import PretrainedConfig
@@ -120,9 +119,6 @@ class T5Adapter(EncoderAdapter):
 
     def _components(self, prefix: str) -> dict[str, GeneralizedComponent]:
         return {}
-
-    def _rms_norm(self, name: str) -> RMSNormalizationBridge:
-        return RMSNormalizationBridge(name=name, config=self.cfg)
 
     @classmethod
     def stacks(cls, config: PretrainedConfig) -> tuple[Stack, ...]:

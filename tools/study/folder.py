@@ -12,7 +12,6 @@ Pairs are cut into blocks in the order in which they were drawn. Every file is w
 carries the digest of the manifest, so that a file of another study is never taken for one of this.
 """
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ from jaxtyping import Float
 from mechir_edu.collection.judged import Skipped
 from mechir_edu.patching.long_runs.folder import store
 from mechir_edu.patching.result import PatchingResult
-from mechir_edu.patching.storage import MANIFEST, UNREADABLE, Fields, read_file
+from mechir_edu.patching.storage import MANIFEST, UNREADABLE, Fields, fingerprint_of, read_file
 from study.plan import CHECKS, Condition
 
 
@@ -51,7 +50,7 @@ class Folder:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of `made_of`."""
-        return hashlib.sha256(json.dumps(self.made_of, sort_keys=True).encode()).hexdigest()
+        return fingerprint_of(self.made_of)
 
     @property
     def blocks(self) -> list[range]:

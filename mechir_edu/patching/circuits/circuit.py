@@ -16,21 +16,16 @@ import torch
 
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.collection.progress import Progress
-from mechir_edu.patching.circuits.folder import Kept, describe, kept_in
+from mechir_edu.patching.circuits.folder import Kept, kept_in
 from mechir_edu.patching.circuits.measure import Measure, Tried, room_for_runs, set_job
 from mechir_edu.patching.circuits.options import FEWEST_DRAWS, CircuitOptions
 from mechir_edu.patching.circuits.orders import by_effect, eliminate, grow, shuffled
 from mechir_edu.patching.circuits.result import CircuitResult
 from mechir_edu.patching.circuits.sets import HeadSet, all_heads
 from mechir_edu.patching.entry import takes_turn
+from mechir_edu.patching.long_runs.folder import describe_pairs
 from mechir_edu.patching.options import ChosenDirection, Direction, PatchOptions
-from mechir_edu.patching.scoring import (
-    align_for,
-    choose_direction,
-    in_direction,
-    provenance_of,
-    score_both,
-)
+from mechir_edu.patching.scoring import align_for, provenance_of, score_runs
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import Head
@@ -114,9 +109,8 @@ def circuit_with(
     aligned = align_for(ranker, pairs, options.filler)
     ranked, measured, ranked_queries = split(aligned, options)
     job = set_job(ranker, aligned, options.memory)
-    baseline, perturbed = score_both(job.model, job.batches, len(job.lengths))
-    direction = choose_direction(baseline, perturbed, options.direction)
-    recipient, donor = in_direction(baseline, perturbed, direction)
+    n_pairs = len(job.lengths)
+    direction, recipient, donor = score_runs(job.model, job.batches, n_pairs, options.direction)
     order = kept.order()
     if order is None:
         change = (donor[ranked].astype(np.float64) - recipient[ranked]).mean()
@@ -188,7 +182,7 @@ def circuit_into_folder(
     options = options or CircuitOptions()
     options.shares_and_numbers(ranker.n_layers, ranker.n_heads)
     made_of = dict(asked or {}) | asdict(options) | dict(ranker.settings)
-    made_of |= provenance_of(ranker, PatchOptions().sweep(ranker)) | describe(pairs)
+    made_of |= provenance_of(ranker, PatchOptions().sweep(ranker)) | describe_pairs(pairs)
     with kept_in(Path(folder), made_of) as kept:
         result = circuit_with(options, ranker, pairs, progress=progress, kept=kept)
         kept.keep_result(result)

@@ -27,7 +27,7 @@ from mechir_edu.patching.circuits.sets import all_heads
 from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.numbers import plain_heads, whole_number
 from mechir_edu.patching.options import Direction
-from mechir_edu.patching.scoring import align_for, choose_direction, in_direction, score_both
+from mechir_edu.patching.scoring import align_for, score_runs
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.hook_names import Head, require_heads
@@ -114,9 +114,7 @@ def completeness(
     )
     require_heads(heads, ranker.n_layers, ranker.n_heads)
     job = set_job(ranker, align_for(ranker, pairs, filler), memory)
-    baseline, perturbed = score_both(job.model, job.batches, len(job.lengths))
-    chosen = choose_direction(baseline, perturbed, direction)
-    recipient, donor = in_direction(baseline, perturbed, chosen)
+    chosen, recipient, donor = score_runs(job.model, job.batches, len(job.lengths), direction)
     knocked_out = _draw(heads, n_knockouts, options.seed)
     everything = frozenset(all_heads(ranker))
     sets = [frozenset(heads).difference(out) for out in knocked_out]

@@ -13,12 +13,11 @@ Each file is written whole, carries a checksum, and is read only if it is of thi
 missing or damaged is computed again.
 """
 
-import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,7 @@ from mechir_edu.patching.circuits.result import WHOLE, CircuitResult
 from mechir_edu.patching.circuits.sets import BothEffects
 from mechir_edu.patching.intact import explaining, seal, unsealed
 from mechir_edu.patching.long_runs.folder import hold, need_same, store
-from mechir_edu.patching.storage import MANIFEST, UNREADABLE
-from mechir_edu.perturb.pair import Pair
+from mechir_edu.patching.storage import MANIFEST, UNREADABLE, fingerprint_of
 from mechir_edu.rankers.hook_names import Head
 
 FORMAT, FORMAT_VERSION = "mechir-edu circuit run", 1
@@ -84,15 +82,7 @@ def kept_in(folder: Path, made_of: Mapping[str, Any]) -> Iterator[Kept]:
         else:
             form = {"format": FORMAT, "version": FORMAT_VERSION, "made_of": made_of}
             store(path, seal(json.dumps(form).encode()))
-        run = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-        yield _kept(folder, run)
-
-
-def describe(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """What tells these pairs from others."""
-    text = json.dumps([asdict(pair) for pair in pairs])
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return {"number of pairs": len(pairs), "digest of the pairs": digest[:16]}
+        yield _kept(folder, fingerprint_of(made_of))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -159,7 +159,7 @@ class CircuitResult:
 
     def per_pair(self, protocol: Protocol) -> Float[np.ndarray, "size pair"]:
         """Share of each pair's own score change; NaN where its score did not change."""
-        change = np.subtract(self.donor, self.recipient, dtype=np.float64)
+        change = self._change
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(change == 0, np.nan, self.effects[_place(protocol)] / change)
 
@@ -173,9 +173,8 @@ class CircuitResult:
         """
         if not len(self.random_effects):
             raise ValueError("needed random orders, but n_random was 0")
-        change = (self.donor.astype(np.float64) - self.recipient).mean()
         effects = self.random_effects[:, _place(protocol)]
-        draws = effects.mean(axis=-1, dtype=np.float64) / change
+        draws = effects.mean(axis=-1, dtype=np.float64) / self._change.mean()
         low, high = np.quantile(draws, [0.05, 0.95], axis=0)
         return Band(draws.mean(axis=0), low, high, draws)
 
@@ -201,9 +200,8 @@ class CircuitResult:
         were measured, and ends at 0; raises as `cpr`.
         """
         effects = self.effects[_place(protocol)].astype(np.float64)
-        missing = self.donor.astype(np.float64) - self.recipient - effects
-        mean_change = (self.donor.astype(np.float64) - self.recipient).mean()
-        sides = np.sign(missing.mean(axis=-1) / mean_change)
+        missing = self._change - effects
+        sides = np.sign(missing.mean(axis=-1) / self._change.mean())
         area = np.tensordot(self._trapezoids() * sides, missing, axes=1)
         measured = self._recovery(area, (), "ratio_of_means", options)
         return replace(measured, low=np.asarray(np.maximum(measured.low, 0.0)))
@@ -285,6 +283,11 @@ class CircuitResult:
             if (form, version) != (FORMAT, FORMAT_VERSION):
                 raise ValueError(f"it holds {form!r} in version {version}")
             return cls(**arrays, **_decoded(meta))
+
+    @property
+    def _change(self) -> Float[np.ndarray, " pair"]:
+        """Score change of each pair, donor minus recipient, in float64."""
+        return np.subtract(self.donor, self.recipient, dtype=np.float64)
 
     def _recovery(
         self,

@@ -6,10 +6,11 @@ are left behind, and at most the shards that were being computed are lost.
 
 import hashlib
 import io
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from jaxtyping import Float
 from mechir_edu.files import write_whole
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.storage import MANIFEST, UNREADABLE, Manifest, read_shard, shard_file
+from mechir_edu.perturb.pair import Pair
 
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}")  # what a killed `write_whole` leaves
 
@@ -40,6 +42,14 @@ def need_same(there: Mapping[str, Any], now: Mapping[str, Any], where: object) -
             f"{where} holds results made with {'; '.join(differing)}. They cannot be mixed: ask "
             "for the same again, take another folder (--out), or delete this one"
         )
+
+
+def describe_pairs(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Number and SHA-256 of the pairs, for what a run is made of."""
+    digest = hashlib.sha256()
+    for i in range(len(pairs)):
+        digest.update(json.dumps(asdict(pairs[i])).encode())
+    return {"number of pairs": len(pairs), "digest of the pairs": digest.hexdigest()[:16]}
 
 
 def _flat(made_of: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,9 @@ given as a list; any sequence that makes them when they are indexed will do.
 ``direction="auto"`` is decided over the whole set, so all pairs are scored before any is patched.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,14 @@ from mechir_edu.collection.judged import Skipped
 from mechir_edu.collection.progress import bar
 from mechir_edu.patching.activation import patch_with
 from mechir_edu.patching.budget import SHARD_SIZE
-from mechir_edu.patching.long_runs.folder import RunFolder, hold, need_same, pack_scores, store
+from mechir_edu.patching.long_runs.folder import (
+    RunFolder,
+    describe_pairs,
+    hold,
+    need_same,
+    pack_scores,
+    store,
+)
 from mechir_edu.patching.options import ChosenDirection, PatchOptions
 from mechir_edu.patching.scoring import (
     align_as_read,
@@ -123,7 +129,7 @@ def patch_into_folder(
     folder, options = Path(folder), options or PatchOptions()
     _require_shardable(options)
     made_of = dict(asked or {}) | options.as_json() | {"shard_size": shard_size}
-    made_of |= _made_with(ranker, options) | _describe(pairs)
+    made_of |= _made_with(ranker, options) | describe_pairs(pairs)
     made_of = json.loads(json.dumps(made_of))
     with hold(folder):
         manifest = read_manifest(folder)
@@ -187,14 +193,6 @@ def _require_shardable(options: PatchOptions) -> None:
 def _made_with(ranker: Ranker, options: PatchOptions) -> dict[str, Any]:
     """What computes: the ranker as it is set up, its weights, its device, versions."""
     return {**ranker.settings, **provenance_of(ranker, options.sweep(ranker))}
-
-
-def _describe(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Number and SHA-256 of the pairs."""
-    digest = hashlib.sha256()
-    for i in range(len(pairs)):
-        digest.update(json.dumps(asdict(pairs[i])).encode())
-    return {"number of pairs": len(pairs), "digest of the pairs": digest.hexdigest()[:16]}
 
 
 def _plan(

@@ -5,7 +5,7 @@ A name is a local folder, a hub id (downloaded once, then read from the hub's ca
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path, PurePath
 from pickle import UnpicklingError
@@ -202,15 +202,12 @@ def load_classifier(folder: Path) -> nn.Module:
         As `load_encoder`, and when the checkpoint has no trained classification head
         (transformers would fill in random weights).
     """
-    stated = read_config(folder)
-    family = _family_of(stated, folder)
-    check_cross_encoder(stated, folder)
-    relevant_label(stated)
-    model, info = _load(AutoModelForSequenceClassification, folder)
-    check_unknown(stated, model.config, folder)
-    heads = family.pretraining_heads
-    check_weights(model, info, folder, trained_as="a cross-encoder", heads=heads)
-    return model
+
+    def check(stated: Mapping[str, Any], folder: Path) -> None:
+        check_cross_encoder(stated, folder)
+        relevant_label(stated)
+
+    return _load_trained(AutoModelForSequenceClassification, folder, check, "a cross-encoder")
 
 
 def load_language_model(folder: Path) -> nn.Module:
@@ -221,14 +218,8 @@ def load_language_model(folder: Path) -> nn.Module:
     ValueError
         As `load_encoder`, and when the checkpoint has no trained head that predicts the next word.
     """
-    stated = read_config(folder)
-    family = _family_of(stated, folder)
-    check_language_model(stated, folder)
-    model, info = _load(AutoModelForCausalLM, folder)
-    check_unknown(stated, model.config, folder)
-    heads = [name for name in family.pretraining_heads if name != "lm_head"]
-    check_weights(model, info, folder, trained_as="a language model", heads=heads)
-    return model
+    check, kept = check_language_model, ("lm_head",)
+    return _load_trained(AutoModelForCausalLM, folder, check, "a language model", kept=kept)
 
 
 def load_word_predictor(folder: Path) -> nn.Module:
@@ -239,14 +230,8 @@ def load_word_predictor(folder: Path) -> nn.Module:
     ValueError
         As `load_encoder`, and when the checkpoint has no trained head that predicts words.
     """
-    stated = read_config(folder)
-    family = _family_of(stated, folder)
-    check_word_predictor(stated, folder)
-    model, info = _load(AutoModelForMaskedLM, folder)
-    check_unknown(stated, model.config, folder)
-    heads = family.pretraining_heads
-    check_weights(model, info, folder, trained_as="a learned-sparse ranker (SPLADE)", heads=heads)
-    return model
+    trained_as = "a learned-sparse ranker (SPLADE)"
+    return _load_trained(AutoModelForMaskedLM, folder, check_word_predictor, trained_as)
 
 
 def load_encoder_decoder(folder: Path) -> nn.Module:
@@ -257,12 +242,27 @@ def load_encoder_decoder(folder: Path) -> nn.Module:
     ValueError
         As `load_encoder`, and when the checkpoint has no decoder or no head that predicts words.
     """
+    check, trained_as = check_encoder_decoder, "a ranker like MonoT5"
+    return _load_trained(AutoModelForSeq2SeqLM, folder, check, trained_as, with_decoder=True)
+
+
+def _load_trained(
+    auto_class: Any,
+    folder: Path,
+    check: Callable[[Mapping[str, Any], Path], object],
+    trained_as: str,
+    *,
+    kept: Iterable[str] = (),
+    with_decoder: bool = False,
+) -> nn.Module:
+    """Load a class with its trained head; of the heads of pre-training it keeps ``kept``."""
     stated = read_config(folder)
-    family = _family_of(stated, folder, with_decoder=True)
-    check_encoder_decoder(stated, folder)
-    model, info = _load(AutoModelForSeq2SeqLM, folder)
+    family = _family_of(stated, folder, with_decoder=with_decoder)
+    check(stated, folder)
+    model, info = _load(auto_class, folder)
     check_unknown(stated, model.config, folder, passed_over=family.passed_over)
-    check_weights(model, info, folder, trained_as="a ranker like MonoT5")
+    heads = [name for name in family.pretraining_heads if name not in kept]
+    check_weights(model, info, folder, trained_as=trained_as, heads=heads)
     return model
 
 

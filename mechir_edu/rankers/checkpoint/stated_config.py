@@ -204,16 +204,11 @@ def check_cross_encoder(stated: Mapping[str, Any], folder: Path) -> None:
     ValueError
         Naming the class that saved it.
     """
-    for name in _architectures(stated, folder):
-        if name.endswith("ForSequenceClassification") and _is_known(name):
-            continue
-        what = _what(name, stated, "cat")
-        if what is None and name.endswith("ForCausalLM") and _is_known(name):
-            what = "a decoder; if it ranks by its answer, pass true_token= and false_token="
-        raise ValueError(
-            f"{folder.name} was saved by {name}: {what or 'a class of its own, which is not run'}. "
-            "Needed one trained as a cross-encoder, saved by a ...ForSequenceClassification"
-        )
+    _require_class(
+        *(stated, folder, "cat", "ForSequenceClassification"),
+        needed="one trained as a cross-encoder",
+        decoder="a decoder; if it ranks by its answer, pass true_token= and false_token=",
+    )
 
 
 def check_language_model(stated: Mapping[str, Any], folder: Path) -> None:
@@ -240,14 +235,8 @@ def check_word_predictor(stated: Mapping[str, Any], folder: Path) -> None:
     ValueError
         Naming the class that saved it, and the ranker that reads it where there is one.
     """
-    for name in _architectures(stated, folder):
-        if name.endswith("ForMaskedLM") and _is_known(name):
-            continue
-        what = _what(name, stated, "sparse")
-        raise ValueError(
-            f"{folder.name} was saved by {name}: {what or 'a class of its own, which is not run'}. "
-            "Needed a learned-sparse ranker (SPLADE), saved by a ...ForMaskedLM"
-        )
+    needed = "a learned-sparse ranker (SPLADE)"
+    _require_class(stated, folder, "sparse", "ForMaskedLM", needed=needed)
 
 
 def check_encoder_decoder(stated: Mapping[str, Any], folder: Path) -> None:
@@ -264,6 +253,31 @@ def check_encoder_decoder(stated: Mapping[str, Any], folder: Path) -> None:
                 f"{folder.name} was saved by {name}. Needed a ranker like MonoT5, saved by a "
                 "...ForConditionalGeneration"
             )
+
+
+def _require_class(
+    stated: Mapping[str, Any],
+    folder: Path,
+    kind: str,
+    ending: str,
+    *,
+    needed: str,
+    decoder: str | None = None,
+) -> None:
+    """Refuse what was saved by other classes than those of an ending; say what it is instead.
+
+    ``decoder`` is said of a language model of which nothing else is known.
+    """
+    for name in _architectures(stated, folder):
+        if name.endswith(ending) and _is_known(name):
+            continue
+        what = _what(name, stated, kind)
+        if what is None and name.endswith("ForCausalLM") and _is_known(name):
+            what = decoder
+        raise ValueError(
+            f"{folder.name} was saved by {name}: {what or 'a class of its own, which is not run'}. "
+            f"Needed {needed}, saved by a ...{ending}"
+        )
 
 
 def _what(name: str, stated: Mapping[str, Any], kind: str) -> str | None:

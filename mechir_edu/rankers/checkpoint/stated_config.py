@@ -201,6 +201,7 @@ def check_cross_encoder(stated: Mapping[str, Any], folder: Path) -> None:
         what = _what(name, stated, "cat")
         if what is None and name.endswith("ForCausalLM") and _is_known(name):
             what = "a decoder; if it ranks by its answer, pass true_token= and false_token="
+            what += ', and any decoder may rank by readout="query likelihood"'
         raise ValueError(
             f"{folder.name} was saved by {name}: {what or 'a class of its own, which is not run'}. "
             "Needed one trained as a cross-encoder, saved by a ...ForSequenceClassification"

@@ -17,7 +17,7 @@ from tokenizers import processors
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from mechir_edu.rankers.base import Prompts, PromptsAround
+from mechir_edu.rankers.base import Inputs, Prompts, PromptsAround
 from mechir_edu.rankers.checkpoint.lengths import is_whole
 from mechir_edu.rankers.checkpoint.settings import stated_modules, transformer_settings
 from mechir_edu.rankers.checkpoint.stored import Rule, obey, read_object, shown, whole
@@ -45,11 +45,13 @@ class Asked:
     true_token, false_token : answers, by their text or id; without the second the score is the
         logit of the first.
     template : the prompt, with {query} and {document} in it.
+    readout : "query likelihood", or None for answers (`mechir_edu.rankers.likelihood`).
     """
 
     true_token: str | int | None = None
     false_token: str | int | None = None
     template: str | None = None
+    readout: str | None = None
 
     @property
     def settings(self) -> dict[str, str | int]:
@@ -74,6 +76,10 @@ class AnswerHead:
 
     rows: ClassVar[RowsRead] = "last"
     modules: ClassVar[nn.Sequential] = nn.Sequential()  # it has no weights of its own
+
+    def counts(self, inputs: Inputs) -> Mask:
+        """Rows of real tokens, the last of which is read."""
+        return inputs["attention_mask"]
 
     def scores(self, hidden: Hidden, mask: Mask) -> Float[Tensor, " pair"]:
         """Relevance scores from final hidden states and the mask of real tokens."""

@@ -32,7 +32,6 @@ from mechir_edu.stats.recovered import corrected
 from study.heads import LEVEL, N_BOOT
 from study.part import Part
 from study.plan import (
-    BY,
     CHECKS,
     CONTROL_OF,
     END,

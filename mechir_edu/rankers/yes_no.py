@@ -5,7 +5,7 @@ difference of two logits. The prompt is a chat template that names the roles "qu
 as sentence-transformers 6 stores it, or a text with {query} and {document} in it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -126,30 +126,41 @@ def answers_of(folder: Path, asked: Asked) -> tuple[str | int, ...]:
 def read_answer_head(
     model: nn.Module, tokenizer: PreTrainedTokenizerBase, answers: tuple[str | int, ...]
 ) -> AnswerHead:
-    """Find the answers in the vocabulary.
-
-    Raises
-    ------
-    ValueError
-        For an answer that is no single token, or twice the same.
-    """
-    ids = tuple(_token_id(answer, tokenizer, model) for answer in answers)
-    if len(set(ids)) < len(ids):
-        raise ValueError(f"needed two different answers, got {list(answers)}")
+    """Find the answers in the vocabulary; see `answer_ids`."""
+    ids = answer_ids(answers, tokenizer, model.lm_head.weight.shape[0])
     cap = getattr(model.config, "final_logit_softcapping", None)
     return AnswerHead(model.lm_head, ids, cap)
 
 
-def _token_id(answer: str | int, tokenizer: PreTrainedTokenizerBase, model: nn.Module) -> int:
-    most = model.lm_head.weight.shape[0]
-    if is_whole(answer) and 0 <= int(answer) < most:
+def answer_ids(
+    answers: Sequence[str | int], tokenizer: PreTrainedTokenizerBase, n_known: int
+) -> tuple[int, ...]:
+    """Ids of answers, each a word, a piece as the vocabulary has it ("▁true"), or an id.
+
+    Raises
+    ------
+    ValueError
+        For an answer that is no single token, that the tokenizer does not know, an id of
+        ``n_known`` or more, or twice the same.
+    """
+    ids = tuple(_token_id(answer, tokenizer, n_known) for answer in answers)
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"needed two different answers, got {list(answers)}")
+    return ids
+
+
+def _token_id(answer: str | int, tokenizer: PreTrainedTokenizerBase, n_known: int) -> int:
+    if is_whole(answer) and 0 <= int(answer) < n_known:
         return int(answer)
-    is_text = isinstance(answer, str)
-    ids = tokenizer(answer, add_special_tokens=False)["input_ids"] if is_text else []
-    if len(ids) != 1:
+    pieces: list[str] = []
+    if isinstance(answer, str):
+        is_piece = answer.startswith("▁") and answer in tokenizer.get_vocab()
+        pieces = [answer] if is_piece else tokenizer.tokenize(answer)
+    ids = tokenizer.convert_tokens_to_ids(pieces)
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
         raise ValueError(
-            f"needed an answer that is one token, or an id below {most}, got {answer!r}, which is "
-            f"{len(ids)} tokens; a word after a space is another token than alone"
+            f"needed an answer that is one token, or an id below {n_known}, got {answer!r}, which "
+            f"the tokenizer reads as {pieces}; a word after a space may be another token than alone"
         )
     return ids[0]
 

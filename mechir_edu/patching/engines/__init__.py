@@ -4,7 +4,7 @@
 
     hooks      through hooks, for any architecture
     prefix     the same of a decoder, behind the first edited token
-    branch     patched runs on weights alone, with oneDNN's `products`:
+    branch     patched runs on weights alone, for which `products` finds the faster library:
     suffix       exact and fast, for post-LN encoders
     causal       the same for decoders, made of `pre_ln` blocks
     choice     which of them may patch a ranker

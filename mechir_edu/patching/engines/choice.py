@@ -24,6 +24,7 @@ from mechir_edu.patching.engines.gradient import require_true_slopes
 from mechir_edu.patching.engines.hooks import patch_naive, run_hooked
 from mechir_edu.patching.engines.pre_ln import not_plain
 from mechir_edu.patching.engines.prefix import shares_prefix
+from mechir_edu.patching.engines.products import product
 from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
 from mechir_edu.patching.options import DIRECTIONS, PatchOptions
 from mechir_edu.patching.sweep import Scored, Sweep
@@ -98,6 +99,12 @@ def choose_engine(ranker: Ranker) -> Choice:
     if other := _not_plain(ranker) if ranker.is_post_ln else not_plain(ranker):
         return Choice(None, may_skip=True, reason=other, shares_prefix=shares)
     return Choice(ranker.engine, may_skip=True, reason=reason)
+
+
+def product_note(ranker: Ranker) -> dict[str, str]:
+    """Which library multiplies matrices in the fast engine, for the record; PyTorch's on a GPU."""
+    on_cpu = ranker.device.type == "cpu"
+    return {"product": product(ranker.bridge.cfg.d_model) if on_cpu else "torch"}
 
 
 def fast_stack(ranker: Ranker) -> Any:

@@ -7,15 +7,21 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import first_calls
 import pytest
+from filelock import FileLock
 
 TREC_DL = Path(__file__).resolve().parents[2] / "shared" / "trec-dl"
 
 # Set before any test module is imported, because ir_datasets reads its home once, when it is
 # imported. It also keeps the tests out of the caches of whoever runs them.
-SCRATCH = tempfile.TemporaryDirectory(prefix="mechir-edu-tests-")
-os.environ["IR_DATASETS_HOME"] = f"{SCRATCH.name}/ir_datasets"
-os.environ["MECHIR_EDU_CACHE"] = f"{SCRATCH.name}/cache"
+# Workers inherit it, so that terms are counted once for all of them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    SCRATCH = tempfile.TemporaryDirectory(prefix="mechir-edu-tests-")
+    os.environ["IR_DATASETS_HOME"] = f"{SCRATCH.name}/ir_datasets"
+    os.environ["MECHIR_EDU_CACHE"] = f"{SCRATCH.name}/cache"
+
+first_calls.install()
 
 
 def pytest_make_parametrize_id(val):
@@ -38,16 +44,22 @@ def pytest_collectstart():
     import transformers.modeling_utils  # noqa: F401
 
 
+def pytest_runtest_setup():
+    first_calls.begin_test()
+
+
 @pytest.fixture(scope="session")
 def trec_dl():
     """DL19 and DL20 in the ir_datasets home of the tests; gives that folder."""
     if not TREC_DL.is_dir():
         pytest.skip(f"real TREC DL data NOT TESTED: there is no folder {TREC_DL}")
     home = Path(os.environ["IR_DATASETS_HOME"])
-    for file in filter(Path.is_file, TREC_DL.rglob("*")):
-        copy = home / file.relative_to(TREC_DL)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)  # the content only, as the originals may be read-only
+    with FileLock(f"{home}.lock"):
+        for file in filter(Path.is_file, TREC_DL.rglob("*")):
+            copy = home / file.relative_to(TREC_DL)
+            if not copy.exists():  # another worker's
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)  # the content only: the originals may be read-only
     return home
 
 
@@ -107,20 +119,6 @@ def small_ranker(tmp_path_factory):
     return functools.cache(
         lambda family, kind: load_small(family, kind, tmp_path_factory.mktemp(f"{family}-{kind}"))
     )
-
-
-@pytest.fixture
-def shapes_are_checked_once_for_each_value(request):
-    """For grids: array shapes are checked where at most one parameter is not at its first value.
-
-    The checks take a third of the time of a patch of a small model.
-    """
-    import jaxtyping
-
-    n_changed = sum(index > 0 for index in request.node.callspec.indices.values())
-    jaxtyping.config.update("jaxtyping_disable", n_changed > 1)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

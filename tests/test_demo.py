@@ -123,7 +123,7 @@ def test_the_same_seed_gives_the_same_table(tmp_path):
 
 def test_dl19_and_dl20_run_by_their_ids(trec_dl, tmp_path):
     ids = [f"msmarco-passage/trec-dl-{year}/judged" for year in (2019, 2020)]
-    assert demo(tmp_path, "--pairs", "16", "--dataset", *ids) == 0
+    assert demo(tmp_path, "--pairs", "8", "--dataset", *ids) == 0
     assert "passage not in the collection (" in (tmp_path / "summary.md").read_text()
 
 

@@ -2,7 +2,8 @@
 # make long: what make test leaves out, the same over more families and tries; CI runs it too.
 # make study: set up and run the study (tools/study).
 # make study-report: make docs/study's tables, figures and report again, from its scores.
-# make docs: build the site (site/index.html).  make dist: build and check what is released.
+# make docs: build the site (site/index.html).  make workshop: slides, handout, answer sheet and key.
+# make dist: build and check what is released.
 # make notebooks: run every notebook in full.
 # On Linux without an NVIDIA card, TORCH_INDEX=URL takes PyTorch's CPU build from there.
 
@@ -20,7 +21,7 @@ ALWAYS = not slow and not gpu$(if $(BROWSER),, and not browser)
 # What differs between systems: files, paths, encodings, processes, and the arithmetic.
 SMALL = house files_as_they_are tutorials_command align perturb stats patching
 
-.PHONY: demo study study-report test long small slow lint docs notebooks dist colab binder clean
+.PHONY: demo study study-report test long small slow lint docs workshop notebooks dist colab binder clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/mechir-edu demo --out $(OUT)
@@ -58,6 +59,9 @@ notebooks: $(VENV)/.installed-test
 docs: $(VENV)/.installed-docs
 	rm -rf site
 	OMP_NUM_THREADS=1 PYTHONPATH=tools $(BIN)/python -m website site
+
+workshop: $(VENV)/.installed-docs
+	PYTHONPATH=tools $(BIN)/python -m workshop workshop
 
 # With TAG=vX.Y.Z, also refuse a tag that is not the package's version.
 dist: $(VENV)/.installed-dist

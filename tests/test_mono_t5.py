@@ -300,11 +300,12 @@ def test_words_are_known_by_name_or_asked_for(folders):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (("coral reef", "false"), "a word that is one token, got 'coral reef'"),
-        (("true", "▁true"), "two different words"),
+        (("coral reef", "false"), "is one token.*got 'coral reef'"),
+        (("true", "▁true"), "two different answers"),
+        (("true", "珊瑚礁"), "reads as"),
     ],
 )
-def test_words_of_several_tokens_are_refused(folders, words, error):
+def test_words_of_several_or_unknown_tokens_are_refused(folders, words, error):
     with pytest.raises(ValueError, match=error):
         me.MonoT5(str(folders["t5"]), true_token=words[0], false_token=words[1])
 

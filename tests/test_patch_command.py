@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_models import save_model, save_mono_t5
 
 from mechir_edu.cli.main import main, parser
 from mechir_edu.collection.load import load_collection
@@ -16,6 +17,8 @@ from mechir_edu.models import Cat
 from mechir_edu.patching import activation as patching
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.perturb import draw as perturb
+from mechir_edu.rankers.checkpoint.saved_by import READERS
+from mechir_edu.rankers.kinds import KINDS, load_ranker
 
 PLANTED = ("patch", "--kind", "cat", "--model", "planted")
 SMALL = ("--pairs", "8", "--seed", "5", "--shard-size", "3")
@@ -91,6 +94,42 @@ def test_every_option_of_the_command_reaches_the_patch(tmp_path, ranker):
     there = PatchingResult.load(tmp_path)
     assert there.pairs == here.pairs
     np.testing.assert_allclose(there.scores, here.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "save", "settings"),
+    [
+        ("monot5", partial(save_mono_t5, "t5"), ["true_token=▁true", "false_token=▁false"]),
+        ("cat", partial(save_model, "qwen3", "ForCausalLM"), ["readout=query likelihood"]),
+        ("dot", partial(save_model, "bert", "Model"), ["pooling=mean", "max_length=96"]),
+    ],
+)
+def test_a_setting_of_the_class_reaches_the_ranker_and_is_kept(
+    tmp_path, kind, save, settings, capsys
+):
+    save(tmp_path / "model")
+    given = [part for setting in settings for part in ("--set", setting)]
+    asked = ["--kind", kind, "--model", str(tmp_path / "model"), "--pairs", "2", "--heads", "0.0"]
+    line = ["patch", *asked, "--out", str(tmp_path / "run")]
+    assert main([*line, *given]) == 0
+    there = PatchingResult.load(tmp_path / "run")
+    ranker = load_ranker(kind, str(tmp_path / "model"), settings=settings)
+    here = patching.patch(ranker, there.pairs, heads=[(0, 0)], progress=False)
+    np.testing.assert_allclose(there.scores, here.scores, rtol=1e-4)
+    changed = [part.replace("▁true", "▁yes").replace("96", "64") for part in given]
+    if changed != given:
+        assert main([*line, *changed]) == 2
+        assert "now" in capsys.readouterr().err
+
+
+def test_the_help_names_every_kind(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")  # so that no line ends inside a name
+    assert READERS.keys() == KINDS.keys()
+    with pytest.raises(SystemExit):
+        main(["patch", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for kind, (what, _) in READERS.items():
+        assert f"{kind}, {what}" in said
 
 
 def test_the_same_command_again_changes_nothing_and_says_where_the_result_is(out, capsys):

@@ -20,6 +20,7 @@ from mechir_edu.cli.arguments import (
     require_counts,
     require_folder,
 )
+from mechir_edu.rankers.checkpoint.saved_by import READERS
 
 if TYPE_CHECKING:
     from mechir_edu.collection.collection import Collection
@@ -79,10 +80,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_ranker_and_axiom(parser: argparse.ArgumentParser) -> None:
     """Add which ranker is looked into, and what is changed in its documents."""
+    kinds = "; ".join(f"{kind}, {what}" for kind, (what, _) in READERS.items())
     parser.add_argument(
-        "--kind",
-        help="dot, a bi-encoder; cat, a cross-encoder; sparse (SPLADE); multi-vector (ColBERT); "
-        "by default what the checkpoint says, which is printed",
+        "--kind", help=f"{kinds}; by default what the checkpoint says, which is printed"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="settings",
+        help="argument of the ranker's class, such as true_token=▁true or max_length=256; may be "
+        "given several times",
     )
     parser.add_argument(
         "--model",
@@ -113,10 +122,11 @@ def checked_axiom(args: argparse.Namespace, **counts: int | None) -> "Axiom":
     from mechir_edu.patching.options import require_known
     from mechir_edu.perturb.edits import Place
     from mechir_edu.rankers.devices import find_device
-    from mechir_edu.rankers.kinds import KINDS
+    from mechir_edu.rankers.kinds import KINDS, read_settings
 
     if args.kind is not None:
         require_known("kind", args.kind, KINDS)
+        read_settings(args.kind, args.settings)
     require_known("place", args.place, get_args(Place))
     axiom = axiom_asked_for(args.axiom)
     own_files(args)
@@ -133,7 +143,7 @@ def load_asked(args: argparse.Namespace) -> "Ranker":
     kind = args.kind or guess_kind(args.model)
     if args.kind is None:
         print(f"{args.model} is read as {kind}, a {find_kind(kind).kind_name}.")
-    return load_ranker(kind, args.model, device=args.device)
+    return load_ranker(kind, args.model, device=args.device, settings=args.settings)
 
 
 def draw_asked(

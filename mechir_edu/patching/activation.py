@@ -43,7 +43,13 @@ from jaxtyping import Bool, Float
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.collection.progress import Progress, counted
 from mechir_edu.patching.batches import Batch, Runs, make_batches
-from mechir_edu.patching.engines.choice import Choice, choose_engine, fast_stack, require_sound
+from mechir_edu.patching.engines.choice import (
+    Choice,
+    choose_engine,
+    fast_stack,
+    product_note,
+    require_sound,
+)
 from mechir_edu.patching.engines.gradient import linearise
 from mechir_edu.patching.engines.hooks import patch_naive, patch_together
 from mechir_edu.patching.engines.prefix import patch_through_hooks
@@ -395,6 +401,7 @@ def as_result(job: Job, measured: Measured, **provenance: object) -> PatchingRes
         filler=job.aligned.filler,
         provenance=provenance_of(job.ranker, job.sweep)
         | {"engine": job.choice.engine_name(job.options.method, is_fast=job.is_fast)}
+        | (product_note(job.ranker) if job.is_fast else {})
         | measured.notes
         | provenance,
         exact=measured.exact,

@@ -63,7 +63,7 @@ from mechir_edu import stats
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.collection.progress import Progress, counted
 from mechir_edu.patching.batches import Batch, make_batches
-from mechir_edu.patching.engines.choice import choose_engine, fast_stack
+from mechir_edu.patching.engines.choice import choose_engine, fast_stack, product_note
 from mechir_edu.patching.engines.suffix import Branch, Layer, LayerRun, PostLNStack, Stream, attend
 from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.options import Direction, PatchOptions, require_known
@@ -245,7 +245,7 @@ def path_patch(
         site="path",
         method="exact",
         filler=aligned.filler,
-        provenance=provenance_of(ranker, edges.sweep) | edges.as_json(),
+        provenance=provenance_of(ranker, edges.sweep) | product_note(ranker) | edges.as_json(),
     )
     return PathResult(paths)
 

@@ -261,8 +261,12 @@ def join(shards: Sequence[Mapping[str, Any]], index: np.ndarray) -> Fields:
     def joined(name: str) -> np.ndarray:
         return np.concatenate([shard[name] for shard in shards], axis=-1)
 
+    # Processes may have chosen different libraries, which changes results by rounding alone.
+    products = sorted({p for shard in shards if (p := shard["provenance"].get("product"))})
+    noted = {"product": " and ".join(products)} if products else {}
     return {
         **shards[0],
+        "provenance": shards[0]["provenance"] | noted,
         "scores": joined("scores")[..., last],
         "recipient": joined("recipient")[order],
         "donor": joined("donor")[order],

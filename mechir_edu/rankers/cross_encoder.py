@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -25,18 +26,17 @@ class CrossEncoder(JointRanker):
     max_length, device, verify : as for `me.Dot`.
     true_token, false_token, template : for a language model that answers, see
         `mechir_edu.rankers.yes_no.Asked`; the checkpoint's own by default.
+    readout : "query likelihood" reads any causal language model by how well it foresees the query
+        behind the passage (`mechir_edu.rankers.likelihood`), in a ``template`` or a default one.
 
     The score is the only logit or, of two labels, the logit that means *relevant* (the last, unless
-    ``id2label`` says otherwise) minus the other one. Two labels are trained under a softmax, which
-    sees only this difference; its log-probability of *relevant* ranks alike. MechIR 0.2.0 takes the
-    first of two logits and so explains non-relevance.
+    ``id2label`` says otherwise) minus the other; a softmax's log-probability of *relevant* ranks
+    alike. MechIR 0.2.0 takes the first of two logits and so explains non-relevance.
 
     A language model that answers (``true_token`` yes, ``false_token`` no, or what sentence-
-    transformers stores as LogitScore) scores by the logit of yes minus that of no.
-
-    A prompt that the checkpoint names as its default is put before the query. What sentence-
-    transformers saves as modules (a bare encoder, Pooling, Dense and LayerNorm, as the ettin
-    rerankers) is read, too.
+    transformers stores as LogitScore) scores by the logit of yes minus that of no. A checkpoint's
+    default prompt is put before the query. What sentence-transformers saves as modules (a bare
+    encoder, Pooling, Dense and LayerNorm, as the ettin rerankers) is read, too.
 
     Raises
     ------
@@ -57,9 +57,10 @@ class CrossEncoder(JointRanker):
         true_token: str | int | None = None,
         false_token: str | int | None = None,
         template: str | None = None,
+        readout: str | None = None,
     ) -> None:
         name = checked_name(name)
-        self.asked = Asked(true_token, false_token, template)
+        self.asked = Asked(true_token, false_token, template, readout)
         parts = load_parts(name, self.asked)
         model, tokenizer, checksum, self.planted_heads, self.prompts, self.head = parts
         self.label = 0 if self.head else relevant_label(model.config.to_dict())
@@ -85,7 +86,9 @@ class CrossEncoder(JointRanker):
 
     def counts(self, inputs: Inputs) -> Mask:
         """Rows that a score may read; of decoders, as Hugging Face has it, no padding token's."""
-        if self.head is None and self.rows == "last":
+        if self.head is not None:
+            return self.head.counts(inputs)
+        if self.rows == "last":
             return (inputs["input_ids"] != self.hf_model.config.pad_token_id).long()
         return super().counts(inputs)
 
@@ -99,5 +102,10 @@ class CrossEncoder(JointRanker):
     def publisher_output(self, inputs: Inputs) -> Float[Tensor, " pair"]:  # noqa: D102
         read = self.hf_model(**inputs)[0]
         if self.head is not None:
-            return self.head.published(read, inputs["attention_mask"])
+            return self.head.published(read, self.counts(inputs))
         return score_of(read, self.label)
+
+    def probability(self, scores: Float[np.ndarray, "*axes"]) -> Float[np.ndarray, "*axes"]:
+        """Probability of *relevant* (or of a query token); it ranks alike, and is not patched."""
+        of_head = getattr(self.head, "probability", super().probability)
+        return of_head(scores)

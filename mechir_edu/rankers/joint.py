@@ -32,8 +32,7 @@ class JointRanker(Ranker):
         """Relevance scores from final hidden states; there is no other side."""
         return self.output(hidden, attention_mask)
 
-    @staticmethod
-    def probability(scores: Float[np.ndarray, "*axes"]) -> Float[np.ndarray, "*axes"]:
+    def probability(self, scores: Float[np.ndarray, "*axes"]) -> Float[np.ndarray, "*axes"]:
         """Probability of *relevant* that scores stand for; it ranks alike, and is not patched."""
         return 1 / (1 + np.exp(-np.asarray(scores)))
 

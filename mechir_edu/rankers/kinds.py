@@ -3,8 +3,10 @@
 A kind is a subclass of `mechir_edu.rankers.base.Ranker` in its own file, and an entry in `KINDS`.
 """
 
+from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.bi_encoder import BiEncoder
@@ -50,15 +52,56 @@ def guess_kind(name: str | Path) -> str:
     return own[name] if name in own else guessed_kind(model_folder(name))
 
 
-def load_ranker(kind: str, name: str, *, device: str = "auto") -> Ranker:
-    """Load a ranker of a kind, such as "dot", by its name.
+def read_settings(kind: str, settings: Sequence[str]) -> dict[str, str | int]:
+    """Arguments of a kind's class, given as texts such as ``"true_token=▁true"``.
+
+    A value is a text, or a whole number where the class takes no text (``max_length``).
 
     Raises
     ------
     ValueError
-        For another kind.
+        For what is no ``NAME=VALUE``, an argument that the kind lacks or that comes twice, or a
+        value that should be a whole number.
+
+    Examples
+    --------
+    >>> read_settings("dot", ["pooling=mean", "max_length=128"])
+    {'pooling': 'mean', 'max_length': 128}
+    """
+    of_kind: Any = find_kind(kind)
+    arguments = signature(of_kind).parameters.values()
+    taken = {argument.name: argument.annotation for argument in arguments}
+    names = sorted(set(taken) - {"name", "device", "verify"})
+    read: dict[str, str | int] = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or name not in names or name in read:
+            raise ValueError(
+                f"{of_kind.kind_name} ({kind}) takes {', '.join(names)}, each as NAME=VALUE and "
+                f"once; got {setting!r}"
+            )
+        is_text = str in get_args(taken[name])
+        if not is_text and not value.isdecimal():
+            raise ValueError(f"{name} needs a whole number, got {value!r}")
+        read[name] = value if is_text else int(value)
+    return read
+
+
+def load_ranker(
+    kind: str, name: str, *, device: str = "auto", settings: Sequence[str] = ()
+) -> Ranker:
+    """Load a ranker of a kind, such as "dot", by its name.
+
+    Parameters
+    ----------
+    settings : further arguments of the kind's class, see `read_settings`.
+
+    Raises
+    ------
+    ValueError
+        For another kind, or a setting that it lacks.
     FileNotFoundError, ImportError
         As the kind's class does.
     """
     load: Any = find_kind(kind)  # a kind's class has more parameters than the base's
-    return load(name, device=device)
+    return load(name, device=device, **read_settings(kind, settings))

@@ -11,6 +11,7 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mechir_edu.rankers.base import Inputs
 from mechir_edu.rankers.checkpoint.settings import (
     DENSE,
     LAYER_NORM,
@@ -47,6 +48,10 @@ class ModularHead:
     def rows(self) -> RowsRead:
         """Which final hidden states the score depends on."""
         return ROWS.get(self.pooling, "all")
+
+    def counts(self, inputs: Inputs) -> Mask:
+        """Rows of real tokens."""
+        return inputs["attention_mask"]
 
     def scores(self, hidden: Hidden, mask: Mask) -> Float[Tensor, " pair"]:
         """Relevance scores from final hidden states and the mask of real tokens."""

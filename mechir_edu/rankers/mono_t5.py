@@ -21,7 +21,7 @@ from mechir_edu.rankers.joint import JointRanker
 from mechir_edu.rankers.pooling import Hidden, Mask, RowsRead
 from mechir_edu.rankers.stacks import Stack
 from mechir_edu.rankers.verification import QUERY, wrap
-from mechir_edu.rankers.yes_no import PROBES, AnswerHead, Asked, take_template
+from mechir_edu.rankers.yes_no import PROBES, AnswerHead, Asked, answer_ids, take_template
 
 QUESTION = "Query: {query} Document: {document} Relevant:"
 # Each text is tokenised by itself, and T5's tokenizer begins each with a space.
@@ -66,9 +66,7 @@ def load_parts(
     tokenizer = load_tokenizer(folder)
     tokenizer.model_max_length = min(tokenizer.model_max_length, USUAL_LENGTH)
     tokenizer.truncation_side = "right"
-    ids = single_token(tokenizer, words[0]), single_token(tokenizer, words[1])
-    if ids[0] == ids[1]:
-        raise ValueError(f"needed two different words for relevant and not, got {words}")
+    ids = answer_ids(words, tokenizer, len(tokenizer))
     take_prompts(tokenizer, folder)
     model = loading.load_encoder_decoder(folder)
     head = WordHead(model.lm_head, ids, None, T5Adapter.output_scale(model.config))
@@ -121,26 +119,6 @@ def answers_of(name: str, true_token: str | None, false_token: str | None) -> tu
             f"{', '.join(ANSWERS)})"
         )
     return known
-
-
-def single_token(tokenizer: PreTrainedTokenizerBase, word: str) -> int:
-    """Id of a word, or of a piece as the vocabulary has it.
-
-    Raises
-    ------
-    ValueError
-        For a word of several tokens, or of none.
-    """
-    vocabulary = tokenizer.get_vocab()
-    if word in vocabulary and word.startswith("▁"):
-        return vocabulary[word]
-    ids = tokenizer(word, add_special_tokens=False)["input_ids"]
-    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
-        raise ValueError(
-            f"needed a word that is one token, got {word!r}, which the tokenizer reads as "
-            f"{tokenizer.convert_ids_to_tokens(ids)}"
-        )
-    return ids[0]
 
 
 class MonoT5Encoder(JointRanker):

@@ -51,7 +51,9 @@ def verify_streams(ranker: Any, inputs: dict[str, Tensor]) -> None:
 def _turned(ids: Tensor, ranker: Any) -> Tensor:
     """The same tokens in another order; special ones, and what no score reads, in their places."""
     special = torch.tensor(ranker.tokenizer.all_special_ids, device=ids.device)
-    counted = ranker.counts(ranker.model_inputs(ids)).bool()
+    # A head whose score is about some of the tokens says which others may be exchanged.
+    head = getattr(ranker, "head", None)
+    counted = getattr(head, "exchangeable", ranker.counts)(ranker.model_inputs(ids)).bool()
     words = counted & ~torch.isin(ids, special)
     turned = ids.clone()
     turned[words] = ids[words].roll(1)

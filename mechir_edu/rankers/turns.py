@@ -120,10 +120,11 @@ class TakesTurns:
     def record_modules(self) -> None:
         """Note the modules as they are; `Made` finds what is done to them from now on."""
         ranker: Any = self
-        behind = getattr(getattr(ranker, "head", None), "projections", ())
+        head = getattr(ranker, "head", None)
+        behind, ids = getattr(head, "projections", ()), getattr(head, "shortest", (0, 0))
         self.made = Made.record(
             [ranker.hf_model, ranker.bridge, *behind],
-            lambda: ranker.forward(input_ids=torch.zeros(1, 2, dtype=torch.long)),
+            lambda: ranker.forward(input_ids=torch.tensor([ids])),
             is_attention_chosen=ranker.family.uses_attention_interface,
         )
 

@@ -5,7 +5,7 @@ difference of two logits. The prompt is a chat template that names the roles "qu
 as sentence-transformers 6 stores it, or a text with {query} and {document} in it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ from tokenizers import processors
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from mechir_edu.rankers.base import Prompts, PromptsAround
+from mechir_edu.rankers.base import Inputs, Prompts, PromptsAround
 from mechir_edu.rankers.checkpoint.lengths import is_whole
 from mechir_edu.rankers.checkpoint.settings import stated_modules, transformer_settings
 from mechir_edu.rankers.checkpoint.stored import Rule, obey, read_object, shown, whole
@@ -45,11 +45,13 @@ class Asked:
     true_token, false_token : answers, by their text or id; without the second the score is the
         logit of the first.
     template : the prompt, with {query} and {document} in it.
+    readout : "query likelihood", or None for answers (`mechir_edu.rankers.likelihood`).
     """
 
     true_token: str | int | None = None
     false_token: str | int | None = None
     template: str | None = None
+    readout: str | None = None
 
     @property
     def settings(self) -> dict[str, str | int]:
@@ -74,6 +76,10 @@ class AnswerHead:
 
     rows: ClassVar[RowsRead] = "last"
     modules: ClassVar[nn.Sequential] = nn.Sequential()  # it has no weights of its own
+
+    def counts(self, inputs: Inputs) -> Mask:
+        """Rows of real tokens, the last of which is read."""
+        return inputs["attention_mask"]
 
     def scores(self, hidden: Hidden, mask: Mask) -> Float[Tensor, " pair"]:
         """Relevance scores from final hidden states and the mask of real tokens."""
@@ -120,30 +126,41 @@ def answers_of(folder: Path, asked: Asked) -> tuple[str | int, ...]:
 def read_answer_head(
     model: nn.Module, tokenizer: PreTrainedTokenizerBase, answers: tuple[str | int, ...]
 ) -> AnswerHead:
-    """Find the answers in the vocabulary.
-
-    Raises
-    ------
-    ValueError
-        For an answer that is no single token, or twice the same.
-    """
-    ids = tuple(_token_id(answer, tokenizer, model) for answer in answers)
-    if len(set(ids)) < len(ids):
-        raise ValueError(f"needed two different answers, got {list(answers)}")
+    """Find the answers in the vocabulary; see `answer_ids`."""
+    ids = answer_ids(answers, tokenizer, model.lm_head.weight.shape[0])
     cap = getattr(model.config, "final_logit_softcapping", None)
     return AnswerHead(model.lm_head, ids, cap)
 
 
-def _token_id(answer: str | int, tokenizer: PreTrainedTokenizerBase, model: nn.Module) -> int:
-    most = model.lm_head.weight.shape[0]
-    if is_whole(answer) and 0 <= int(answer) < most:
+def answer_ids(
+    answers: Sequence[str | int], tokenizer: PreTrainedTokenizerBase, n_known: int
+) -> tuple[int, ...]:
+    """Ids of answers, each a word, a piece as the vocabulary has it ("▁true"), or an id.
+
+    Raises
+    ------
+    ValueError
+        For an answer that is no single token, that the tokenizer does not know, an id of
+        ``n_known`` or more, or twice the same.
+    """
+    ids = tuple(_token_id(answer, tokenizer, n_known) for answer in answers)
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"needed two different answers, got {list(answers)}")
+    return ids
+
+
+def _token_id(answer: str | int, tokenizer: PreTrainedTokenizerBase, n_known: int) -> int:
+    if is_whole(answer) and 0 <= int(answer) < n_known:
         return int(answer)
-    is_text = isinstance(answer, str)
-    ids = tokenizer(answer, add_special_tokens=False)["input_ids"] if is_text else []
-    if len(ids) != 1:
+    pieces: list[str] = []
+    if isinstance(answer, str):
+        is_piece = answer.startswith("▁") and answer in tokenizer.get_vocab()
+        pieces = [answer] if is_piece else tokenizer.tokenize(answer)
+    ids = tokenizer.convert_tokens_to_ids(pieces)
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
         raise ValueError(
-            f"needed an answer that is one token, or an id below {most}, got {answer!r}, which is "
-            f"{len(ids)} tokens; a word after a space is another token than alone"
+            f"needed an answer that is one token, or an id below {n_known}, got {answer!r}, which "
+            f"the tokenizer reads as {pieces}; a word after a space may be another token than alone"
         )
     return ids[0]
 

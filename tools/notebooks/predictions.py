@@ -14,7 +14,9 @@ HINT = re.compile(r"<details>\s*<summary>\s*(?:<b>)?Hint.*?</details>", re.DOTAL
 _EXERCISE = re.compile(
     r"<details>\s*<summary>\s*(?:<b>)?(?:Hint|Solution|Expected).*?</details>", re.DOTALL
 )
-_MARK = re.compile(r"\*\*Predict\b|<details>.*?</details>", re.DOTALL)
+FOLD = re.compile(r"<details>\s*<summary>.*?</summary>(.*?)</details>", re.DOTALL)
+# A question, to the end of its paragraph, or a fold.
+_MARK = re.compile(r"\*\*Predict\b.*?(?=\n\s*\n|\Z)|<details>.*?</details>", re.DOTALL)
 _LETTER = re.compile(r"\(([a-e])\)")
 
 
@@ -30,7 +32,7 @@ def unanswered(cells: list[NotebookNode]) -> list[NotebookNode]:
     for cell in cells:
         if cell.cell_type == "code":
             between += [cell] if is_open else []
-        for mark in _marks(cell):
+        for mark in marks(cell):
             is_open = mark.startswith("**Predict")
     return between
 
@@ -39,10 +41,10 @@ def without_fold(cells: list[NotebookNode]) -> list[str]:
     """List predictions without a fold, and folds that do not name one of the letters offered."""
     told, asked = [], None
     for cell in cells:
-        for mark in _marks(cell):
+        for mark in marks(cell):
             if mark.startswith("**Predict"):
                 told += [_no_fold(asked)] if asked else []
-                asked, offered = cell, set(_LETTER.findall(_question(cell)))
+                asked, offered = cell, set(_LETTER.findall(mark))
             elif asked:
                 if offered and not offered & set(_LETTER.findall(mark)):
                     told.append(
@@ -57,11 +59,6 @@ def _no_fold(cell: NotebookNode) -> str:
     return f"{cell.id}: a prediction needs a fold, <details>, that tells the answer"
 
 
-def _question(cell: NotebookNode) -> str:
-    """Text of a cell's last prediction, up to the paragraph's end."""
-    return cell.source.split("**Predict")[-1].split("\n\n")[0]
-
-
-def _marks(cell: NotebookNode) -> list[str]:
+def marks(cell: NotebookNode) -> list[str]:
     """Give a text's predictions and folds in their order."""
     return _MARK.findall(_EXERCISE.sub("", cell.source)) if cell.cell_type == "markdown" else []

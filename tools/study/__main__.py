@@ -66,6 +66,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="N",
         help="pairs that are patched again with other fillers and in the other direction",
     )
+    add(
+        "--circuits",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="with two collections, measure each axiom's circuit on the second",
+    )
     return parser.parse_args(arguments)
 
 

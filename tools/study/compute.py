@@ -24,6 +24,7 @@ from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.devices import find_device
 from mechir_edu.rankers.kinds import KINDS, find_kind, load_ranker
+from study.circuits import measure_circuits
 from study.folder import Folder, open_folder
 from study.plan import CHECKS, MAIN, Condition, Versions, draw_versions
 
@@ -95,6 +96,8 @@ def compute(args: argparse.Namespace) -> None:
             ranker = load_ranker(kind, getattr(args, kind), device=args.device)
             plans.append(prepare(ranker, collections, args))
         work(plans)
+        for plan in plans if args.circuits else ():
+            measure_circuits(plan.ranker, plan.folder, plan.versions, collections)
 
 
 def _require_study(folder: Path, report: Path | None) -> None:

@@ -31,9 +31,18 @@ from mechir_edu.stats.power import minimum_detectable_effect
 from mechir_edu.stats.recovered import corrected
 from study.heads import LEVEL, N_BOOT
 from study.part import Part
-from study.plan import CHECKS, CONTROL_OF, END, MAIN, OF_AXIOMS, PLACES, STUDIED, Condition
+from study.plan import (
+    CHECKS,
+    CONTROL_OF,
+    END,
+    FEWEST_QUERIES,
+    MAIN,
+    OF_AXIOMS,
+    PLACES,
+    STUDIED,
+    Condition,
+)
 
-FEWEST_QUERIES = 8  # on either side of a comparison of maps
 MARGIN = 0.1  # of the effect over the control; a smaller change counts as none
 
 

@@ -7,6 +7,7 @@
       untouched/00003.npz    scores of the documents of block 3 without any filler
       TFC1-end/00003.npz     a condition's block 3, a `PatchingResult`
       checks/TFC1-end-pad.npz    the first pairs with another filler or in the other direction
+      circuits/              each axiom's circuit (`study.circuits`)
 
 Pairs are cut into blocks in the order in which they were drawn. Every file is written whole and
 carries the digest of the manifest, so that a file of another study is never taken for one of this.
@@ -21,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from mechir_edu.collection.judged import Skipped
+from mechir_edu.patching.circuits.result import CircuitResult
 from mechir_edu.patching.long_runs.folder import store
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.storage import MANIFEST, UNREADABLE, Fields, fingerprint_of, read_file
@@ -90,6 +93,38 @@ class Folder:
                 return stored["scores"] if str(stored["study"]) == self.digest else None
         except UNREADABLE:
             return None
+
+    def keep_circuit(self, axiom: str, by: str, result: CircuitResult) -> None:
+        """Keep a circuit, without texts."""
+        marked = replace(result, provenance=result.provenance | {"study": self.digest})
+        store(self._circuit(axiom, by), marked.to_bytes())
+
+    def circuit(self, axiom: str, by: str) -> CircuitResult | None:
+        """The circuit of an axiom; None where it is missing, damaged, or another study's."""
+        try:
+            result = CircuitResult.load(self._circuit(axiom, by))
+        except (ValueError, OSError):
+            return None
+        return result if result.provenance.get("study") == self.digest else None
+
+    def keep_ranking(self, axiom: str, n_heads: int, columns: Mapping[str, list]) -> None:
+        """Keep what a ranking by a circuit gave for each query."""
+        content = {"study": self.digest, "columns": dict(columns)}
+        store(self._ranking(axiom, n_heads), json.dumps(content).encode())
+
+    def ranking(self, axiom: str, n_heads: int) -> pd.DataFrame | None:
+        """What a ranking by a circuit gave for each query; None where there is none."""
+        try:
+            content = json.loads(self._ranking(axiom, n_heads).read_bytes())
+            return pd.DataFrame(content["columns"]) if content["study"] == self.digest else None
+        except UNREADABLE:
+            return None
+
+    def _circuit(self, axiom: str, by: str) -> Path:
+        return self.path / "circuits" / f"{axiom}-{by}.npz"
+
+    def _ranking(self, axiom: str, n_heads: int) -> Path:
+        return self.path / "circuits" / f"ranking-{axiom}-{n_heads}.json"
 
     def _untouched(self, block: int) -> Path:
         return self.path / "untouched" / f"{block:05}.npz"

@@ -5,7 +5,7 @@ documents and grades stay even, whenever the study was stopped.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from mechir_edu.collection.judged import Skipped
+from mechir_edu.patching.circuits.result import CircuitResult
 from mechir_edu.patching.storage import Fields
 from mechir_edu.rankers.kinds import KINDS
 from study.folder import Folder, open_folder
-from study.plan import CHECKS, CONTROL_OF, MAIN, Condition
+from study.plan import BY, CHECKS, CONTROL_OF, MAIN, RANKED_BY, STUDIED, Condition
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,9 @@ class Part:
     untouched : score of each document without any filler, [pair].
     main : the scores of each condition of `MAIN`, all of every pair.
     checks : the scores of those conditions of `CHECKS` that are there.
+    circuits : the circuit of each axiom by each order (`study.circuits`), as far as measured.
+    rankings : how circuits alone rank, by axiom and number of heads: a row for each query with
+        Kendall's tau and nDCG@10 of the full ranker and of the circuit.
     """
 
     made_of: Mapping[str, Any]
@@ -65,6 +69,8 @@ class Part:
     untouched: Float[np.ndarray, " pair"]
     main: Mapping[Condition, Scores]
     checks: Mapping[Condition, Scores]
+    circuits: Mapping[tuple[str, str], CircuitResult] = field(default_factory=dict)
+    rankings: Mapping[tuple[str, int], pd.DataFrame] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -149,7 +155,23 @@ def read_part(folder: Folder) -> Part | None:
         untouched=np.concatenate([scores for _, scores in blocks.values()]),
         main={condition: _join(of_blocks) for condition, of_blocks in main.items()},
         checks={condition: scores for condition, scores in checks.items() if len(scores.pair)},
+        circuits=_circuits(folder),
+        rankings=_rankings(folder),
     )
+
+
+def _circuits(folder: Folder) -> dict[tuple[str, str], CircuitResult]:
+    found = {(axiom, by): folder.circuit(axiom, by) for axiom in STUDIED for by in BY}
+    return {key: result for key, result in found.items() if result is not None}
+
+
+def _rankings(folder: Folder) -> dict[tuple[str, int], pd.DataFrame]:
+    found = {}
+    for axiom in STUDIED:
+        if (result := folder.circuit(axiom, BY[1])) is not None:
+            for number in (int(share * len(result.order)) for share in RANKED_BY):
+                found[axiom, number] = folder.ranking(axiom, number)
+    return {key: table for key, table in found.items() if table is not None}
 
 
 def _read(folder: Folder, block: int) -> tuple[dict[Condition, Fields], np.ndarray] | None:

@@ -23,6 +23,9 @@ STUDIED = ("TFC1", "TDC")
 PLACES: tuple[Place, ...] = ("end", "start")
 END, START = PLACES
 FILLERS = ("mask", "pad", "neutral")  # besides "a"
+BY = ("signed", "magnitude")  # what the heads of circuits are ordered by
+RANKED_BY = (0.2, 0.5)  # shares of the heads: circuits that rank a collection
+FEWEST_QUERIES = 8  # on either side of a comparison of collections
 Edit = tuple[str, Place]  # an axiom or control, and where it adds its word
 Versions = Mapping[Edit, tuple[Pair, ...]]
 

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COLLECTION = "mechir_edu/assets/mini/README.md"
 # On the front page, by the name of the group.
 GROUPS = {
-    "Learn": ["notebooks/*", "glossary", "axioms", "recipes", "troubleshooting"],
+    "Learn": ["notebooks/*", "glossary", "axioms", "recipes", "cheat_sheet", "troubleshooting"],
     "Teach": ["instructors"],
     "Study": ["study/report", "study/*", "study/scores/*"],
     "Look up": ["api/*", "*"],
@@ -115,8 +116,27 @@ def reference(module: str) -> str:
     return "\n".join([*lines, "```", ""])
 
 
-def lay_out(folder: Path) -> None:
-    """Write the site's sources into an empty folder."""
+def linked(text: str, made: Iterable[str]) -> str:
+    """A page's text where names of files that were made beside the pages are links to them.
+
+    Examples
+    --------
+    >>> linked("print `workshop/a.pdf`, not `workshop/b.pdf`", ["workshop/a.pdf"])
+    'print <a href="workshop/a.pdf">workshop/a.pdf</a>, not `workshop/b.pdf`'
+    """
+    for file in made:
+        text = text.replace(f"`{file}`", f'<a href="{file}">{file}</a>')
+    return text
+
+
+def lay_out(folder: Path, made: Iterable[str] = ()) -> None:
+    """Write the site's sources into an empty folder.
+
+    Parameters
+    ----------
+    folder : is written to.
+    made : files that lie on the site beside its pages, as seen from its top.
+    """
     placed = places()
     for source, place in placed.items():
         (to := folder / place).parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +144,8 @@ def lay_out(folder: Path) -> None:
             text = relinked((ROOT / source).read_text(encoding="utf-8"), source, placed)
             if place == "index.md":
                 text = text.replace("<!-- contents -->", contents(placed))
+            if "/" not in place:
+                text = linked(text, made)
             to.write_text(text, encoding="utf-8")
         elif to.suffix == ".ipynb":
             notebook = json.loads((ROOT / source).read_text(encoding="utf-8"))

@@ -22,6 +22,7 @@ from mechir_edu.patching.circuits.options import FEWEST_DRAWS, CircuitOptions
 from mechir_edu.patching.circuits.orders import by_effect, eliminate, grow, shuffled
 from mechir_edu.patching.circuits.result import CircuitResult
 from mechir_edu.patching.circuits.sets import HeadSet, all_heads
+from mechir_edu.patching.engines.choice import product_note
 from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.long_runs.folder import describe_pairs
 from mechir_edu.patching.options import ChosenDirection, Direction, PatchOptions
@@ -271,7 +272,9 @@ def _measured(measure: Measure, sets: list[HeadSet], kept: Kept, progress: Progr
 
 
 def _provenance(options: CircuitOptions, ranker: Ranker, measure: Measure) -> dict[str, Any]:
+    product = product_note(ranker) if measure.job.is_fast else {}
     return provenance_of(ranker, measure.job.sweep) | {
+        **product,
         "engine": measure.engine_name,
         "n_layers": ranker.n_layers,
         "n_heads": ranker.n_heads,

@@ -15,6 +15,7 @@ from mechir_edu.patching.batches import Batch
 from mechir_edu.patching.engines.gradient import require_true_slopes
 from mechir_edu.patching.engines.hooks import patch_naive, run_hooked
 from mechir_edu.patching.engines.prefix import shares_prefix
+from mechir_edu.patching.engines.products import product
 from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
 from mechir_edu.patching.options import DIRECTIONS, PatchOptions
 from mechir_edu.patching.sweep import Sweep
@@ -67,6 +68,12 @@ def choose_engine(ranker: Ranker) -> Choice:
     if other := _not_plain(ranker):
         return Choice(is_fast=False, may_skip=True, reason=other)
     return Choice(is_fast=True, may_skip=True)
+
+
+def product_note(ranker: Ranker) -> dict[str, str]:
+    """Which library multiplies matrices in the fast engine, for the record; PyTorch's on a GPU."""
+    on_cpu = ranker.device.type == "cpu"
+    return {"product": product(ranker.bridge.cfg.d_model) if on_cpu else "torch"}
 
 
 def fast_stack(ranker: Ranker) -> PostLNStack:

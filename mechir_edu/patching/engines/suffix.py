@@ -12,14 +12,8 @@ product of its d_head numbers with ``W_O[h]`` folded into the MLP's weights: a t
 
 The computation reads the wrapped modules' own weights and equals the hooks' to float rounding;
 `mechir_edu.patching.engines.hooks` is the slower version that works on every architecture.
-
-Products go through oneDNN where that is faster: PyTorch multiplies float32 matrices with Intel's
-MKL, which on processors of other makers leaves half of the vector unit idle (on an AMD EPYC with
-AVX-512 one thread does 98 GFLOP/s through MKL, 210 through oneDNN). A tensor in oneDNN's layout
-goes the second way, forwards and backwards; `enter` and `leave` convert it.
 """
 
-import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,11 +26,11 @@ from transformers.activations import ACT2FN
 
 from mechir_edu.patching.batches import Runs, repeat_fixed
 from mechir_edu.patching.engines.hooks import skipping
+from mechir_edu.patching.engines.products import enter, leave, linear
 from mechir_edu.patching.rows import Masks
 from mechir_edu.patching.sweep import Cell, Scored, Sweep
 from mechir_edu.rankers.base import Inputs, Ranker
 
-IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 MLP_ROWS = 768  # tokens whose inner activations are held at once on a CPU, within its caches
 
 Stream = Float[Tensor, "batch pos d_model"]
@@ -45,26 +39,6 @@ Heads = Float[Tensor, "batch head pos d_head"]
 # What each cell's patch adds, [cell, pair, pos, d_model], and how to run on to the hidden states.
 Patched = tuple[Tensor, Callable[[Tensor | None], Tensor]]
 Queries = Float[Tensor, "batch head query_pos d_head"]
-
-
-def enter(x: Tensor) -> Tensor:
-    """Put an activation into oneDNN's layout, where products are then faster."""
-    suits = x.device.type == "cpu" and x.dtype == torch.float32
-    return x.to_mkldnn() if suits and IS_X86 and torch.backends.mkldnn.is_available() else x
-
-
-def leave(x: Tensor) -> Tensor:
-    """Take a tensor out of oneDNN's layout, if it is in it."""
-    return x.to_dense() if x.is_mkldnn else x
-
-
-def linear(
-    x: Float[Tensor, "*rows d_in"],
-    weight: Float[Tensor, "d_out d_in"],
-    bias: Float[Tensor, " d_out"] | None = None,
-) -> Float[Tensor, "*rows d_out"]:
-    """``x @ weight.T + bias``, equal to `torch.nn.functional.linear` to float32 rounding."""
-    return leave(F.linear(enter(x), weight, bias))
 
 
 @dataclass(frozen=True)

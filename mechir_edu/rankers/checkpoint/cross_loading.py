@@ -24,6 +24,7 @@ from mechir_edu.rankers.checkpoint.settings import (
 )
 from mechir_edu.rankers.checkpoint.stored import Rule, obey, read_object, shown
 from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
+from mechir_edu.rankers.likelihood import LIKELIHOOD, LikelihoodHead, take_likelihood
 from mechir_edu.rankers.modular import ModularHead, read_modular_head
 from mechir_edu.rankers.yes_no import (
     AnswerHead,
@@ -55,7 +56,7 @@ class Parts(NamedTuple):
     checksum: str
     planted_heads: frozenset[tuple[int, int]] = frozenset()
     prompts: Prompts | PromptsAround = Prompts()
-    head: ModularHead | AnswerHead | None = None
+    head: ModularHead | AnswerHead | LikelihoodHead | None = None
 
 
 def load_parts(name: str, asked: Asked) -> Parts:
@@ -68,6 +69,8 @@ def load_parts(name: str, asked: Asked) -> Parts:
         model, tokenizer, heads = planted.load()
         return Parts(model, tokenizer, "", frozenset(heads))
     folder = loading.model_folder(name, "cat")
+    if asked.readout is not None:
+        return _load_likelihood(folder, asked)
     if answers := answers_of(folder, asked):
         return _load_answering(folder, asked, answers)
     encoder, head = encoder_folder(folder), read_modular_head(folder)
@@ -91,6 +94,18 @@ def _load_answering(folder: Path, asked: Asked, answers: tuple[str | int, ...]) 
     head = read_answer_head(model, tokenizer, answers)
     instruction = read_prompts(folder, n_labels=1, kind=ANSWERING).query
     prompts = take_template(tokenizer, folder, asked, instruction)
+    return Parts(model, tokenizer, loading.checkpoint_sha256(folder), prompts=prompts, head=head)
+
+
+def _load_likelihood(folder: Path, asked: Asked) -> Parts:
+    if asked.readout != LIKELIHOOD or (asked.true_token, asked.false_token) != (None, None):
+        raise ValueError(
+            f"readout must be {LIKELIHOOD!r}, without true_token and false_token, or be left out; "
+            f"got {asked.settings}"
+        )
+    encoder = encoder_folder(folder)
+    model, tokenizer = loading.load_language_model(encoder), load_tokenizer(encoder)
+    prompts, head = take_likelihood(model, tokenizer, asked.template)
     return Parts(model, tokenizer, loading.checkpoint_sha256(folder), prompts=prompts, head=head)
 
 

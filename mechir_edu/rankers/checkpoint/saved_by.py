@@ -1,7 +1,15 @@
-"""What a model is by the class that saved it, and who reads such a model."""
+"""The kinds of ranker in words, with the classes that read them; what the class says that saved."""
 
 from collections.abc import Mapping
 from typing import Any
+
+READERS: dict[str, tuple[str, str]] = {  # kind: what such a ranker is, and the class that reads it
+    "dot": ("a bi-encoder", "me.Dot"),
+    "cat": ("a cross-encoder", "me.Cat"),
+    "sparse": ("a learned-sparse ranker (SPLADE)", "me.Sparse"),
+    "multi-vector": ("a multi-vector ranker (ColBERT)", "me.MultiVector"),
+    "monot5": ("an encoder-decoder that answers (MonoT5)", "me.MonoT5"),
+}
 
 # By the end of a class's name, the first that fits: the kinds that such a model may be, and what
 # is said of it to another one.

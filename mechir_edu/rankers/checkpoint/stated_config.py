@@ -207,7 +207,8 @@ def check_cross_encoder(stated: Mapping[str, Any], folder: Path) -> None:
     _require_class(
         *(stated, folder, "cat", "ForSequenceClassification"),
         needed="one trained as a cross-encoder",
-        decoder="a decoder; if it ranks by its answer, pass true_token= and false_token=",
+        decoder="a decoder; if it ranks by its answer, pass true_token= and false_token=, and any "
+        'decoder may rank by readout="query likelihood"',
     )
 
 

@@ -10,7 +10,7 @@ The first of these that says something decides:
 from pathlib import Path
 from typing import NamedTuple
 
-from mechir_edu.rankers.checkpoint.saved_by import said_of
+from mechir_edu.rankers.checkpoint.saved_by import READERS, said_of
 from mechir_edu.rankers.checkpoint.settings import (
     MODEL_FILE,
     Module,
@@ -19,13 +19,6 @@ from mechir_edu.rankers.checkpoint.settings import (
 )
 from mechir_edu.rankers.checkpoint.stored import read_object, shown
 
-READERS = {  # kind: what such a checkpoint is, and the class that reads it
-    "dot": "a bi-encoder; load it with me.Dot",
-    "cat": "a cross-encoder; load it with me.Cat",
-    "sparse": "a learned-sparse ranker (SPLADE); load it with me.Sparse",
-    "multi-vector": "a multi-vector ranker (ColBERT); load it with me.MultiVector",
-    "monot5": "an encoder-decoder that answers (MonoT5); load it with me.MonoT5",
-}
 MODEL_TYPES = {  # of sentence-transformers and PyLate
     "SentenceTransformer": "dot",
     "CrossEncoder": "cat",
@@ -80,16 +73,22 @@ def _by_modules(folder: Path, modules: list[Module]) -> Told:
         is_pylate = module.path.startswith("pylate.")
         kind = "multi-vector" if is_pylate else MODULES.get(module.name)
         if kind is not None:
-            return Told((kind,), f"{where} names {module.path}", READERS[kind], is_stored=True)
+            because = f"{where} names {module.path}"
+            return Told((kind,), because, _how_to_load(kind), is_stored=True)
     stated = read_object(folder / MODEL_FILE).get("model_type")
     if not stated and [module.name for module in modules] == ["Transformer", "Dense"]:
         kinds, because = ("multi-vector",), f"{where} has a Dense for every token"
-        return Told(kinds, because, READERS[kinds[0]], is_stored=True)
+        return Told(kinds, because, _how_to_load(kinds[0]), is_stored=True)
     stated = stated or "SentenceTransformer"
     kind = MODEL_TYPES.get(str(stated))
-    what = READERS[kind] if kind else "a model of a kind that this toolkit does not read"
+    what = _how_to_load(kind) if kind else "a model of a kind that this toolkit does not read"
     because = f"model_type in {MODEL_FILE} of {folder.name} is {shown(stated)}"
     return Told((kind,) if kind else (), because, what, is_stored=True)
+
+
+def _how_to_load(kind: str) -> str:
+    what, reader = READERS[kind]
+    return f"{what}; load it with {reader}"
 
 
 def require_kind(folder: Path, kind: str, *, says_how: bool = False) -> None:

@@ -47,6 +47,14 @@ def pytest_collectstart():
     import transformers.modeling_utils  # noqa: F401
 
 
+# Their tests take longest, and should not be what one worker still does when all others are done.
+LONGEST = ("test_browser", "test_notebooks", "test_distributed", "test_runs", "test_study")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONGEST)  # stable: modules stay together
+
+
 def pytest_runtest_setup():
     first_calls.begin_test()
 
@@ -122,6 +130,28 @@ def small_ranker(tmp_path_factory):
     return functools.cache(
         lambda family, kind: load_small(family, kind, tmp_path_factory.mktemp(f"{family}-{kind}"))
     )
+
+
+@pytest.fixture(scope="module")
+def remembered():
+    """A function: let a function of a module, by its name, remember what it gave.
+
+    It spares commands the loading and verifying of a ranker that the command before has loaded.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+
+        def remember(module, name):
+            compute, given = getattr(module, name), {}
+
+            def remembering(*args, **options):
+                key = repr((args, options))
+                if key not in given:
+                    given[key] = compute(*args, **options)
+                return given[key]
+
+            patched.setattr(module, name, remembering)
+
+        yield remember
 
 
 @pytest.fixture

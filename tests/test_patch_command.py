@@ -13,10 +13,10 @@ from small_models import save_model, save_mono_t5
 from mechir_edu.cli.main import main, parser
 from mechir_edu.collection.load import load_collection
 from mechir_edu.files import sha256
-from mechir_edu.models import Cat
 from mechir_edu.patching import activation as patching
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.perturb import draw as perturb
+from mechir_edu.rankers import kinds
 from mechir_edu.rankers.checkpoint.saved_by import READERS
 from mechir_edu.rankers.kinds import KINDS, load_ranker
 
@@ -35,9 +35,14 @@ def out(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once(remembered):
+    remembered(kinds, "load_ranker")
+
+
 @pytest.fixture(scope="module")
-def ranker():
-    return Cat("planted")
+def ranker(planted):
+    return planted
 
 
 def expected(ranker, axiom="TFC1", place="end", n=8, **options):

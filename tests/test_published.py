@@ -236,7 +236,7 @@ def test_an_electra_with_two_labels_scores_by_the_last_minus_the_first(monoelect
 def test_the_demo_runs_with_models_of_the_published_architectures(tasb, monoelectra, tmp_path):
     options = ["--bi", str(tasb), "--cross", str(monoelectra), "--sparse", "none"]
     options += ["--axiom", "TFC1"]
-    assert main(["demo", "--out", str(tmp_path), "--pairs", "4", *options]) == 0
+    assert main(["demo", "--out", str(tmp_path), "--pairs", "8", *options]) == 0
     table = pd.read_csv(tmp_path / "heads.csv").query("grade == 'all'")
     assert table.groupby(["ranker", "axiom"]).size().tolist() == [144, 72]
     rankers = json.loads((tmp_path / "run.json").read_text())["rankers"]

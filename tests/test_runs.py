@@ -31,7 +31,7 @@ def ranker(small_ranker):
 
 @pytest.fixture(scope="module")
 def pairs():
-    return [*ManyPairs(12)]
+    return list(map(ManyPairs(12).__getitem__, range(12)))
 
 
 @pytest.fixture(scope="module")

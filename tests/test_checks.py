@@ -651,7 +651,80 @@ WRONG_BUGS = {
 }
 
 
+# 11: two protocols told apart, and heads dropped one by one
+
+
+def protocols(
+    restored=("recipient", False),
+    survives=("donor", True),
+    change=lambda a, b, r, d: ((a - r) / (d - r), (b - r) / (d - r)),
+):
+    """The two protocols, each by the run and by whether the rest is taken from the other run."""
+
+    def two_protocols(score, circuit, heads):
+        rest = set(heads) - set(circuit)
+        a, b = (score(run, rest if of_rest else circuit) for run, of_rest in (restored, survives))
+        return change(a, b, score("recipient", []), score("donor", []))
+
+    return two_protocols
+
+
+PROTOCOLS = {
+    "the order is": protocols(("donor", True), ("recipient", False)),
+    "took the circuit itself out": protocols(survives=("donor", False)),
+    "put the other heads into": protocols(restored=("recipient", True)),
+    "the two are exchanged": protocols(("recipient", True), ("donor", False)),
+    "both of yours read": protocols(survives=("recipient", True)),
+    "what is lost": protocols(change=lambda a, b, r, d: ((a - r) / (d - r), (d - b) / (d - r))),
+    "from the donor's score on": protocols(
+        change=lambda a, b, r, d: ((a - r) / (d - r), (b - d) / (d - r))
+    ),
+    "these are scores": protocols(change=lambda a, b, r, d: (a, b)),
+    "these are effects": protocols(change=lambda a, b, r, d: (a - r, b - r)),
+    "the sign": protocols(change=lambda a, b, r, d: ((a - r) / (r - d), (b - r) / (r - d))),
+    "before you divide": protocols(change=lambda a, b, r, d: (a / (d - r), b / (d - r))),
+    "give two numbers": protocols(change=lambda a, b, r, d: (a - r) / (d - r)),
+    "you asked for 'perturbed'": protocols(survives=("perturbed", True)),
+}
+
+
+def drop(value, heads, n, which=min):
+    left = list(heads)
+    while len(left) > n:
+        left.remove(which(left, key=lambda head: -value(set(left) - {head})))
+    return left
+
+
+def first_of(by):
+    return lambda value, heads, n: sorted(heads, key=lambda head: by(value, heads, head))[:n]
+
+
+def grown(value, heads, n):
+    grown = []
+    while len(grown) < n:
+        rest = [head for head in heads if head not in grown]
+        grown.append(max(rest, key=lambda head: value([*grown, head])))
+    return grown
+
+
+DROPS = {
+    "that you dropped; give": lambda v, heads, n: set(heads) - set(drop(v, heads, n)),
+    "each head alone": first_of(lambda value, heads, head: -value([head])),
+    "measured the loss of each head once": first_of(
+        lambda value, heads, head: value(set(heads) - {head})
+    ),
+    "grew the set from nothing": grown,
+    "missed most": lambda v, heads, n: drop(v, heads, n, which=max),
+    "too early": lambda v, heads, n: drop(v, heads, n + 1),
+    "too long": lambda v, heads, n: drop(v, heads, n - 1),
+    "three can do better": lambda v, heads, n: [(1, 0), (1, 2), (0, 1)],
+    "give the (layer, head)": lambda v, heads, n: len(heads),
+}
+
+
 EXERCISES = [
+    Exercise("two_protocols", (protocols(),), PROTOCOLS),
+    Exercise("drop_one_by_one", (drop, lambda *a: set(drop(*a))), DROPS),
     Exercise("held_out_correlation", (held_out(),), HELD_OUT),
     Exercise("bugs", (BUGS,), WRONG_BUGS),
     Exercise("head_outputs", (head_outputs,), HEAD_OUTPUTS),

@@ -111,13 +111,13 @@ def test_a_check_that_takes_a_while_says_what_it_does(capsys):
 
 def test_progress_counts_the_last_verdict_of_each_exercise(capsys):
     me.tutorial.progress()
-    assert "0 of 19 exercises right" in capsys.readouterr().out
+    assert "0 of 21 exercises right" in capsys.readouterr().out
     _record.write("check_recovery", True)
     _record.write("check_fill_gap", True)
     _record.write("check_fill_gap", False)
     me.tutorial.progress()
     said = capsys.readouterr().out
-    assert said.startswith("1 of 19 exercises right")
+    assert said.startswith("1 of 21 exercises right")
     assert "03: 1 of 3" in said
     assert "02: 0 of 2" in said
 
@@ -134,14 +134,14 @@ def test_a_record_that_cannot_be_read_counts_nothing(text, capsys):
     _record.FILE.parent.mkdir()
     _record.FILE.write_text(text)
     me.tutorial.progress()
-    assert capsys.readouterr().out.startswith("0 of 19")
+    assert capsys.readouterr().out.startswith("0 of 21")
 
 
 def test_where_nothing_can_be_written_this_kernel_counts(monkeypatch, tmp_path, capsys):
     (tmp_path / "work").write_text("a file in the folder's place")
     _record.write("check_recovery", True)
     me.tutorial.progress()
-    assert capsys.readouterr().out.startswith("1 of 19")
+    assert capsys.readouterr().out.startswith("1 of 21")
 
 
 def test_a_check_keeps_its_verdict():

@@ -47,9 +47,22 @@ def out(tmp_path_factory):
     return folder
 
 
-def test_the_four_files_are_written(out):
+def test_the_files_are_written(out):
     names = {file.name for file in out.iterdir()}
-    assert names == {"figure2.png", "figure2.svg", "heads.csv", "summary.md", "run.json"}
+    pictures = {"figure2.png", "figure2.svg", "report.html"}
+    assert names == {"heads.csv", "summary.md", "run.json"} | pictures
+
+
+def test_the_report_has_a_map_for_each_axiom_with_the_tables_numbers(out):
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert re.findall(r"<h2[^>]*>(.*?)</h2>", page) == ["Cat planted, TFC1", "Cat planted, TDC"]
+    table = pd.read_csv(out / "heads.csv").query("grade == 'all'")
+    cells = re.findall(r'label="layer (\d), head (\d): recovery ([-\d.]+)', page.replace("−", "-"))
+    told = {}
+    for i, (layer, head, recovery) in enumerate(cells):
+        told["TFC1" if i < 16 else "TDC", int(layer), int(head)] = float(recovery)
+    there = table.set_index(["axiom", "layer", "head"])["recovery"].to_dict()
+    assert told == pytest.approx(there, abs=6e-4)
 
 
 def test_a_sparse_ranker_says_which_terms_moved(tmp_path):

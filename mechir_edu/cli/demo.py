@@ -4,7 +4,7 @@
 files are written: the Figure-2 panel (``figure2.png``, ``.svg``), the vocabulary terms that moved
 in a learned-sparse ranker (``terms.png``, ``.svg``), every head's recovery (``heads.csv``), what
 was run, seen and skipped in words (``summary.md``), and every choice, seed, version and checksum
-(``run.json``).
+(``run.json``), and a page to click through: maps, pairs, tables (``report.html``).
 """
 
 import argparse
@@ -37,8 +37,8 @@ DESCRIPTION = (
     "Append a query term to judged passages (TFC1: a random term, TDC: the rarest term, controls: "
     "a neutral word), and patch every attention head of each ranker to see which heads carry the "
     "change of the relevance score. Writes figure2.png and .svg, terms.png and .svg (of the "
-    "learned-sparse ranker), heads.csv, summary.md and run.json, and prints the summary. The "
-    "defaults need no network."
+    "learned-sparse ranker), heads.csv, summary.md, report.html (the maps, with each head's pairs) "
+    "and run.json, and prints the summary. The defaults need no network."
 )
 
 
@@ -117,7 +117,8 @@ def run(args: argparse.Namespace) -> int:
     print(summary)
     terms = "" if args.sparse == "none" else ", terms.png, terms.svg"
     print(
-        f"Written to {args.out}: figure2.png, figure2.svg{terms}, heads.csv, summary.md, run.json"
+        f"Written to {args.out}: figure2.png, figure2.svg{terms}, heads.csv, summary.md, "
+        "report.html, run.json"
     )
     return 0
 
@@ -146,6 +147,7 @@ def describe(ranker: "Ranker") -> dict:
 
 def write_files(folder: Path, demonstration: "Demonstration", summary: str, record: dict) -> None:
     """Write the demonstration's files, each whole or not at all."""
+    from mechir_edu.cli.report import Part, report
     from mechir_edu.files import write_whole
 
     figures = {"figure2": demonstration.figure(), "terms": demonstration.terms_figure()}
@@ -157,4 +159,9 @@ def write_files(folder: Path, demonstration: "Demonstration", summary: str, reco
     table = demonstration.heads_table().to_csv(index=False, float_format="%.6g")
     write_whole(folder / "heads.csv", table.encode())
     write_whole(folder / "summary.md", summary.encode())
+    parts = [
+        Part(f"{e.ranker}, {e.axiom}", e.result, e.recovery) for e in demonstration.experiments
+    ]
+    title = f"{' versus '.join(demonstration.axioms)} on {demonstration.collection}"
+    write_whole(folder / "report.html", report(title, summary, parts).encode())
     write_whole(folder / "run.json", json.dumps(record, indent=2).encode())

@@ -206,6 +206,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"Interrupted. Rerun the command to resume the run in {args.out}.", file=sys.stderr)
         return 130
     print(summarise(folder))
+    print(write_report(folder))
     return 0
 
 
@@ -226,6 +227,25 @@ def parse_heads(text: str, option: str = "--heads") -> tuple[tuple[int, int], ..
     if not all(matches):
         raise ValueError(f"{option} needs layer.head, as in 3.5,4.1, got {text[:80]!r}")
     return tuple((int(match[1]), int(match[2])) for match in matches)
+
+
+def write_report(folder: "RunFolder") -> str:
+    """Write the run as a page, report.html, where it can be one; says which or why not."""
+    from mechir_edu.cli.report import Part, report
+    from mechir_edu.files import write_whole
+    from mechir_edu.patching.result import PatchingResult
+
+    if folder.patched(0).row_pair is not None:
+        return "No report.html: positions of different documents make no map (--by role does)."
+    result = PatchingResult.load(folder.path)
+    made_of = result.provenance["made_of"]
+    title = f"{made_of['axiom']} in {result.provenance['ranker']}"
+    try:
+        page = report(title, summarise(folder), [Part(title, result, result.recovery())])
+    except ValueError as error:
+        return f"No report.html: {error}."
+    write_whole(folder.path / "report.html", page.encode())
+    return f"Look at it in {folder.path / 'report.html'}."
 
 
 def summarise(folder: "RunFolder") -> str:

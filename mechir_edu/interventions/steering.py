@@ -52,9 +52,7 @@ class Steer:
 
     def hooks(self, ranker: Ranker, side: Side) -> Hooks:
         """Hook functions by hook point, for what is read on one side."""
-        attention = getattr(ranker.stack.block(ranker.bridge, 0), ranker.stack.attention)
-        d_head = attention.o.weight.shape[1] // ranker.n_heads  # some families' are wider
-        added = _as_tensor(self.direction, d_head, ranker) * self.strength
+        added = _as_tensor(self.direction, head_width(ranker), ranker) * self.strength
         return head_hooks(ranker, self.heads, lambda z, places: z + added[places])
 
 
@@ -96,6 +94,12 @@ class SteerResidual:
         return [
             (ranker.stack.hook_name("resid_pre", self.layer), lambda resid, hook: resid + added)
         ]
+
+
+def head_width(ranker: Ranker) -> int:
+    """Width of a head's z, d_head; in some families it is not d_model divided by the heads."""
+    attention = getattr(ranker.stack.block(ranker.bridge, 0), ranker.stack.attention)
+    return attention.o.weight.shape[1] // ranker.n_heads
 
 
 def _finite_array(direction: np.ndarray) -> np.ndarray:

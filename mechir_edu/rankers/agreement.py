@@ -19,7 +19,9 @@ def difference(got: Tensor, needed: Tensor, tolerance: float = TOLERANCE) -> flo
     return None if is_rounding else apart
 
 
-def require_close(what: str, got: Tensor, needed: Tensor, whose: str) -> None:
+def require_close(
+    what: str, got: Tensor, needed: Tensor, whose: str, tolerance: float = TOLERANCE
+) -> None:
     """Refuse a result that differs from another by more than rounding.
 
     Raises
@@ -27,5 +29,5 @@ def require_close(what: str, got: Tensor, needed: Tensor, whose: str) -> None:
     VerificationError
         Saying by how much.
     """
-    if (error := difference(got, needed)) is not None:
+    if (error := difference(got, needed, tolerance)) is not None:
         raise VerificationError(f"{what} differs from {whose} by {error:.2g}; its adapter is wrong")

@@ -143,7 +143,9 @@ class TakesTurns:
                 "another and change that one"
             )
         device = str(ranker.device)
-        loaded = type(ranker)(ranker.name, device=device, verify=False, **ranker.settings)
+        found_out = getattr(ranker.hf_model, "merged_from", {})  # by loading, and no argument
+        given = {name: ranker.settings[name] for name in ranker.settings if name not in found_out}
+        loaded = type(ranker)(ranker.name, device=device, verify=False, **given)
         loaded.hf_model.load_state_dict(ranker.hf_model.state_dict())
         return loaded
 

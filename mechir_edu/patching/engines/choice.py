@@ -23,7 +23,7 @@ from mechir_edu.rankers.agreement import difference, require_close
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.verification import TEXTS, tiny_inputs
 
-TOLERANCE = 1e-4  # between runs of one text in two batches, relative to the scores
+TOLERANCE = 1e-4  # between two ways to the same scores, relative to them
 
 
 @dataclass(frozen=True)
@@ -183,5 +183,6 @@ def require_agreement(ranker: Ranker) -> None:
     sweep = PatchOptions(heads=((0, 0),)).sweep(ranker)
     ((_, fast),) = patch_suffix(PostLNStack(ranker), runs, sweep, max_tokens=n_pos)
     ((_, naive),) = patch_naive(ranker, runs, sweep)
-    require_close("a fast patch", fast, naive, "a patch through hooks")
+    # Through all layers, the two ways of adding up differ by more than a layer's rounding.
+    require_close("a fast patch", fast, naive, "a patch through hooks", TOLERANCE)
     ranker.engines_agree = True

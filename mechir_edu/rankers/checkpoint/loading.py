@@ -156,7 +156,7 @@ def weights_sha256(*folders: Path) -> str:
 def checkpoint_sha256(folder: Path) -> str:
     """SHA-256 of all weights of a checkpoint: its encoder's, and those of modules behind it."""
     if told := lora.merged_from(folder):
-        return lora.sha256_of_both(told)
+        return lora.sha256_of_all(told, *map(weights_sha256, weight_folders(folder)))
     return weights_sha256(encoder_folder(folder), *weight_folders(folder))
 
 

@@ -2,6 +2,8 @@
 
 An adapter's folder has ``adapter_config.json``, which names the base, and the low-rank changes of
 the base's weights (Hu et al., "LoRA", ICLR 2022), and maybe a trained head (``modules_to_save``).
+What sentence-transformers saves of a ranker with an adapter is such a folder, with ``modules.json``
+and what that names; these come along.
 """
 
 import hashlib
@@ -28,7 +30,12 @@ TASKS = {
     "CAUSAL_LM": AutoModelForCausalLM,
 }
 HEAD = re.compile(r"base_model\.model\.(classifier|score)(\.out_proj)?\.weight")
-TOKENIZER = ("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "*.model")
+TOKENIZER = (
+    *("tokenizer*", "vocab.*", "merges.txt", "special_tokens_map.json", "*.model"),
+    *("chat_template*", "additional_chat_templates"),
+)
+MODULES = "modules.json"
+BESIDE = ("*.json", "[0-9]*_*")  # settings and modules of sentence-transformers
 OURS = "tokenizer_config.json"
 CLOSE = 1e-3  # of the largest output, between the adapter applied and merged
 
@@ -84,15 +91,15 @@ def merged(
             f"{folder.name} is a LoRA adapter of {name!r}, which is not at hand: {error}. Download "
             f"it, and name its folder as base_model_name_or_path in {CONFIG}"
         ) from error
-    if task == "FEATURE_EXTRACTION" and (base / "modules.json").exists():
+    if (base / MODULES).exists() and not (folder / MODULES).exists():
         raise ValueError(
-            f"{folder.name} is a LoRA adapter of {name!r}, which has modules behind its encoder; "
+            f"{folder.name} is a LoRA adapter of {name!r}, which has {MODULES} and it has none; "
             "merge it in sentence-transformers, and save the whole model"
         )
     refuse_pointers([folder / WEIGHTS])
     changes = "".join(sha256(folder / name) for name in (CONFIG, WEIGHTS))  # its scale is in CONFIG
     sums = (base_sha256(base), hashlib.sha256(changes.encode()).hexdigest())
-    return Path(_merge(folder, base, sums).name)
+    return Path(_merge(folder, base, sums, _beside(folder, base)).name)
 
 
 def merged_from(folder: Path) -> dict[str, str]:
@@ -100,16 +107,19 @@ def merged_from(folder: Path) -> dict[str, str]:
     return _MERGED_FROM.get(folder, {})
 
 
-def sha256_of_both(told: dict[str, str]) -> str:
-    """Checksum of a merged checkpoint: of the hashes of its base and its adapter."""
-    return hashlib.sha256("".join(told[name] for name in ("base", "adapter")).encode()).hexdigest()
+def sha256_of_all(told: dict[str, str], *behind: str) -> str:
+    """Checksum of a merged checkpoint: of the hashes of base, adapter, and modules behind."""
+    hashes = (told["base"], told["adapter"], *behind)
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 _MERGED_FROM: dict[Path, dict[str, str]] = {}
 
 
 @lru_cache(maxsize=1)  # the last one alone stays, until the process ends
-def _merge(folder: Path, base: Path, sums: tuple[str, str]) -> tempfile.TemporaryDirectory:
+def _merge(
+    folder: Path, base: Path, sums: tuple[str, str], beside: tuple[tuple[Path, Path, str], ...]
+) -> tempfile.TemporaryDirectory:
     from peft import PeftModel, get_peft_model_state_dict
 
     task, tensors = read_object(folder / CONFIG)["task_type"], load_file(folder / WEIGHTS)
@@ -143,13 +153,29 @@ def _merge(folder: Path, base: Path, sums: tuple[str, str]) -> tempfile.Temporar
     scratch = tempfile.TemporaryDirectory(prefix=f"{folder.name}-merged-")
     room = Path(scratch.name)
     whole.save_pretrained(room)
-    home = folder if any(folder.glob(OURS)) else base
-    for pattern in TOKENIZER:
-        for file in home.glob(pattern):
-            if not file.name.endswith(".safetensors"):
-                shutil.copy(file, room)
+    for of, name, _ in beside:
+        (room / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(of / name, room / name)
     _MERGED_FROM[room] = dict(zip(("base", "adapter"), sums, strict=True))
     return scratch
+
+
+def _beside(folder: Path, base: Path) -> tuple[tuple[Path, Path, str], ...]:
+    """What comes along with merged weights: of each file its home, its place there, its SHA-256."""
+    home = folder if any(folder.glob(OURS)) else base
+    wanted = [(home, pattern) for pattern in TOKENIZER]
+    if (folder / MODULES).exists():
+        wanted += [(folder, pattern) for pattern in BESIDE]
+    files = {
+        file.relative_to(of): of
+        for of, pattern in wanted
+        for path in of.glob(pattern)
+        for file in (path.rglob("*") if path.is_dir() else [path])
+        if file.is_file()
+    }
+    own = {name for name in files if name.parent == Path() and name.suffix == ".safetensors"}
+    own |= {Path(CONFIG), Path("config.json")}  # a merged model has its own
+    return tuple((files[name], name, sha256(files[name] / name)) for name in sorted({*files} - own))
 
 
 @torch.no_grad()

@@ -133,7 +133,7 @@ def test_a_shard_that_is_cut_short_is_computed_again(ranker, pairs, folder, whol
 def test_a_shard_with_a_flipped_bit_is_computed_again(ranker, pairs, folder, whole):
     path = folder / "patched" / "00000.npz"
     content = bytearray(path.read_bytes())
-    content[content.index(b"scores.npy") + 200] ^= 1  # behind the headers, among the scores
+    content[content.index(b"scores.npy") + 100] ^= 1  # in what is packed, not in a header
     path.write_bytes(content)
     run(ranker, pairs, folder)
     assert contents(folder) == contents(whole)

@@ -15,7 +15,9 @@ MIXED = [
 ]
 SHORT = [a_pair("Warm sea.", "reef"), a_pair("The sea is.", "fish", 1)]
 METHODS = ("exact", "naive")
-FAMILIES = ("llama", "qwen3", "gemma2", "gemma3")  # of these, the last two have windows, one caps
+# Plain, and with windows and caps; the others, one plain and one with windows, in make long.
+FAMILIES = ["llama", "gemma2"]
+FAMILIES += [pytest.param(family, marks=pytest.mark.long) for family in ("qwen3", "gemma3")]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

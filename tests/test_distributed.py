@@ -1,5 +1,4 @@
 import os
-import shutil
 import signal
 from collections.abc import Sequence
 from functools import partial
@@ -12,7 +11,6 @@ from patching_helpers import assert_same_bits
 from mechir_edu.models import Cat
 from mechir_edu.patching.long_runs.runs import patch_into_folder
 from mechir_edu.patching.result import PatchingResult
-from mechir_edu.patching.storage import read_manifest
 from mechir_edu.perturb.draw import make_pairs
 
 # No calls home; and workers as important as the rest, or a busy machine starves them.
@@ -40,18 +38,19 @@ def pairs(collection):
 
 @pytest.fixture(scope="module")
 def alone(planted, pairs, tmp_path_factory):
-    """The folder of a single process's run, with one thread as Ray's workers have."""
+    """The result of a single process, with one thread as Ray's workers have."""
     folder, n_threads = tmp_path_factory.mktemp("alone"), torch.get_num_threads()
     torch.set_num_threads(1)
     patch_into_folder(planted, pairs, folder, asked={"num_gpus": 0}, **SHARDED)
     torch.set_num_threads(n_threads)
-    return folder
+    return PatchingResult.load(folder)
 
 
-@pytest.fixture
-def folder(alone, tmp_path):
-    """A copy of that folder."""
-    return Path(shutil.copytree(alone, tmp_path / "run"))
+def test_two_workers_give_the_bits_of_one_process_though_a_worker_is_killed(pairs, alone, tmp_path):
+    died = tmp_path / "died"
+    done = patch_distributed(dying(died), pairs, **SHARDED)
+    assert died.exists()
+    assert_same_bits(done, alone)
 
 
 def dying(died: Path):
@@ -89,27 +88,23 @@ class Watched(Sequence):
         return self.pairs[i]
 
 
-def test_two_workers_finish_a_run_with_the_bits_of_one_process_though_one_is_killed(
-    pairs, alone, folder, tmp_path, monkeypatch
+def test_workers_finish_a_run_begun_in_one_process_and_its_pairs_are_drawn_round_by_round(
+    planted, pairs, alone, tmp_path, monkeypatch
 ):
-    missing = read_manifest(folder).shards[1:]
+    begun = patch_into_folder(planted, pairs, tmp_path, asked={"num_gpus": 0}, **SHARDED)
+    missing = begun.manifest.shards[1:]
     for k in range(len(missing)):
-        (folder / "patched" / f"{k + 1:05}.npz").unlink()
-    watched, died = Watched(pairs, folder), tmp_path / "died"
-    monkeypatch.setattr(distributed, "ray_workers", partial(ray_workers, shards_each=2))
-    done = patch_distributed(dying(died), watched, folder=folder, **SHARDED)
-    assert died.exists()
-    assert_same_bits(done, PatchingResult.load(alone))
-    # In rounds of two shards for each worker: the second is drawn when the first is done. (Planning
-    # draws pairs before, and checks of types do at the very end.)
-    assert 4 < len(missing) <= 8
-    assert set(watched.n_done) <= {1, 5, 1 + len(missing)}
-    assert watched.n_done.count(5) == sum(map(len, missing[4:]))
-
-
-def test_kind_and_name_load_the_ranker_and_a_finished_run_is_read(pairs, alone, folder):
-    done = patch_distributed(("cat", "planted"), pairs, folder=folder, **SHARDED)
-    assert_same_bits(done, PatchingResult.load(alone))
+        (tmp_path / "patched" / f"{k + 1:05}.npz").unlink()
+    watched = Watched(pairs, tmp_path)
+    monkeypatch.setattr(distributed, "ray_workers", partial(ray_workers, shards_each=3))
+    source = ("cat", "planted")
+    done = patch_distributed(source, watched, folder=tmp_path, concurrency=1, **SHARDED)
+    assert_same_bits(done, alone)
+    # In rounds of three shards: the second is drawn when the first is done. (Planning draws pairs
+    # before, and checks of types do at the very end.)
+    assert 3 < len(missing) <= 6
+    assert set(watched.n_done) <= {1, 4, 1 + len(missing)}
+    assert watched.n_done.count(4) == sum(map(len, missing[3:]))
 
 
 def test_an_error_on_a_worker_reaches_the_caller(pairs, tmp_path):

@@ -25,7 +25,7 @@ from mechir_edu.stats.maps import profile_gap
 
 PUBLISHED = Path(__file__).parents[1] / "docs" / "study"
 PLANTED = ["--collections", "embedded", "--rankers", "cat", "--cross", "planted"]
-SIZE = ["--n", "16", "--block", "8", "--checks", "4"]
+SIZE = ["--n", "24", "--block", "12", "--checks", "8"]
 TFC1 = Condition("TFC1", "end")
 
 
@@ -48,7 +48,7 @@ def fewer_resamples():
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The folder of a study of the planted cross-encoder, on two blocks of eight pairs."""
+    """The folder of a study of the planted cross-encoder, on two blocks of twelve pairs."""
     folder = tmp_path_factory.mktemp("study")
     assert run(folder) == 0
     return folder
@@ -101,14 +101,14 @@ def test_all_conditions_use_the_same_documents_and_each_block_is_even_over_grade
     for i, block in enumerate(folder.blocks):
         pairs = [folder.read(condition, i)["pairs"] for condition in MAIN]
         assert len({tuple((p.query_id, p.doc_id) for p in of_one) for of_one in pairs}) == 1
-        assert sorted(part.grades[list(block)]) == 2 * [0] + 2 * [1] + 2 * [2] + 2 * [3]
+        assert sorted(part.grades[list(block)]) == 3 * [0] + 3 * [1] + 3 * [2] + 3 * [3]
 
 
 def test_every_condition_and_check_is_there(part):
-    assert {scores.patched.shape for scores in part.main.values()} == {(4, 4, 16)}
+    assert {scores.patched.shape for scores in part.main.values()} == {(4, 4, 24)}
     assert set(part.main) == set(MAIN)
     assert set(part.checks) == set(CHECKS)
-    assert {tuple(scores.pair) for scores in part.checks.values()} == {tuple(range(4))}
+    assert {tuple(scores.pair) for scores in part.checks.values()} == {tuple(range(8))}
 
 
 def test_a_change_counts_from_the_document_as_it_was(folder, part, planted):
@@ -206,7 +206,7 @@ def test_an_interrupted_study_keeps_what_is_done_and_ends_with_the_same_bits(
 
 def test_a_report_takes_the_blocks_that_all_conditions_have(partial):
     part = read_part(open_folder(partial / "cat"))
-    assert len(part.pairs) == len(part.untouched) == 8
+    assert len(part.pairs) == len(part.untouched) == 12
 
 
 def test_a_block_of_another_study_does_not_count(whole, partial):
@@ -226,10 +226,10 @@ def test_a_report_on_nothing_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--n", "32"], "n 16, now 32"),
+        (["--n", "32"], "n 24, now 32"),
         (["--seed", "1"], "seed 0, now 1"),
         (["--method", "gradient"], "method 'exact', now 'gradient'"),
-        (["--block", "4"], "block 8, now 4"),
+        (["--block", "8"], "block 12, now 8"),
         (["--n", "4"], "at least 8 pairs"),
         (["--rankers", "dog"], "kind must be 'dot' .* or 'cat' .*, got 'dog'"),
     ],

@@ -131,7 +131,7 @@ except (FileNotFoundError, ValueError) as error:
 # specify them.
 
 # %%
-query_ids = list(collection.queries)[: me.tutorial.pick(18, 3)]
+query_ids = list(collection.queries)[: me.tutorial.pick(18, 6)]
 quality = me.evaluate(ranker, collection, query_ids=query_ids, measures=["nDCG@10"])
 assert (quality.values["nDCG@10"] <= 1).all()
 quality.summary().round(3)
@@ -170,7 +170,7 @@ def other_headline(document, query):
 
 
 # %%
-n = me.tutorial.pick(60, 8)
+n = me.tutorial.pick(60, 16)
 pairs, controls = (
     me.make_pairs(collection, edit, n, seed=0) for edit in (headline, other_headline)
 )
@@ -241,7 +241,7 @@ for n_queries in (12, 43, 97):
 # Patch axiom and control in the same direction, so that you can subtract them.
 
 # %% tags=["figure"] alt="Heat map of recovery per head for the headline axiom: rows are layers, columns heads."
-few = me.tutorial.pick(16, 2)
+few = me.tutorial.pick(16, 4)
 options = {"direction": "perturbed_to_baseline"}
 result = me.patch(ranker, pairs[:few], **options)
 me.plots.plot_heads(result.recovery())

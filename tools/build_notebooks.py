@@ -22,7 +22,8 @@ and ``tutorials/solutions/NN_slug.ipynb``. The first cell is markdown: ``# Title
 *What you will do*, *What you will learn*, *What you need* (with "45 minutes"). The last cells are
 the headings *What you saw*, *On your own*, *Further reading*, whose items have a link each, a DOI
 or an arXiv id where there is one. Around them the builder puts, and you do not write: badges under
-the title, what an open notebook costs in memory, the setup cell, and at the end the next notebook,
+the title, what an open notebook costs in memory, the setup cell, links from words in bold to the
+glossary (where they are its entries), and at the end the next notebook,
 the solutions and the MechIR paper.
 
 Each **Predict** offers options (a), (b), ... in its paragraph. The fold after its figure,

@@ -296,10 +296,11 @@ On the command line the same arguments are given by `--set`, once for each:
 An argument that the kind does not have is refused, and the message lists those that it has.
 
 **Query likelihood** scores a passage by the mean log-probability of the query's tokens behind it,
-as in Sachan et al. (2022) and Zhuang et al. (2023); the language model needs no training as a
-ranker. The query's tokens begin with the first one that is more than white space, so that the space
-before the query counts where the tokenizer makes one token of it and the first word, and does not
-where it is a token of its own.
+as in Sachan et al. (2022, [arXiv:2204.07496](https://doi.org/10.48550/arXiv.2204.07496)) and Zhuang
+et al. (2023, [arXiv:2310.13243](https://doi.org/10.48550/arXiv.2310.13243)); the language model
+needs no training as a ranker. The query's tokens begin with the first one that is more than white
+space, so that the space before the query counts where the tokenizer makes one token of it and the
+first word, and does not where it is a token of its own.
 
 **LoRA.** A folder that holds a LoRA adapter (`adapter_config.json`) is merged into its base by peft
 when it is loaded (`pip install 'mechir-edu[lora]'`): adapters of encoders, of classifiers with

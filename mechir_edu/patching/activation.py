@@ -8,9 +8,9 @@ keeps the score of every pair after every patch.
 Methods
 -------
 ``exact``
-    Only what the patch can change is run again (`mechir_edu.patching.engines.suffix`; without a
-    fast path, or with hooks of your own, `mechir_edu.patching.engines.prefix` and `hooks`;
-    ``provenance["engine"]`` says which and why). The same numbers as ``naive``.
+    Only what the patch can change is run again, by the engine that `mechir_edu.patching.engines`
+    has for the ranker; with hooks of your own, through hooks (``provenance["engine"]`` says which
+    and why). The same numbers as ``naive``.
 ``naive``
     One forward pass for each cell, through hooks: the reference.
 ``gradient``
@@ -35,6 +35,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ from mechir_edu.patching.engines.gradient import linearise
 from mechir_edu.patching.engines.hooks import patch_naive, patch_together
 from mechir_edu.patching.engines.prefix import patch_through_hooks
 from mechir_edu.patching.engines.screening import screen
-from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
+from mechir_edu.patching.engines.suffix import PostLNStack
 from mechir_edu.patching.engines.threads import side_by_side
 from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.options import (
@@ -212,13 +213,19 @@ class Job:
     @property
     def is_fast(self) -> bool:
         """Whether exact patching does without hooks, and so may run in threads."""
-        asked = self.options.method != "naive" and not self.sweep.together
+        slow = ("naive",) if self.choice.takes_gradients else ("naive", "gradient")
+        asked = self.options.method not in slow and not self.sweep.together
         return asked and self.choice.is_fast
 
     @cached_property
+    def fast(self) -> Any:
+        """The fast engine's copy of the ranker."""
+        return fast_stack(self.ranker)
+
+    @property
     def model(self) -> PostLNStack | Ranker:
-        """The fast stack where it is used, else the ranker with its hooks."""
-        return fast_stack(self.ranker) if self.is_fast else self.ranker
+        """What scores and gradients are taken from: the fast stack, or the ranker's hooks."""
+        return self.fast if self.is_fast and self.choice.takes_gradients else self.ranker
 
     def engine(self, sweep: Sweep) -> Engine:
         """The function that patches one batch as the options ask."""
@@ -227,8 +234,8 @@ class Job:
             return partial(patch_together, self.ranker, sweep=sweep, skips=skips)
         if self.options.method == "naive":
             return partial(patch_naive, self.ranker, sweep=sweep)
-        if isinstance(self.model, PostLNStack):
-            return partial(patch_suffix, self.model, sweep=sweep, max_tokens=self.limit)
+        if self.is_fast:
+            return partial(self.choice.patch, self.fast, sweep=sweep, max_tokens=self.limit)
         skips = self.choice.may_skip
         return partial(
             patch_through_hooks, self.ranker, sweep=sweep, max_tokens=self.limit, skips=skips

@@ -64,7 +64,14 @@ from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.collection.progress import Progress, counted
 from mechir_edu.patching.batches import Batch, make_batches
 from mechir_edu.patching.engines.choice import choose_engine, fast_stack, product_note
-from mechir_edu.patching.engines.suffix import Branch, Layer, LayerRun, PostLNStack, Stream, attend
+from mechir_edu.patching.engines.suffix import (
+    Layer,
+    LayerRun,
+    PostLNBranch,
+    PostLNStack,
+    Stream,
+    attend,
+)
 from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.options import Direction, PatchOptions, require_known
 from mechir_edu.patching.result import PatchingResult
@@ -371,7 +378,7 @@ def _patch_edges(
     bias_r, bias_d = stack.bias(recipient, x_r), stack.bias(donor, x_d)
     unpatched = batch.score(stack.ranker, recipient)
     # A receiver is patched as any head is: its donor is what it reads off a route (`arrive`).
-    branch = Branch(stack, replace(runs, unpatched=unpatched), edges.sweep, bias_r, bias_d)
+    branch = PostLNBranch(stack, replace(runs, unpatched=unpatched), edges.sweep, bias_r, bias_d)
     step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
     routes: dict[int, Stream] = {}  # by the place of the sender: x~, the input of a layer
     for index, layer in enumerate(stack.layers):

@@ -173,6 +173,11 @@ class EncoderAdapter(ArchitectureAdapter):
         return False
 
     @staticmethod
+    def softcap(config: PretrainedConfig) -> float | None:
+        """The bound of attention scores; None where there is none."""
+        return None
+
+    @staticmethod
     def classifies_first_position(config: PretrainedConfig) -> bool:
         """Whether a classifier reads the final hidden state of position 0 alone."""
         return True

@@ -161,9 +161,11 @@ class Ranker(TakesTurns):
         return self.family.is_post_ln
 
     @property
-    def engine(self) -> Literal["post-LN", "encoder-decoder"] | None:
+    def engine(self) -> Literal["post-LN", "causal", "encoder-decoder"] | None:
         """The engine that patches such blocks fast; None where only hooks do."""
-        return "post-LN" if self.is_post_ln else None
+        if self.is_post_ln:
+            return "post-LN"
+        return "causal" if self.family.is_causal(self.hf_model.config) else None
 
     @property
     def rows(self) -> RowsRead:

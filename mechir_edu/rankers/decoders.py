@@ -144,6 +144,10 @@ class Gemma2Adapter(LlamaAdapter):
     def activation(config: PretrainedConfig) -> str:  # noqa: D102
         return config.hidden_activation
 
+    @staticmethod
+    def softcap(config: PretrainedConfig) -> float | None:  # noqa: D102
+        return config.attn_logit_softcapping
+
 
 @register_family
 class Gemma3Adapter(Gemma2Adapter):
@@ -151,6 +155,10 @@ class Gemma3Adapter(Gemma2Adapter):
 
     model_type, prefix = "gemma3_text", "Gemma3Text"
     classes = ("Model", "ForSequenceClassification")
+
+    @staticmethod
+    def softcap(config: PretrainedConfig) -> None:  # noqa: D102
+        return None
 
 
 ADAPTERS["Gemma3ForCausalLM"] = Gemma3Adapter  # the one class without its family's prefix

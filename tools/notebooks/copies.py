@@ -19,6 +19,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from mechir_edu.files import write_whole
 from notebooks.address import Address
 from notebooks.frame import closing, progress, put_memory, put_solutions
+from notebooks.glossary import link_terms
 from notebooks.outputs import png_of
 from notebooks.predictions import leave_out_answers
 from notebooks.sources import (
@@ -52,6 +53,7 @@ def make_copy(name: str, copy: str, address: Address, *, root: Path = ROOT) -> N
     source = read_source(name, root=root)
     cells = [deepcopy(cell) for cell in source.cells if COPIES[copy] not in tags(cell)]
     put_memory(cells[0])
+    link_terms(cells, root=root)
     if copy == "participant" and any("stub" in tags(cell) for cell in cells):
         cells.append(progress(name))
     cells.append(closing(name, copy, contents(root), titles(root)))

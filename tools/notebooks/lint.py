@@ -14,6 +14,7 @@ from types import CodeType
 
 from nbformat import NotebookNode
 
+from notebooks.glossary import anchor_of
 from notebooks.predictions import HINT, without_fold
 from notebooks.sources import ROOT, Entry, contents, read_source, tags
 
@@ -227,14 +228,10 @@ def _resolves(link: str, cells: list[NotebookNode], root: Path) -> bool:
     if not anchor or (path and target.suffix != ".md"):
         return True
     text = target.read_text(encoding="utf-8") if path else "\n".join(c.source for c in cells)
-    return anchor.lower() in {_anchor(title) for title in re.findall(r"(?m)^#+ (.+)$", text)}
+    return anchor.lower() in {anchor_of(title) for title in re.findall(r"(?m)^#+ (.+)$", text)}
 
 
 def _will_be_built(target: Path, root: Path) -> bool:
     """A notebook of the sequence counts as present once its source exists."""
     folders = (root / "tutorials", root / "tutorials/solutions")
     return target.parent in folders and target.stem in contents(root)
-
-
-def _anchor(title: str) -> str:
-    return re.sub(r"[^\w\- ]", "", title.strip().lower()).replace(" ", "-")

@@ -335,6 +335,6 @@ me.widgets.explore_pair(dot, pairs, axioms=["TFC1", "TFC1-control", "LNC1"])
 # ## Further reading
 #
 # - Nogueira and Cho, *Passage Re-ranking with BERT* (2019): the cross-encoder.
-#   [arXiv:1901.04085](https://arxiv.org/abs/1901.04085)
-# - Reimers and Gurevych, *Sentence-BERT* (2019): the bi-encoder. [arXiv:1908.10084](https://arxiv.org/abs/1908.10084)
+#   [arXiv:1901.04085](https://doi.org/10.48550/arXiv.1901.04085)
+# - Reimers and Gurevych, *Sentence-BERT* (2019): the bi-encoder. [arXiv:1908.10084](https://doi.org/10.48550/arXiv.1908.10084)
 # - How the collection was made: [its card](../mechir_edu/assets/mini/README.md).

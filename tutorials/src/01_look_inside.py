@@ -453,7 +453,7 @@ looks_at(seen.pattern, list(seen.tokens), seen.tokens[seen.edited.argmax()])
 #   Circuits*](https://transformer-circuits.pub/2021/framework/index.html) (2021): heads as
 #   independent parts.
 # - Jain and Wallace, *Attention is not Explanation* (NAACL 2019),
-#   [arXiv:1902.10186](https://arxiv.org/abs/1902.10186), and Wiegreffe and Pinter, *Attention is
-#   not not Explanation* (EMNLP 2019), [arXiv:1908.04626](https://arxiv.org/abs/1908.04626).
+#   [arXiv:1902.10186](https://doi.org/10.48550/arXiv.1902.10186), and Wiegreffe and Pinter, *Attention is
+#   not not Explanation* (EMNLP 2019), [arXiv:1908.04626](https://doi.org/10.48550/arXiv.1908.04626).
 # - [How the planted ranker is built](../mechir_edu/rankers/planted.py) and
 #   [what each hook point means](../mechir_edu/rankers/adapters.py).

@@ -430,11 +430,11 @@ print(f"By hand {slow_s:.2f} s, me.patch {fast_s:.2f} s.")
 # ## Further reading
 #
 # - Vig et al., *Investigating Gender Bias in Language Models Using Causal Mediation Analysis*
-#   (NeurIPS 2020), [arXiv:2004.12265](https://arxiv.org/abs/2004.12265), and Meng et al.,
+#   (NeurIPS 2020), [arXiv:2004.12265](https://doi.org/10.48550/arXiv.2004.12265), and Meng et al.,
 #   *Locating and Editing Factual Associations in GPT* (NeurIPS 2022),
-#   [arXiv:2202.05262](https://arxiv.org/abs/2202.05262): where the method comes from.
+#   [arXiv:2202.05262](https://doi.org/10.48550/arXiv.2202.05262): where the method comes from.
 # - Heimersheim and Nanda, *How to use and interpret activation patching* (2024): on directions and
-#   pitfalls. [arXiv:2404.15255](https://arxiv.org/abs/2404.15255)
+#   pitfalls. [arXiv:2404.15255](https://doi.org/10.48550/arXiv.2404.15255)
 # - Chen, Merullo and Eickhoff, *Axiomatic Causal Interventions for Reverse Engineering Relevance
 #   Computation in Neural Retrieval Models* (SIGIR 2024).
 #   [doi:10.1145/3626772.3657841](https://doi.org/10.1145/3626772.3657841)

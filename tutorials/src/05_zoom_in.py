@@ -480,7 +480,7 @@ me.widgets.explore_patch(ranker, [toy, *pairs[:4]])
 # ## Further reading
 #
 # - Jain and Wallace, *Attention is not Explanation* (NAACL 2019).
-#   [arXiv:1902.10186](https://arxiv.org/abs/1902.10186)
+#   [arXiv:1902.10186](https://doi.org/10.48550/arXiv.1902.10186)
 # - Meng, Bau, Andonian and Belinkov, *Locating and Editing Factual Associations in GPT* (NeurIPS
-#   2022): maps over positions and layers. [arXiv:2202.05262](https://arxiv.org/abs/2202.05262)
+#   2022): maps over positions and layers. [arXiv:2202.05262](https://doi.org/10.48550/arXiv.2202.05262)
 # - [How the hook points are named](../mechir_edu/rankers/adapters.py), with a drawing of a post-LN block.

@@ -520,4 +520,4 @@ for path in sorted(Path(published).glob("*.tsv.gz")) if published else []:
 # - Benjamini and Yekutieli, *The control of the false discovery rate in multiple testing under
 #   dependency* (Annals of Statistics 2001). [doi:10.1214/aos/1013699998](https://doi.org/10.1214/aos/1013699998)
 # - Zhang and Nanda, *Towards Best Practices of Activation Patching in Language Models* (ICLR 2024).
-#   [arXiv:2309.16042](https://arxiv.org/abs/2309.16042)
+#   [arXiv:2309.16042](https://doi.org/10.48550/arXiv.2309.16042)

@@ -462,11 +462,11 @@ print({head: round(float(screened.recovery().value[head]), 2) for head in heads}
 # ## Further reading
 #
 # - Wang et al., *Interpretability in the Wild* (ICLR 2023),
-#   [arXiv:2211.00593](https://arxiv.org/abs/2211.00593), and Goldowsky-Dill et al., *Localizing Model
-#   Behavior with Path Patching* (2023), [arXiv:2304.05969](https://arxiv.org/abs/2304.05969).
+#   [arXiv:2211.00593](https://doi.org/10.48550/arXiv.2211.00593), and Goldowsky-Dill et al., *Localizing Model
+#   Behavior with Path Patching* (2023), [arXiv:2304.05969](https://doi.org/10.48550/arXiv.2304.05969).
 # - Nanda, [*Attribution
 #   Patching*](https://www.neelnanda.io/mechanistic-interpretability/attribution-patching) (2023), and
 #   Kramár, Lieberum, Shah and Nanda, *AtP\** (2024),
-#   [arXiv:2403.00745](https://arxiv.org/abs/2403.00745).
+#   [arXiv:2403.00745](https://doi.org/10.48550/arXiv.2403.00745).
 # - [How the planted ranker is built](../mechir_edu/rankers/planted.py), and
 #   [what exactly a path is](../mechir_edu/patching/paths.py) in a post-LN encoder.

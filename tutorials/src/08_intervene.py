@@ -469,9 +469,9 @@ me.widgets.explore_intervention(ranker, collection, heads=heads)
 # ## Further reading
 #
 # - Wang et al., *Interpretability in the Wild* (ICLR 2023): mean ablation.
-#   [arXiv:2211.00593](https://arxiv.org/abs/2211.00593)
+#   [arXiv:2211.00593](https://doi.org/10.48550/arXiv.2211.00593)
 # - Turner et al., *Steering Language Models With Activation Engineering* (2023).
-#   [arXiv:2308.10248](https://arxiv.org/abs/2308.10248)
+#   [arXiv:2308.10248](https://doi.org/10.48550/arXiv.2308.10248)
 # - Smucker, Allan and Carterette, *A Comparison of Statistical Significance Tests for Information
 #   Retrieval Evaluation* (CIKM 2007). [doi:10.1145/1321440.1321528](https://doi.org/10.1145/1321440.1321528)
 # - [How interventions are written](../mechir_edu/interventions/heads.py).

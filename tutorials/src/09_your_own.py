@@ -434,6 +434,6 @@ for name, fact in facts.items():
 #
 # - [The built-in axioms](../docs/axioms.md), with sources and controls.
 # - Geiger, Lu, Icard and Potts, *Causal Abstractions of Neural Networks* (NeurIPS 2021).
-#   [arXiv:2106.02997](https://arxiv.org/abs/2106.02997)
+#   [arXiv:2106.02997](https://doi.org/10.48550/arXiv.2106.02997)
 # - Fang, Tao and Zhai, *Diagnostic Evaluation of Information Retrieval Models* (TOIS 2011).
 #   [doi:10.1145/1961209.1961210](https://doi.org/10.1145/1961209.1961210)

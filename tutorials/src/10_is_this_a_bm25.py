@@ -480,8 +480,8 @@ me.checks.check_bugs(bugs)
 # ## Further reading
 #
 # - Lu, Chen and Eickhoff, *Pathway to Relevance: How Cross-Encoders Implement a Semantic Variant of
-#   BM25* (EMNLP 2025). [arXiv:2502.04645](https://arxiv.org/abs/2502.04645)
+#   BM25* (EMNLP 2025). [arXiv:2502.04645](https://doi.org/10.48550/arXiv.2502.04645)
 # - Robertson and Zaragoza, *The Probabilistic Relevance Framework: BM25 and Beyond* (2009).
 #   [doi:10.1561/1500000019](https://doi.org/10.1561/1500000019)
 # - Vast et al., *MICE: Minimal Interaction Cross-Encoders* (2026).
-#   [arXiv:2602.16299](https://arxiv.org/abs/2602.16299)
+#   [arXiv:2602.16299](https://doi.org/10.48550/arXiv.2602.16299)

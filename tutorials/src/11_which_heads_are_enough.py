@@ -385,10 +385,10 @@ for name, faithful in ranked.items():
 # ## Further reading
 #
 # - Miller, Chughtai and Saunders, *Transformer Circuit Faithfulness Metrics Are Not Robust* (COLM 2024).
-#   [arXiv:2407.08734](https://arxiv.org/abs/2407.08734)
+#   [arXiv:2407.08734](https://doi.org/10.48550/arXiv.2407.08734)
 # - Mueller et al., *MIB: A Mechanistic Interpretability Benchmark* (ICML 2025).
-#   [arXiv:2504.13151](https://arxiv.org/abs/2504.13151)
+#   [arXiv:2504.13151](https://doi.org/10.48550/arXiv.2504.13151)
 # - Conmy et al., *Towards Automated Circuit Discovery for Mechanistic Interpretability* (NeurIPS 2023).
-#   [arXiv:2304.14997](https://arxiv.org/abs/2304.14997)
+#   [arXiv:2304.14997](https://doi.org/10.48550/arXiv.2304.14997)
 # - Wang et al., *Interpretability in the Wild: a Circuit for Indirect Object Identification in GPT-2
-#   Small* (ICLR 2023). [arXiv:2211.00593](https://arxiv.org/abs/2211.00593)
+#   Small* (ICLR 2023). [arXiv:2211.00593](https://doi.org/10.48550/arXiv.2211.00593)

@@ -272,7 +272,7 @@ def _measured(measure: Measure, sets: list[HeadSet], kept: Kept, progress: Progr
 
 
 def _provenance(options: CircuitOptions, ranker: Ranker, measure: Measure) -> dict[str, Any]:
-    product = product_note(ranker) if measure.job.is_fast else {}
+    product = product_note(ranker) if measure.is_fast else {}
     return provenance_of(ranker, measure.job.sweep) | {
         **product,
         "engine": measure.engine_name,

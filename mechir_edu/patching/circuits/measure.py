@@ -125,9 +125,14 @@ class Measure:
         return HookedSets(self.job.ranker, self.job.limit, self.job.choice.may_skip)
 
     @property
+    def is_fast(self) -> bool:
+        """Whether sets are put in on weights alone, and so in threads."""
+        return isinstance(self.engine, SuffixSets)
+
+    @property
     def engine_name(self) -> str:
         """Which code runs, and why no faster one does."""
-        return self.job.choice.engine_name("exact", is_fast=self.job.is_fast)
+        return self.job.choice.engine_name("exact", is_fast=self.is_fast)
 
     @cached_property
     def ablate(self) -> Callable[[Runs], Runs]:
@@ -192,7 +197,7 @@ class Measure:
                 survives = survives - self.engine.scores(recipient, runs.given_z, outside)
             return _plain(restored), _plain(survives)
 
-        n_threads = self.job.at_once if self.job.is_fast else 1
+        n_threads = self.job.at_once if self.is_fast else 1
         sizes = [self.job.batches[k].n_pairs for k in wanted]
         with closing(side_by_side(finish, map(begin, wanted), n_threads)) as done:
             yield from zip(wanted, counted(done, sizes, "measuring sets", progress), strict=True)

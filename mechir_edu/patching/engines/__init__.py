@@ -4,8 +4,10 @@
 
     hooks      through hooks, for any architecture
     prefix     the same of a decoder, behind the first edited token
-    suffix     exact and fast, for post-LN encoders
-    products   the faster library of matrix products on a CPU
+    branch     patched runs on weights alone, for which `products` finds the faster library:
+    suffix       exact and fast, for post-LN encoders
+    causal       the same for decoders, made of `pre_ln` blocks
+    choice     which of them may patch a ranker
     gradient   estimates of all cells from one gradient
     screening  a gradient first, then as many exact patches as the top k needs
     threads    several batches side by side

@@ -1,28 +1,42 @@
 """Which engine may patch a ranker: the fast one reads weights, so it needs modules that are bare.
 
+::
+
+    post-LN           encoders whose norms follow the sums      `suffix`
+    causal            decoders, pre-LN                          `causal`
+
 Whatever changes what a module returns beside its weights (a hook of the user's own, a LoRA adapter,
 a replaced ``forward``, an intervention) holds in runs through hooks alone. So this is looked at
 each time that an engine starts, and not once at load.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from mechir_edu.patching.batches import Batch
+from mechir_edu.patching.engines.causal import CausalStack, patch_causal
 from mechir_edu.patching.engines.gradient import require_true_slopes
 from mechir_edu.patching.engines.hooks import patch_naive, run_hooked
+from mechir_edu.patching.engines.pre_ln import not_plain
 from mechir_edu.patching.engines.prefix import shares_prefix
 from mechir_edu.patching.engines.products import product
 from mechir_edu.patching.engines.suffix import PostLNStack, patch_suffix
 from mechir_edu.patching.options import DIRECTIONS, PatchOptions
-from mechir_edu.patching.sweep import Sweep
+from mechir_edu.patching.sweep import Scored, Sweep
 from mechir_edu.rankers.agreement import difference, require_close
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.verification import TEXTS, tiny_inputs
 
+# By the name of an engine: what it makes of a ranker, and what patches a batch with that.
+ENGINES: dict[str, tuple[Callable[[Ranker], Any], Callable[..., Iterator[Scored]]]] = {
+    "post-LN": (PostLNStack, patch_suffix),
+    "causal": (CausalStack, patch_causal),
+}
 TOLERANCE = 1e-4  # between two ways to the same scores, relative to them
 
 
@@ -32,42 +46,59 @@ class Choice:
 
     Attributes
     ----------
-    is_fast : whether weights say all there is to know.
+    engine : the fast engine, as weights say all there is to know; None where only hooks may patch.
     may_skip : whether blocks before a patch may be left out, as nothing in them is the user's.
-    reason : why it is not fast, in words; empty where it is.
+    reason : why what no fast engine does, or none may, goes through hooks; empty where there is no
+        reason.
     shares_prefix : whether what stands before the first edited token runs once for all patches.
     """
 
-    is_fast: bool
+    engine: str | None
     may_skip: bool
     reason: str = ""
     shares_prefix: bool = False
 
+    @property
+    def is_fast(self) -> bool:
+        """Whether a fast engine may patch."""
+        return self.engine is not None
+
+    @property
+    def takes_gradients(self) -> bool:
+        """Whether the fast engine also gives both runs' scores and gradients."""
+        return self.engine == "post-LN"
+
+    @property
+    def patch(self) -> Callable[..., Iterator[Scored]]:
+        """What patches a batch with `fast_stack`: stack, runs, ``sweep=``, ``max_tokens=``."""
+        return ENGINES[str(self.engine)][1]
+
     def engine_name(self, method: str, *, is_fast: bool) -> str:
         """Which code runs, and why no faster one does, for the record."""
         if is_fast:
-            return "post-LN suffix"
+            return f"{self.engine} suffix"
         name = "suffix through hooks" if self.may_skip else "whole runs through hooks"
         name += " behind a shared prefix" * self.shares_prefix
         name = "one forward pass a cell" if method == "naive" else name
-        return name if self.is_fast else f"{name}: {self.reason}"
+        return f"{name}: {self.reason}" if self.reason else name
 
 
 def choose_engine(ranker: Ranker) -> Choice:
     """Look at a ranker's modules as they are now."""
     if ranker.made is None:
-        return Choice(is_fast=False, may_skip=False, reason="its modules were not recorded at load")
+        return Choice(None, may_skip=False, reason="its modules were not recorded at load")
     if change := ranker.made.change() or _own_method(ranker):
-        return Choice(is_fast=False, may_skip=False, reason=change)
+        return Choice(None, may_skip=False, reason=change)
     if ranker.intervention:
-        return Choice(is_fast=False, may_skip=True, reason=ranker.intervention)
+        return Choice(None, may_skip=True, reason=ranker.intervention)
+    # What no engine of pre-LN blocks does (sets of heads, gradients) goes through hooks.
+    reason = "" if ranker.is_post_ln else f"{ranker.family.model_type} is pre-LN"
+    shares = shares_prefix(ranker)
     if ranker.engine is None:
-        reason = f"{ranker.family.model_type} is pre-LN"
-        shares = shares_prefix(ranker)
-        return Choice(is_fast=False, may_skip=True, reason=reason, shares_prefix=shares)
-    if other := _not_plain(ranker):
-        return Choice(is_fast=False, may_skip=True, reason=other)
-    return Choice(is_fast=True, may_skip=True)
+        return Choice(None, may_skip=True, reason=reason, shares_prefix=shares)
+    if other := _not_plain(ranker) if ranker.is_post_ln else not_plain(ranker):
+        return Choice(None, may_skip=True, reason=other, shares_prefix=shares)
+    return Choice(ranker.engine, may_skip=True, reason=reason)
 
 
 def product_note(ranker: Ranker) -> dict[str, str]:
@@ -76,7 +107,7 @@ def product_note(ranker: Ranker) -> dict[str, str]:
     return {"product": product(ranker.bridge.cfg.d_model) if on_cpu else "torch"}
 
 
-def fast_stack(ranker: Ranker) -> PostLNStack:
+def fast_stack(ranker: Ranker) -> Any:
     """The fast engine's copy of a ranker, which is compared with hooks when it is first asked for.
 
     Raises
@@ -85,7 +116,7 @@ def fast_stack(ranker: Ranker) -> PostLNStack:
         Where the two do not agree.
     """
     require_agreement(ranker)
-    return PostLNStack(ranker)
+    return ENGINES[str(ranker.engine)][0](ranker)
 
 
 def _own_method(ranker: Ranker) -> str:
@@ -170,18 +201,21 @@ def require_agreement(ranker: Ranker) -> None:
     VerificationError
         Saying by how much they differ.
     """
-    if ranker.engines_agree or ranker.engine is None:
+    if ranker.engines_agree or not (choice := choose_engine(ranker)).is_fast:
         return
+    make_stack, patch = ENGINES[str(choice.engine)]
     inputs = ranker.model_inputs(**tiny_inputs(ranker, TEXTS[:1]))
     n_pos = inputs["input_ids"].shape[1]
     fixed = None if ranker.reads_together else ranker.encode_fixed([np.arange(2)])
     roles = torch.zeros(1, n_pos, dtype=torch.int8, device=ranker.device)
-    runs = Batch(np.arange(1), inputs, inputs, roles, fixed).runs(DIRECTIONS[0])
-    zero = (torch.zeros(1, 1, 1, 1, device=ranker.device),) * ranker.n_layers
-    runs = replace(runs, given_z=zero)  # which spares a donor's run
+    # The donor has another token in the middle, so that there is something before the edit.
+    ids = inputs["input_ids"].clone()
+    ids[:, n_pos // 2] = ids[:, n_pos // 2 - 1]
+    donor = {**inputs, "input_ids": ids}
+    runs = Batch(np.arange(1), inputs, donor, roles, fixed).runs(DIRECTIONS[0])
     # A patch in layer 0 runs through every weight of every layer.
     sweep = PatchOptions(heads=((0, 0),)).sweep(ranker)
-    ((_, fast),) = patch_suffix(PostLNStack(ranker), runs, sweep, max_tokens=n_pos)
+    ((_, fast),) = patch(make_stack(ranker), runs, sweep, max_tokens=n_pos)
     ((_, naive),) = patch_naive(ranker, runs, sweep)
     # Through all layers, the two ways of adding up differ by more than a layer's rounding.
     require_close("a fast patch", fast, naive, "a patch through hooks", TOLERANCE)

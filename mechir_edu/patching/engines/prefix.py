@@ -82,6 +82,28 @@ def first_edited(runs: Runs) -> Int[Tensor, " pair"]:
     return torch.where(is_edited.any(dim=1), is_edited.long().argmax(dim=1), nowhere)
 
 
+def masks_behind(
+    runs: Runs, sweep: Sweep, starts: Int[Tensor, " pair"]
+) -> tuple[Masks, list[int], list[int]]:
+    """Positions that each patch touches from a pair's first edited one on, [mask, pair, pos].
+
+    Before it nothing can be patched: both runs are the same there. With the masks come the indices
+    of those that touch a position of some pair, and of those that touch none.
+    """
+    masks = sweep.masks(runs.batch.roles)
+    masks = masks & (torch.arange(masks.shape[-1], device=masks.device) >= starts.unsqueeze(1))
+    touched = masks.flatten(1).any(dim=1).tolist()
+    live = [mask for mask, is_live in enumerate(touched) if is_live]
+    return masks, live, sorted({*range(len(masks))} - {*live})
+
+
+def unpatched_cells(runs: Runs, sweep: Sweep, masks: list[int]) -> Iterator[Scored]:
+    """Cells of some masks with the recipient's score, exactly: nothing can be patched there."""
+    for layer in range(sweep.n_layers):
+        if cells := [(layer, m, head) for m in masks for head in sweep.heads_of(layer)]:
+            yield cells, runs.unpatched.expand(len(cells), -1)
+
+
 def patch_through_hooks(
     ranker: Ranker, runs: Runs, sweep: Sweep, *, max_tokens: int, skips: bool
 ) -> Iterator[Scored]:
@@ -99,14 +121,8 @@ def patch_through_hooks(
     if not skips or not start or runs.given_z is not None or not shares_prefix(ranker):
         yield from patch_stacked(ranker, runs, sweep, max_tokens=max_tokens, skips=skips)
         return
-    masks = sweep.masks(runs.batch.roles)
-    at = torch.arange(masks.shape[-1], device=masks.device)
-    touched = (masks & (at >= starts.unsqueeze(1))).any(dim=-1)  # [mask, pair]
-    live = touched.any(dim=1).nonzero()[:, 0].tolist()
-    dead = sorted({*range(len(masks))} - {*live})
-    for layer in range(sweep.n_layers):
-        if cells := [(layer, m, head) for m in dead for head in sweep.heads_of(layer)]:
-            yield cells, runs.unpatched.expand(len(cells), -1)
+    masks, live, dead = masks_behind(runs, sweep, starts)
+    yield from unpatched_cells(runs, sweep, dead)
     if not live:
         return
     tail, tail_runs = _behind(ranker, runs, start)
@@ -115,9 +131,7 @@ def patch_through_hooks(
     # A copy of the prefix costs its keys and values, a small part of what a row of the tail costs.
     room = max(1, max_tokens * (masks.shape[-1] - start) // (masks.shape[-1] - start + start // 8))
     for cells, scores in patch_stacked(tail, tail_runs, chosen, max_tokens=room):
-        of_mask = touched[[live[m] for _, m, _ in cells]]
-        named = [(layer, live[m], head) for layer, m, head in cells]
-        yield named, torch.where(of_mask, scores, runs.unpatched)
+        yield [(layer, live[m], head) for layer, m, head in cells], scores
 
 
 def _behind(ranker: Ranker, runs: Runs, start: int) -> tuple[Ranker, Runs]:

@@ -1,10 +1,9 @@
 """Patch a post-LN encoder exactly and fast: run only what a patch can change.
 
 A patch in layer L leaves the layers before L as they were, and of layer L it changes what comes
-after the patched site. Recipient and donor therefore walk through the layers side by side, once;
-at each layer all its cells branch off, stacked along the batch, and only the rest of the model
-runs on them. Patching head h adds ``(z_donor - z_recipient)[h] @ W_O[h]`` to the sum before LN1,
-which makes a head's branch one small matrix product. Equal-length batches need no padding.
+after the patched site; `mechir_edu.patching.engines.branch` is the walk. Patching head h adds
+``(z_donor - z_recipient)[h] @ W_O[h]`` to the sum before LN1, which makes a head's branch one small
+matrix product. Equal-length batches need no padding.
 
 The same change has rank d_head, and LN1 only scales it (by a factor for each position) once its
 mean is taken out. So the MLP's first product is made once for the recipient, and a head adds the
@@ -14,8 +13,8 @@ The computation reads the wrapped modules' own weights and equals the hooks' to 
 `mechir_edu.patching.engines.hooks` is the slower version that works on every architecture.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -24,10 +23,10 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers.activations import ACT2FN
 
-from mechir_edu.patching.batches import Runs, repeat_fixed
+from mechir_edu.patching.batches import Runs
+from mechir_edu.patching.engines.branch import Branch, Patched
 from mechir_edu.patching.engines.hooks import skipping
 from mechir_edu.patching.engines.products import enter, leave, linear
-from mechir_edu.patching.rows import Masks
 from mechir_edu.patching.sweep import Cell, Scored, Sweep
 from mechir_edu.rankers.base import Inputs, Ranker
 
@@ -36,8 +35,6 @@ MLP_ROWS = 768  # tokens whose inner activations are held at once on a CPU, with
 Stream = Float[Tensor, "batch pos d_model"]
 Rows = Float[Tensor, "batch row d_model"]  # all positions, or position 0 alone
 Heads = Float[Tensor, "batch head pos d_head"]
-# What each cell's patch adds, [cell, pair, pos, d_model], and how to run on to the hidden states.
-Patched = tuple[Tensor, Callable[[Tensor | None], Tensor]]
 Queries = Float[Tensor, "batch head query_pos d_head"]
 
 
@@ -273,69 +270,30 @@ def patch_suffix(
     # model, which must not be run twice at a time. What follows reads its weights alone.
     x_r, x_d = stack.embed(runs.recipient), stack.embed(runs.donor)
     bias_r, bias_d = stack.bias(runs.recipient, x_r), stack.bias(runs.donor, x_d)
-    return _walk(Branch(stack, runs, sweep, bias_r, bias_d), x_r, x_d, max_tokens)
-
-
-def _walk(branch: "Branch", x_r: Stream, x_d: Stream, max_tokens: int) -> Iterator[Scored]:
-    """Take both runs through the layers; at each, patch its cells and run on from there."""
-    stack, runs, batch, sweep = branch.stack, branch.runs, branch.runs.batch, branch.sweep
-    bias_r, bias_d = branch.bias_r, branch.bias_d
-    step = max(1, max_tokens // (batch.n_pairs * batch.n_pos))
-    last = max(at for at in range(sweep.n_layers) if sweep.heads_of(at))
-    for index, layer in enumerate(stack.layers[: last + 1]):
-        run_r = layer.run(x_r, bias_r)
-        if runs.given_z is None:
-            run_d = layer.run(x_d, bias_d)
-        else:  # there is no donor: the recipient's own run stands for it, with another z
-            z = runs.given_z[index].transpose(1, 2)
-            run_d = replace(run_r, z=z.expand_as(run_r.z))
-        cells = branch.cells(index)
-        for chunk in (cells[i : i + step] for i in range(0, len(cells), step)):
-            yield chunk, branch.score(chunk, run_r, run_d)
-        x_r, x_d = run_r.resid_post, run_d.resid_post
+    return PostLNBranch(stack, runs, sweep, bias_r, bias_d).walk(x_r, x_d, max_tokens)
 
 
 @dataclass(frozen=True)
-class Branch:
-    """One batch's patched runs, from the layer where they part from the recipient's.
+class PostLNBranch(Branch):
+    """One batch's patched runs of a post-LN stack.
 
     Attributes
     ----------
-    stack, runs, sweep : as for `patch_suffix`.
     bias_r, bias_d : what is added to attention scores in the recipient's and the donor's run.
     """
 
     stack: PostLNStack
-    runs: Runs
-    sweep: Sweep
     bias_r: Tensor | None
     bias_d: Tensor | None
 
-    @cached_property
-    def masks(self) -> Masks:
-        """Positions that each patch touches, made once for all layers."""
-        return self.sweep.masks(self.runs.batch.roles)
+    def run(self, layer: int, x: Stream, *, of_donor: bool) -> LayerRun:  # noqa: D102
+        return self.stack.layers[layer].run(x, self.bias_d if of_donor else self.bias_r)
 
-    def cells(self, layer: int) -> list[Cell]:
-        """The sweep's cells in a layer, mask by mask."""
-        heads = self.sweep.heads_of(layer)
-        return [(layer, m, head) for m in range(len(self.masks)) for head in heads]
-
-    def score(self, cells: list[Cell], run_r: LayerRun, run_d: LayerRun) -> Tensor:
-        """Scores after each cell's patch, [cell, pair]."""
-        n = len(cells)
-        mask = self.masks[[m for _, m, _ in cells]].unsqueeze(-1)
-        patched = self._patch_heads if self.sweep.is_head_site else self._patch_block
-        delta, run_on = patched(cells, mask, run_r, run_d)
-        # Rounding differs between batches of different size, so "no change" is decided here.
-        is_changed = delta.flatten(2).any(dim=-1) & mask.any(dim=(-2, -1))
-        if not is_changed.any():
-            return self.runs.unpatched.expand(n, -1)
-        hidden = run_on(_repeat(self.bias_r, n))
-        seen = self.stack.counts(self.runs.recipient)[:, : hidden.shape[1]].repeat(n, 1)
-        fixed = repeat_fixed(self.runs.batch.fixed, n)
-        scores = self.stack.relevance(hidden, seen, fixed).unflatten(0, (n, -1))
-        return torch.where(is_changed, scores, self.runs.unpatched)
+    def patched(  # noqa: D102
+        self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
+    ) -> Patched:
+        patch = self._patch_heads if self.sweep.is_head_site else self._patch_block
+        return patch(cells, mask, run_r, run_d)
 
     def _patch_block(
         self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
@@ -343,7 +301,8 @@ class Branch:
         layer, site = cells[0][0], self.sweep.site
         delta = (run_d.at(site) - run_r.at(site)) * mask
 
-        def run_on(bias: Tensor | None) -> Rows:
+        def run_on() -> Rows:
+            bias = _repeat(self.bias_r, len(cells))
             if site == "resid_pre":
                 return self.stack.finish(layer, (run_r.resid_pre + delta).flatten(0, 1), bias)
             if site == "mlp_out":
@@ -363,12 +322,13 @@ class Branch:
         # [cell, pair * pos, d_head] @ [cell, d_head, d_model]
         delta = (change.flatten(1, 2) @ layer.w_o_by_head[heads]).unflatten(1, change.shape[1:3])
 
-        def run_on(bias: Tensor | None) -> Rows:
+        def run_on() -> Rows:
             resid_mid = (run_r.resid_pre + run_r.attn_out)[:, rows]
             inner = run_r.inner[:, rows]
             out = layer.after_patched_heads(
                 resid_mid, inner, change[:, :, rows], delta[:, :, rows], heads
             )
+            bias = _repeat(self.bias_r, len(cells))
             return self.stack.finish(index + 1, out.flatten(0, 1), bias)
 
         return delta, run_on

@@ -1,0 +1,102 @@
+"""Patched runs that branch off from the recipient's, as all engines do that read weights.
+
+A patch in layer L leaves the layers before L as they were. Recipient and donor therefore walk
+through the layers side by side, once; at each layer all its cells branch off, stacked along the
+batch, and only the rest of the model runs on them. What a block computes, and how a run goes on
+from a patch, is the engine's: `mechir_edu.patching.engines.suffix` and
+`mechir_edu.patching.engines.pre_ln`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mechir_edu.patching.batches import Runs, repeat_fixed
+from mechir_edu.patching.rows import Masks
+from mechir_edu.patching.sweep import Cell, Scored, Sweep
+
+# What each cell's patch adds, [cell, pair, row, d], and what runs on to the hidden states read.
+Patched = tuple[Tensor, Callable[[], Tensor]]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One batch's patched runs, from the layer where they part from the recipient's.
+
+    Attributes
+    ----------
+    stack : the blocks; its ``relevance`` makes scores of what a run ends with.
+    runs, sweep : what is patched from what, and which cells.
+    """
+
+    stack: Any
+    runs: Runs
+    sweep: Sweep
+
+    @cached_property
+    def masks(self) -> Masks:
+        """Positions that each patch touches, made once for all layers."""
+        return self.sweep.masks(self.runs.batch.roles)
+
+    @property
+    def chosen(self) -> list[int]:
+        """Indices of the masks that are patched."""
+        return list(range(len(self.masks)))
+
+    @property
+    def counts(self) -> Int[Tensor, "pair row"]:
+        """Rows that a score may read."""
+        return self.stack.counts(self.runs.recipient)
+
+    def cells(self, layer: int) -> list[Cell]:
+        """The sweep's cells in a layer, mask by mask."""
+        heads = self.sweep.heads_of(layer)
+        return [(layer, m, head) for m in self.chosen for head in heads]
+
+    def run(self, layer: int, x: Tensor, *, of_donor: bool) -> Any:
+        """Every activation that can be patched in a layer, and its ``resid_post``."""
+        raise NotImplementedError
+
+    def patched(self, cells: list[Cell], mask: Tensor, run_r: Any, run_d: Any) -> Patched:
+        """What each cell's patch adds to the recipient, and the run from there on.
+
+        ``mask`` is [cell, pair, row, 1].
+        """
+        raise NotImplementedError
+
+    def score(self, cells: list[Cell], run_r: Any, run_d: Any) -> Float[Tensor, "cell pair"]:
+        """Scores after each cell's patch."""
+        n = len(cells)
+        mask = self.masks[[m for _, m, _ in cells]].unsqueeze(-1)
+        delta, run_on = self.patched(cells, mask, run_r, run_d)
+        # Rounding differs between batches of different size, so "no change" is decided here.
+        is_changed = delta.flatten(2).any(dim=-1) & mask.any(dim=(-2, -1))
+        if not is_changed.any():
+            return self.runs.unpatched.expand(n, -1)
+        hidden = run_on()
+        seen = self.counts[:, : hidden.shape[1]].repeat(n, 1)
+        fixed = repeat_fixed(self.runs.batch.fixed, n)
+        scores = self.stack.relevance(hidden, seen, fixed).unflatten(0, (n, -1))
+        return torch.where(is_changed, scores, self.runs.unpatched)
+
+    def walk(self, x_r: Tensor, x_d: Tensor, max_tokens: int) -> Iterator[Scored]:
+        """Take both runs through the layers; at each, patch its cells and run on from there."""
+        n_pairs, n_rows = x_r.shape[:2]
+        step = max(1, max_tokens // (n_pairs * n_rows))
+        last = max(at for at in range(self.sweep.n_layers) if self.sweep.heads_of(at))
+        for index in range(last + 1):
+            run_r = self.run(index, x_r, of_donor=False)
+            if self.runs.given_z is None:
+                run_d = self.run(index, x_d, of_donor=True)
+            else:  # there is no donor: the recipient's own run stands for it, with another z
+                z = self.runs.given_z[index].transpose(1, 2)
+                run_d = replace(run_r, z=z.expand_as(run_r.z))
+            cells = self.cells(index)
+            for chunk in (cells[i : i + step] for i in range(0, len(cells), step)):
+                yield chunk, self.score(chunk, run_r, run_d)
+            x_r, x_d = run_r.resid_post, run_d.resid_post

@@ -125,7 +125,6 @@ def test_aligned_texts_are_shortened_in_the_document_alone(ranker):
 
 
 @pytest.mark.parametrize(("stack", "site"), CELLS)
-@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 def test_exact_patching_equals_naive(ranker, stack, site):
     exact, naive = (
         patched(ranker, SHORT, stack=stack, site=site, method=method)
@@ -141,7 +140,6 @@ BY_POSITION = [("encoder", "pattern"), ("encoder", "mlp_out"), ("cross", "k")]
 
 @pytest.mark.parametrize("by", ["role", "pos"])
 @pytest.mark.parametrize(("stack", "site"), BY_POSITION)
-@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 def test_exact_patching_of_some_positions_equals_naive(precise, stack, site, by):
     some = {} if site == "mlp_out" else {"heads": [(0, 1), (1, 0)]}
     exact, naive = (
@@ -212,7 +210,6 @@ def test_passed_over_blocks_still_hand_on_the_relative_positions(ranker):
 
 @pytest.mark.parametrize("how", ["zero", "mean", "resample"])
 @pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 def test_every_stack_is_ablated(ranker, stack, how):
     exact, naive = (
         me.ablate(

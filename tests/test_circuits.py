@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from patching_helpers import APPENDED, PAIRS, assert_same, hook_name, patched
+from patching_helpers import APPENDED, LIKE_OTHERS, PAIRS, assert_same, hook_name, patched
 from small_models import FAMILIES, save_model
 
 import mechir_edu as me
@@ -63,7 +63,13 @@ ON_EACH_FAMILY = {(family, ("cat", "dot")[k % 2]) for k, family in enumerate(FAM
 ON_EACH_FAMILY |= set(product(("bert", "modernbert"), ("cat", "dot")))
 
 
-@pytest.mark.parametrize(("family", "kind"), sorted(ON_EACH_FAMILY))
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        pytest.param(*which, marks=[pytest.mark.long] * (which[0] in LIKE_OTHERS))
+        for which in sorted(ON_EACH_FAMILY)
+    ],
+)
 @torch.no_grad()
 def test_sets_put_in_together_equal_runs_hook_by_hook(small_ranker, family, kind):
     ranker, pair = small_ranker(family, kind), PAIRS[1]

@@ -18,6 +18,7 @@ from mechir_edu.patching.circuits.measure import Measure, set_job
 from mechir_edu.patching.engines.hooks import activations
 from mechir_edu.patching.role_attention import role_attention, term_attention
 from mechir_edu.patching.scoring import align_for
+from mechir_edu.plots.heatmap import are_constant
 from mechir_edu.rankers.mono_t5 import PROMPTS, answers_of, take_prompts
 from mechir_edu.rankers.views import at_stack
 
@@ -124,7 +125,6 @@ def test_aligned_texts_are_shortened_in_the_document_alone(ranker):
 
 
 @pytest.mark.parametrize(("stack", "site"), CELLS)
-@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 def test_exact_patching_equals_naive(ranker, stack, site):
     exact, naive = (
         patched(ranker, SHORT, stack=stack, site=site, method=method)
@@ -140,7 +140,6 @@ BY_POSITION = [("encoder", "pattern"), ("encoder", "mlp_out"), ("cross", "k")]
 
 @pytest.mark.parametrize("by", ["role", "pos"])
 @pytest.mark.parametrize(("stack", "site"), BY_POSITION)
-@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 def test_exact_patching_of_some_positions_equals_naive(precise, stack, site, by):
     some = {} if site == "mlp_out" else {"heads": [(0, 1), (1, 0)]}
     exact, naive = (
@@ -211,7 +210,6 @@ def test_passed_over_blocks_still_hand_on_the_relative_positions(ranker):
 
 @pytest.mark.parametrize("how", ["zero", "mean", "resample"])
 @pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 def test_every_stack_is_ablated(ranker, stack, how):
     exact, naive = (
         me.ablate(
@@ -354,3 +352,8 @@ def test_what_a_head_sees_of_roles_is_read_off_the_alignment_alone(ranker):
     assert seen.between("other document", "prompt").min() > 0
     with pytest.raises(ValueError, match="writes nothing between query and document"):
         term_attention(ranker, "coral", ["warm water"])
+
+
+def test_what_is_constant_is_drawn_so(ranker):
+    first = patched(ranker, PAIRS, stack="decoder").recovery()
+    assert are_constant(first).tolist() == [[True, True], [False, False]]

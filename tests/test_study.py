@@ -341,7 +341,7 @@ def test_a_false_claim_is_named_with_its_sentence_and_nothing_is_written(tmp_pat
     message = str(refused.value)
     assert "report.md was not written" in message
     assert "both rankers obey both axioms at both ends: this is false" in message
-    assert "  Both rankers obey TFC1 and TDC at both ends of a passage." in message
+    assert "  Both rankers **obey TFC1 and TDC at both ends of a passage**" in message
     assert "heads differ" not in message
     report = (tmp_path / "study" / "report.md").read_text()
     assert report == (PUBLISHED / "report.md").read_text()

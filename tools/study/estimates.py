@@ -323,6 +323,8 @@ def _rankings(part: Part) -> Iterator[Row]:
     for (axiom, number), table in part.rankings.items():
         values = {"tau": table.tau, "nDCG@10, circuit minus whole": table.circuit - table.full}
         for name, of_queries in values.items():
-            estimate = mean_change(of_queries.to_numpy(), query_ids=table.query_id, **options)
+            estimate = mean_change(
+                of_queries.to_numpy(), query_ids=table.query_id.to_numpy(str), **options
+            )
             yield _row(name, axiom, END, estimate, number)
         yield Row("nDCG@10 of the whole", axiom, END, str(number), table.full.mean())

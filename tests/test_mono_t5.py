@@ -19,6 +19,7 @@ from mechir_edu.patching.engines.encoder_decoder import Step
 from mechir_edu.patching.engines.hooks import activations
 from mechir_edu.patching.role_attention import role_attention, term_attention
 from mechir_edu.patching.scoring import align_for
+from mechir_edu.plots.heatmap import are_constant
 from mechir_edu.rankers.agreement import VerificationError
 from mechir_edu.rankers.mono_t5 import PROMPTS, answers_of, take_prompts
 from mechir_edu.rankers.views import at_stack
@@ -382,3 +383,8 @@ def test_what_a_head_sees_of_roles_is_read_off_the_alignment_alone(ranker):
     assert seen.between("other document", "prompt").min() > 0
     with pytest.raises(ValueError, match="writes nothing between query and document"):
         term_attention(ranker, "coral", ["warm water"])
+
+
+def test_what_is_constant_is_drawn_so(ranker):
+    first = patched(ranker, PAIRS, stack="decoder").recovery()
+    assert are_constant(first).tolist() == [[True, True], [False, False]]

@@ -110,6 +110,29 @@ def test_significant_heads_have_a_dot_and_bold_figures():
     assert f"{n_marked} of 72 significant" in ax.get_xlabel()
 
 
+def test_cells_at_which_nothing_changes_are_hatched_and_counted():
+    recovery_map = make_recovery()
+    for array in (recovery_map.value, recovery_map.low, recovery_map.high):
+        array[0] = 0
+    ax = plot_heads(recovery_map)
+    assert [patch.get_hatch() for patch in ax.patches] == ["////"] * 12
+    assert {patch.get_y() for patch in ax.patches} == {-0.5}
+    assert "hatched: 12 exactly 0 in every pair" in ax.get_xlabel()
+    assert "12 are exactly 0 in every pair." in alt_text(recovery_map)
+    assert not plot_heads(make_recovery()).patches
+
+
+def test_a_row_of_cells_has_a_cross_where_nothing_changes():
+    row = make_recovery((6, 12))
+    arrays = {name: getattr(row, name)[:, 3] for name in ("value", "low", "high", "p", "q")}
+    row = replace(row, axes=("layer",), **arrays)
+    for array in (row.value, row.low, row.high):
+        array[0] = 0
+    ax = plot_cells(row)
+    assert [len(dots.get_offsets()) for dots in ax.collections[-2:]] == [5, 1]
+    assert "crosses: 1 exactly 0 in every pair" in ax.get_xlabel()
+
+
 def test_a_plain_array_is_drawn_without_marks():
     ax = plot_heads(make_recovery().value)
     assert len(ax.collections[0].get_offsets()) == 0

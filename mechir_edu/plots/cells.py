@@ -8,7 +8,14 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from mechir_edu.alignment.aligned import ROLE_NAMES
-from mechir_edu.plots.heatmap import DARK, RECOVERY_LABEL, notes_of, unmarked_intervals
+from mechir_edu.plots.heatmap import (
+    DARK,
+    RECOVERY_LABEL,
+    are_constant,
+    constant_note,
+    notes_of,
+    unmarked_intervals,
+)
 from mechir_edu.stats.recovered import Recovery
 
 
@@ -20,7 +27,7 @@ def plot_cells(
     Parameters
     ----------
     recovery : one axis, such as [layer] of a block site, or [role]. A significant cell (q < 0.05)
-        is a full dot, the others are hollow.
+        is a full dot, the others are hollow; a cell that is exactly 0 in every pair is a cross.
     names : of the cells; their number, or the role's name, when omitted.
     ax : drawn on in place and returned; a new figure is made when omitted.
 
@@ -48,7 +55,12 @@ def plot_cells(
     if has_intervals:
         ax.hlines(places, recovery.low, recovery.high, color=DARK, linewidth=2)
     colours = np.where(marked, DARK, "white")
-    ax.scatter(recovery.value, places, color=colours, edgecolor=DARK, s=34, zorder=3)
+    is_constant = are_constant(recovery)
+    style = {"edgecolor": DARK, "s": 34, "zorder": 3}
+    ax.scatter(
+        recovery.value[~is_constant], places[~is_constant], color=colours[~is_constant], **style
+    )
+    ax.scatter(recovery.value[is_constant], places[is_constant], marker="x", color=DARK, s=34)
     ax.axvline(0, color=DARK, linewidth=0.8, linestyle=":", zorder=0)
     ax.set_yticks(places, names, parse_math=False)
     ax.set_ylim(-0.6, len(names) - 0.4)
@@ -62,6 +74,7 @@ def _label(recovery: Recovery, has_intervals: bool) -> str:
     if has_intervals:
         lines.append(f"bars: {100 * recovery.interval:g} % intervals")
     lines += [note.replace("•", "full dots:") for note in notes_of(recovery)]
+    lines += constant_note(recovery, "crosses")
     if has_intervals and (unmarked := unmarked_intervals(recovery)):
         lines.append(textwrap.fill(unmarked.replace("without a dot", "hollow dots"), 70))
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from mechir_edu.plots.heatmap import (
     RECOVERY_LABEL,
+    constant_note,
     draw_grid,
     grid_size,
     limit_of,
@@ -105,7 +106,8 @@ def _draw_column(
             continue
         image = draw_grid(ax, recovery, limit)
         ax.set_xticks(range(recovery.value.shape[1]))
-        ax.set_xlabel("\n".join(["head", *notes_of(recovery)]), fontsize=9)
+        notes = [*notes_of(recovery), *constant_note(recovery)]
+        ax.set_xlabel("\n".join(["head", *notes]), fontsize=9)
         ax.set_title(axiom, fontsize=11, parse_math=False)
     label = f"{RECOVERY_LABEL}\none scale for this ranker, ±{limit:.3g}"
     figure.colorbar(image, ax=list(column), location="bottom", label=label, shrink=0.8)

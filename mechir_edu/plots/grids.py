@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from mechir_edu.alignment.aligned import ROLE_NAMES
 from mechir_edu.plots.heatmap import (
     RECOVERY_LABEL,
+    constant_note,
     draw_grid,
     grid_size,
     limit_of,
@@ -35,7 +36,8 @@ def plot_heads(
     Parameters
     ----------
     recovery : [layer, head], unitless; 0 = no effect, 1 = the donor's score. With a `Recovery`,
-        heads that are significant (q < 0.05) are marked.
+        heads that are significant (q < 0.05) are marked, and cells that are exactly 0 in every
+        pair are hatched.
     ax : drawn on in place and returned; a new figure is made when omitted.
     limit : the colour scale is ``[-limit, limit]``; defaults to the largest absolute value. Pass
         one limit to compare plots.
@@ -132,7 +134,7 @@ def _plot_grid(
         _, ax = plt.subplots(figsize=(width + 1.3, height + 0.6), layout="constrained")
     image = draw_grid(ax, recovery, limit_of([recovery]) if limit is None else limit)
     ax.set_xticks(range(len(names)) if places is None else places, names, fontsize=9)
-    ax.set_xlabel("\n".join([label, *notes_of(recovery)]))
+    ax.set_xlabel("\n".join([label, *notes_of(recovery), *constant_note(recovery)]))
     ax.figure.colorbar(image, ax=ax, label=RECOVERY_LABEL)
     return ax
 

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
 
 from mechir_edu.alignment.aligned import N_ROLES, ROLE_NAMES
 from mechir_edu.stats.recovered import Recovery
 
 DIVERGING, SEQUENTIAL = "RdBu_r", "Blues"
-DARK, EDITED = "#222222", "#b2182b"
+DARK, EDITED, HATCH = "#222222", "#b2182b", "#b5b5b5"
 RECOVERY_LABEL = "recovery (share of the score change)\n+ as the donor, − the other way"
 _LARGEST_GRID_WITH_VALUES = 12
 
@@ -29,7 +30,7 @@ def need_axes(recovery: Recovery | np.ndarray, axes: tuple[str, str]) -> None:
 
 
 def draw_grid(ax: Axes, recovery: Recovery | np.ndarray, limit: float) -> AxesImage:
-    """Draw the cells with their values, and mark the significant ones."""
+    """Draw the cells with their values; mark the significant ones, and those that are constant."""
     values = values_of(recovery)
     image = ax.imshow(
         values, cmap=DIVERGING, vmin=-limit, vmax=limit, origin="lower", aspect="auto"
@@ -43,6 +44,10 @@ def draw_grid(ax: Axes, recovery: Recovery | np.ndarray, limit: float) -> AxesIm
         # A third decimal only for effects in score units, which may be small; shares have two.
         digits = 3 if limit < 0.1 and not isinstance(recovery, Recovery) else 2
         _write_values(ax, values, is_marked, limit, digits)
+    for layer, column in np.argwhere(are_constant(recovery)):
+        corner = (column - 0.5, layer - 0.5)
+        style = {"fill": False, "edgecolor": HATCH, "hatch": "////", "linewidth": 0}
+        ax.add_patch(Rectangle(corner, 1, 1, **style))
     layers, columns = np.nonzero(is_marked)
     ax.scatter(columns + 0.36, layers + 0.32, s=9, color=DARK, edgecolor="white", linewidth=0.4)
     return image
@@ -65,6 +70,25 @@ def notes_of(recovery: Recovery | np.ndarray) -> list[str]:
     if recovery.warning:
         notes.append("caution: the mean score change cannot be told from zero")
     return notes
+
+
+def are_constant(recovery: Recovery | np.ndarray) -> np.ndarray:
+    """Cells at which no pair's score changed at all, so that they say nothing of the pairs.
+
+    There both runs are the same: a causal ranker before the edit, MonoT5's decoder before it has
+    seen the text, a role that no pair has.
+    """
+    if not isinstance(recovery, Recovery):
+        return np.zeros(recovery.shape, dtype=bool)
+    ends = np.stack([recovery.low, recovery.high])
+    # A single pair has no interval, and a mean change that may be 0 an infinite one.
+    return (recovery.value == 0) & ((ends == 0) | ~np.isfinite(ends)).all(axis=0)
+
+
+def constant_note(recovery: Recovery | np.ndarray, mark: str = "hatched") -> list[str]:
+    """Say which cells are constant, where there are any."""
+    n_constant = int(are_constant(recovery).sum())
+    return [f"{mark}: {n_constant} exactly 0 in every pair"] if n_constant else []
 
 
 def unmarked_intervals(recovery: Recovery) -> str | None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mechir_edu.patching.tables import recovery_table
-from mechir_edu.plots.heatmap import unmarked_intervals
+from mechir_edu.plots.heatmap import are_constant, unmarked_intervals
 from mechir_edu.stats.recovered import Recovery
 
 
@@ -73,6 +73,8 @@ def alt_text(recovery: Recovery, *, title: str = "Heat map of recovery", k: int 
         f"{recovery.significant().sum()} of {recovery.value.size} cells are significant "
         "after false-discovery control (q < 0.05)."
     )
+    if n_constant := int(are_constant(recovery).sum()):
+        sentences.append(f"{n_constant} are exactly 0 in every pair.")
     if unmarked := unmarked_intervals(recovery):
         sentences.append(f"{unmarked}.")
     if recovery.warning:

@@ -1,4 +1,5 @@
 # make demo: set up and run the demonstration.  make test: set up and run all tests.
+# make long: what make test leaves out, the same over more families and tries; CI runs it too.
 # make study: set up and run the study (tools/study).
 # make study-report: make docs/study's tables, figures and report again, from its scores.
 # make docs: build the site (site/index.html).  make workshop: slides, handout, answer sheet and key.
@@ -14,10 +15,13 @@ BROWSER := $(shell command -v chromium || command -v chromium-browser)
 BIN = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP = $(BIN)/python -m pip install --quiet --constraint constraints.txt
 NOTEBOOKS ?= tutorials
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -p no:nbmake -rs \
+	--durations=25 --durations-min=10
+ALWAYS = not slow and not gpu$(if $(BROWSER),, and not browser)
 # What differs between systems: files, paths, encodings, processes, and the arithmetic.
 SMALL = house files_as_they_are tutorials_command align perturb stats patching
 
-.PHONY: demo study study-report test small slow lint docs workshop notebooks dist colab binder clean
+.PHONY: demo study study-report test long small slow lint docs workshop notebooks dist colab binder clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/mechir-edu demo --out $(OUT)
@@ -36,14 +40,17 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -p no:nbmake -rs \
-		--durations=25 --durations-min=10 -m "not slow and not gpu$(if $(BROWSER),, and not browser)"
+	$(PYTEST) -m "not long and $(ALWAYS)"
+	@echo "The same over more families and tries: make long"
+
+long: $(VENV)/.installed-test
+	$(PYTEST) -m "long and $(ALWAYS)"
 
 slow: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 small: $(VENV)/.installed-small
-	$(BIN)/python -m pytest -m "not slow and not gpu and not browser" $(SMALL:%=tests/test_%.py)
+	$(BIN)/python -m pytest -m "not slow and not long and not gpu and not browser" $(SMALL:%=tests/test_%.py)
 
 notebooks: $(VENV)/.installed-test
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=tools $(BIN)/python -m pytest -c tools/nbmake.ini \

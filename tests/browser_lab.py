@@ -155,6 +155,16 @@ class LivePanel:
             self.page.wait_for_timeout(100)
         return False
 
+    def answers(self, old):
+        """Whether a new picture comes before the kernel has rested for a while."""
+        end, n_idle = time.monotonic() + PATIENCE / 1000, 0
+        while n_idle < 15 and time.monotonic() < end:
+            if self.picture() not in ("", old):
+                return True
+            self.page.wait_for_timeout(100)
+            n_idle = n_idle + 1 if self.page.get_by_text("| Idle", exact=False).count() else 0
+        return False
+
     def is_operable(self, control):
         """Whether there is something to choose; the button is pressed for the others."""
         options = control.locator("option")
@@ -184,7 +194,7 @@ class LivePanel:
                 self.element.locator(".mechir-edu-run:enabled").wait_for()
                 self.reach(self.button)
                 self.page.keyboard.press("Enter")
-            if self.waits_for_new_picture(old):
+            if self.answers(old):
                 return True
         return False
 
@@ -208,7 +218,7 @@ class LivePanel:
             # JupyterLab takes the arrow keys for itself unless the list is open.
             for step in ("Space", "ArrowUp" if key == "back" else "ArrowDown", "Enter"):
                 self.page.keyboard.press(step)
-                self.page.wait_for_timeout(500)
+                self.page.wait_for_timeout(250)
         else:
             self.reach(control.locator(".noUi-handle"))
             self.page.keyboard.press("ArrowLeft" if key == "back" else "ArrowRight")

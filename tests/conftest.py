@@ -7,18 +7,24 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import first_calls
 import pytest
+from filelock import FileLock
 
 TREC_DL = Path(__file__).resolve().parents[2] / "shared" / "trec-dl"
 
 # Set before any test module is imported, because ir_datasets reads its home once, when it is
 # imported. It also keeps the tests out of the caches of whoever runs them.
-SCRATCH = tempfile.TemporaryDirectory(prefix="mechir-edu-tests-")
-os.environ["IR_DATASETS_HOME"] = f"{SCRATCH.name}/ir_datasets"
-os.environ["MECHIR_EDU_CACHE"] = f"{SCRATCH.name}/cache"
+# Workers inherit it, so that terms are counted once for all of them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    SCRATCH = tempfile.TemporaryDirectory(prefix="mechir-edu-tests-")
+    os.environ["IR_DATASETS_HOME"] = f"{SCRATCH.name}/ir_datasets"
+    os.environ["MECHIR_EDU_CACHE"] = f"{SCRATCH.name}/cache"
 # Results are compared to the last bit between processes, which would each measure for themselves;
 # tests/test_products.py lets them.
 os.environ.setdefault("MECHIR_EDU_PRODUCT", "torch")
+
+first_calls.install()
 
 
 def pytest_make_parametrize_id(val):
@@ -41,16 +47,30 @@ def pytest_collectstart():
     import transformers.modeling_utils  # noqa: F401
 
 
+# Their tests take longest, and should not be what one worker still does when all others are done.
+LONGEST = ("test_browser", "test_notebooks", "test_distributed", "test_runs", "test_study")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.stem not in LONGEST)  # stable: modules stay together
+
+
+def pytest_runtest_setup():
+    first_calls.begin_test()
+
+
 @pytest.fixture(scope="session")
 def trec_dl():
     """DL19 and DL20 in the ir_datasets home of the tests; gives that folder."""
     if not TREC_DL.is_dir():
         pytest.skip(f"real TREC DL data NOT TESTED: there is no folder {TREC_DL}")
     home = Path(os.environ["IR_DATASETS_HOME"])
-    for file in filter(Path.is_file, TREC_DL.rglob("*")):
-        copy = home / file.relative_to(TREC_DL)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, copy)  # the content only, as the originals may be read-only
+    with FileLock(f"{home}.lock"):
+        for file in filter(Path.is_file, TREC_DL.rglob("*")):
+            copy = home / file.relative_to(TREC_DL)
+            if not copy.exists():  # another worker's
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)  # the content only: the originals may be read-only
     return home
 
 
@@ -112,18 +132,26 @@ def small_ranker(tmp_path_factory):
     )
 
 
-@pytest.fixture
-def shapes_are_checked_once_for_each_value(request):
-    """For grids: array shapes are checked where at most one parameter is not at its first value.
+@pytest.fixture(scope="module")
+def remembered():
+    """A function: let a function of a module, by its name, remember what it gave.
 
-    The checks take a third of the time of a patch of a small model.
+    It spares commands the loading and verifying of a ranker that the command before has loaded.
     """
-    import jaxtyping
+    with pytest.MonkeyPatch.context() as patched:
 
-    n_changed = sum(index > 0 for index in request.node.callspec.indices.values())
-    jaxtyping.config.update("jaxtyping_disable", n_changed > 1)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+        def remember(module, name):
+            compute, given = getattr(module, name), {}
+
+            def remembering(*args, **options):
+                key = repr((args, options))
+                if key not in given:
+                    given[key] = compute(*args, **options)
+                return given[key]
+
+            patched.setattr(module, name, remembering)
+
+        yield remember
 
 
 @pytest.fixture

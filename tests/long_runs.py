@@ -16,7 +16,7 @@ from pathlib import Path
 # Forked children inherit no threads, so there must be none to wait for.
 os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
-from mechir_edu import Cat, Pair, load_collection, make_pairs
+from mechir_edu import Cat, Pair
 from mechir_edu.patching.long_runs.runs import patch_into_folder
 from mechir_edu.patching.storage import MANIFEST
 
@@ -34,7 +34,17 @@ class ManyPairs:
 
     def __getitem__(self, i):
         words = " ".join(f"word{(i * k) % 97}" for k in range(1, 2 + i % 4))
-        return Pair(f"q{i % 50}", f"d{i}", "coral", words, f"{words} coral", "mine", 1)
+        return Pair(f"q{i % 50}", self.doc_id(i), "coral", words, f"{words} coral", "mine", 1)
+
+    def doc_id(self, i):
+        return f"d{i}"
+
+
+class LargePairs(ManyPairs):
+    """As many bytes as long texts have, in names, which no ranker has to read."""
+
+    def doc_id(self, i):
+        return f"d{i:10000}"
 
 
 def fork(function, *args, **options):
@@ -53,7 +63,7 @@ def fork(function, *args, **options):
 def kill_at_random(folder, model, n_kills, seed):
     """Run once whole, then N runs that are killed and resumed; says how many shards were kept."""
     rng, ranker = random.Random(int(seed)), Cat(model)
-    pairs = make_pairs(load_collection("embedded"), "TFC1", n=20, seed=5)
+    pairs = ManyPairs(20)
     start = time.monotonic()
     patch_into_folder(ranker, pairs, folder / "whole", shard_size=2)
     seconds, kept = time.monotonic() - start, []
@@ -74,7 +84,7 @@ def peak_memory(folder, model, sizes):
     ranker = Cat(model)
 
     def measure(n_pairs):
-        patch_into_folder(ranker, ManyPairs(n_pairs), folder / str(n_pairs), shard_size=128)
+        patch_into_folder(ranker, LargePairs(n_pairs), folder / str(n_pairs), shard_size=64)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         (folder / f"{n_pairs}.peak").write_text(str(peak))
 

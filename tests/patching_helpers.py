@@ -1,8 +1,9 @@
 """Pairs, small rankers of every family, and tolerances that tests of patching share."""
 
 import numpy as np
+import pytest
 import torch
-from small_models import save_model
+from small_models import FAMILIES, save_model
 
 import mechir_edu as me
 from mechir_edu.rankers.hook_names import BLOCK_SITES, HEAD_SITES
@@ -22,6 +23,20 @@ PAIRS = [
     a_pair("The reef is a reef of many reef fish and one shark.", "reef", 1, at="start"),
     a_pair("Trains run late.", "coral", 2),
     a_pair("Warm oceans make corals eject their algae.", "bleaching", 3),
+]
+
+# What patching does with a family, it does by the family's adapter, and test_adapters holds every
+# site of each. Those of these three families are BERT's and RoBERTa's.
+LIKE_OTHERS = ("electra", "electra-narrow", "xlm-roberta")
+EACH_FAMILY = [
+    pytest.param(family, marks=pytest.mark.long) if family in LIKE_OTHERS else family
+    for family in FAMILIES
+]
+
+# Every site at all positions; and at some, by role or position in turn.
+SITES_BY = [
+    *((site, None) for site in SITES),
+    *((site, ("role", "pos")[k % 2]) for k, site in enumerate(SITES)),
 ]
 
 # One term each of four different queries.

@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from patching_helpers import PAIRS, assert_same, hook_name, load_small, patched
-from small_models import FAMILIES
+from patching_helpers import EACH_FAMILY, PAIRS, assert_same, hook_name, load_small, patched
 
 import mechir_edu as me
 from mechir_edu.alignment.aligned import Role
@@ -17,7 +16,7 @@ from mechir_edu.patching.scoring import align_for
 HOWS = ("zero", "mean", "resample")
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=EACH_FAMILY)
 def family(request):
     return request.param
 

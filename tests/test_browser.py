@@ -35,7 +35,8 @@ results = {
     "TDC": me.patch(ranker, others, progress=False),
 }"""
 TUTORIALS = sorted(lab.ROOT.glob("tutorials/0[04]_*.ipynb"))
-# 04 takes minutes; test_notebooks runs its code each time, and all panels are driven above.
+# test_notebooks runs their code each time, 00's in a kernel, and all panels are driven above; 04
+# takes minutes.
 QUICK, LONG = TUTORIALS
 
 
@@ -97,7 +98,9 @@ def click_on_a_head(panel):
 
 
 @pytest.mark.parametrize(
-    "tutorial", [QUICK, pytest.param(LONG, marks=pytest.mark.slow)], ids=lambda file: file.stem
+    "tutorial",
+    [pytest.param(QUICK, marks=pytest.mark.long), pytest.param(LONG, marks=pytest.mark.slow)],
+    ids=lambda file: file.stem,
 )
 def test_a_tutorial_runs_untouched_and_its_panels_follow_the_keyboard(address, browser, tutorial):
     page, complaints = browser

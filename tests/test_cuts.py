@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from patching_helpers import PAIRS, assert_same, patched
+from patching_helpers import EACH_FAMILY, PAIRS, assert_same, patched
 from small_models import FAMILIES, build_model
 from test_multi_vector import save_stanford
 
@@ -16,7 +16,7 @@ ROLES = ("[CLS]", "query", "[SEP]", "document")
 ACROSS = me.Cut("query", "document", both_ways=True)
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=EACH_FAMILY)
 def family(request):
     return request.param
 

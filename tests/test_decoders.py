@@ -109,7 +109,15 @@ def test_every_family_is_causal_unless_it_says_otherwise(twins):
 # As rankers; loading verifies every site against Hugging Face
 
 
-@pytest.fixture(scope="module", params=DECODERS)
+# Loading verifies the others; make long patches them too.
+PATCHED = ("llama", "qwen3", "gemma3")
+EMBEDDERS = [
+    family if family in PATCHED else pytest.param(family, marks=pytest.mark.long)
+    for family in DECODERS
+]
+
+
+@pytest.fixture(scope="module", params=EMBEDDERS)
 def embedder(request, tmp_path_factory):
     folder = save_model(request.param, "Model", tmp_path_factory.mktemp(request.param))
     return Dot(str(folder), pooling="lasttoken", similarity="cosine")

@@ -25,25 +25,25 @@ def demo(folder, *options):
     return main(["demo", "--out", str(folder), *others, "--cross", "planted", *options])
 
 
-@pytest.fixture(scope="module")
-def planted():
-    return me.Cat("planted")
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once(remembered):
+    remembered(command, "load_rankers")
 
 
 @pytest.fixture(scope="module")
-def embedded():
-    return me.load_collection("embedded")
+def embedded(collection):
+    return collection
 
 
 @pytest.fixture(scope="module")
 def demonstration(planted, embedded):
-    return me.demonstrate({"Cat": planted}, embedded, n=40, seed=5, progress=False)
+    return me.demonstrate({"Cat": planted}, embedded, n=24, seed=5, progress=False)
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    assert demo(folder, "--pairs", "40", "--seed", "5") == 0
+    assert demo(folder, "--pairs", "24", "--seed", "5") == 0
     return folder
 
 
@@ -136,7 +136,7 @@ def test_the_same_seed_gives_the_same_table(tmp_path):
 
 def test_dl19_and_dl20_run_by_their_ids(trec_dl, tmp_path):
     ids = [f"msmarco-passage/trec-dl-{year}/judged" for year in (2019, 2020)]
-    assert demo(tmp_path, "--pairs", "16", "--dataset", *ids) == 0
+    assert demo(tmp_path, "--pairs", "8", "--dataset", *ids) == 0
     assert "passage not in the collection (" in (tmp_path / "summary.md").read_text()
 
 
@@ -181,7 +181,7 @@ def test_two_axioms_are_compared_on_shared_documents(demonstration):
     scored = demonstration.scored("Cat")
     assert list(scored) == ["TFC1", "TFC1-control", "TDC", "TDC-control"]
     compared = demonstration.difference("TDC", "TFC1", ranker="Cat")
-    assert compared.n_pairs <= 40
+    assert compared.n_pairs <= 24
     if scored["TDC"].pairs == scored["TFC1"].pairs:
         changes = [scored[axiom].score_change().mean() for axiom in ("TDC", "TFC1")]
         assert compared.value == pytest.approx(np.subtract(*changes))

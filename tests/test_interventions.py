@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from patching_helpers import PAIRS, assert_same
-from small_models import FAMILIES
+from patching_helpers import EACH_FAMILY, PAIRS, assert_same
 
 import mechir_edu as me
 from mechir_edu.collection.judged import Judged
@@ -19,7 +18,7 @@ def kind(request):
     return request.param
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=EACH_FAMILY)
 def ranker(request, small_ranker, kind):
     return small_ranker(request.param, kind)
 

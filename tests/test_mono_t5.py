@@ -127,7 +127,6 @@ def test_aligned_texts_are_shortened_in_the_document_alone(ranker):
 
 
 @pytest.mark.parametrize(("stack", "site"), CELLS)
-@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 def test_exact_patching_equals_naive(precise, stack, site):
     exact, naive = (
         patched(precise, SHORT, stack=stack, site=site, method=method)
@@ -163,7 +162,6 @@ BY_POSITION = [("encoder", "pattern"), ("encoder", "mlp_out"), ("cross", "k")]
 
 @pytest.mark.parametrize("by", ["role", "pos"])
 @pytest.mark.parametrize(("stack", "site"), BY_POSITION)
-@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 def test_exact_patching_of_some_positions_equals_naive(precise, stack, site, by):
     some = {} if site == "mlp_out" else {"heads": [(0, 1), (1, 0)]}
     exact, naive = (
@@ -234,7 +232,6 @@ def test_passed_over_blocks_still_hand_on_the_relative_positions(ranker):
 
 @pytest.mark.parametrize("how", ["zero", "mean", "resample"])
 @pytest.mark.parametrize("stack", STACKS)
-@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 def test_every_stack_is_ablated(precise, stack, how):
     exact, naive = (
         me.ablate(

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from patching_helpers import PAIRS, SITES, assert_same, patched
+from patching_helpers import PAIRS, SITES_BY, assert_same, patched
 from safetensors.torch import load_file, save_file
 from small_models import save_model
 
@@ -118,8 +118,7 @@ def test_a_folder_of_sentence_transformers_equals_it(tmp_path, family, options):
         assert_same(ranker.score(query, DOCS), publishers_scores(tmp_path / "saved", query))
 
 
-@pytest.mark.parametrize("site", SITES)
-@pytest.mark.parametrize("by", [None, "role", "pos"])
+@pytest.mark.parametrize(("site", "by"), SITES_BY)
 def test_exact_patching_equals_naive(late, site, by):
     exact, naive = (
         patched(late, PAIRS[:2], site=site, by=by, method=method) for method in ("exact", "naive")

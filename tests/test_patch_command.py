@@ -13,10 +13,10 @@ from small_models import save_model, save_mono_t5
 from mechir_edu.cli.main import main, parser
 from mechir_edu.collection.load import load_collection
 from mechir_edu.files import sha256
-from mechir_edu.models import Cat
 from mechir_edu.patching import activation as patching
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.perturb import draw as perturb
+from mechir_edu.rankers import kinds
 from mechir_edu.rankers.checkpoint.saved_by import READERS
 from mechir_edu.rankers.kinds import KINDS, load_ranker
 
@@ -35,9 +35,14 @@ def out(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once(remembered):
+    remembered(kinds, "load_ranker")
+
+
 @pytest.fixture(scope="module")
-def ranker():
-    return Cat("planted")
+def ranker(planted):
+    return planted
 
 
 def expected(ranker, axiom="TFC1", place="end", n=8, **options):
@@ -236,22 +241,22 @@ def wait_for_a_shard(folder, process):
 
 def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path, ranker):
     # Many small shards: however slow this process is to interrupt it, the run is not yet done.
-    many = ("--pairs", "48", "--shard-size", "1", "--by", "role")
+    many = ("--pairs", "24", "--shard-size", "1", "--by", "role")
     with start(tmp_path, *many) as process:
         wait_for_a_shard(tmp_path, process)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate()
     assert process.returncode == 130
     assert "Rerun the command to resume" in said
-    with pytest.raises(ValueError, match="of 48 shards so far"):
+    with pytest.raises(ValueError, match="of 24 shards so far"):
         PatchingResult.load(tmp_path)
     assert main(command(tmp_path, *many)) == 0
     there = PatchingResult.load(tmp_path)
     here = patching.patch(
-        ranker, there.pairs[:8], by="role", direction=there.direction, progress=False
+        ranker, there.pairs[:4], by="role", direction=there.direction, progress=False
     )
-    assert len(there.pairs) == 48
-    np.testing.assert_allclose(there.scores[..., :8], here.scores, atol=1e-5)
+    assert len(there.pairs) == 24
+    np.testing.assert_allclose(there.scores[..., :4], here.scores, atol=1e-5)
 
 
 def test_off_a_terminal_progress_is_plain_lines(tmp_path, capsys, monkeypatch):

@@ -426,7 +426,7 @@ def test_a_pair_list_remembers_what_was_skipped():
 
 @pytest.mark.usefixtures("trec_dl")
 def test_real_tdc_terms_are_the_rarest_of_their_query():
-    dl = load_collection("msmarco-passage/trec-dl-2019/judged")
+    dl = load_collection(*(f"msmarco-passage/trec-dl-{year}/judged" for year in (2019, 2020)))
     statistics = dl.statistics()
     pairs = make_pairs(dl, "TDC", n=200)
     assert len(pairs) == 200

@@ -26,7 +26,9 @@ COMMON, RARE, NEUTRAL = "sea", "granite", "council"  # sea is in 3 of the docume
 ALL_HEADS = list(np.ndindex(planted.N_LAYERS, planted.N_HEADS))
 
 
-@pytest.fixture(scope="module", params=[0, 1], ids="seed {}".format)
+@pytest.fixture(
+    scope="module", params=[0, pytest.param(1, marks=pytest.mark.long)], ids="seed {}".format
+)
 def ranker(request):
     return planted.build(request.param, documents=DOCUMENTS)
 

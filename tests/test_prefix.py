@@ -56,7 +56,6 @@ def both(ranker, pairs=MIXED, engine=FAST, **options):
 
 
 @pytest.mark.parametrize("site", SITES)
-@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 def test_every_site_equals_one_forward_pass_a_cell(ranker, site):
     heads = [(0, 1), (1, 0)] if site in HEAD_SITES else None
     result = both(ranker, MIXED[:2], site=site, heads=heads, direction="baseline_to_perturbed")

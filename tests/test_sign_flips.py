@@ -109,7 +109,7 @@ def test_studies_without_an_effect_are_counted():
 def test_true_and_false_findings_are_counted():
     sums = np.random.default_rng(6).standard_normal((3, 12)) + [[9], [9], [0]]
     (found,) = {p for p in count_families([(sums, np.array([True, True, False]))], 99).values()}
-    assert found == Power(detected=1.0, any_false=0.0)
+    assert found == Power(detected=1.0, any_false=0.0, false=0.0)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from patching_helpers import APPENDED, PAIRS, SITES, a_pair, assert_same, patched
+from patching_helpers import APPENDED, PAIRS, SITES_BY, a_pair, assert_same, patched
 from small_models import FAMILIES, save_model
 
 import mechir_edu as me
@@ -63,8 +63,7 @@ def test_a_saved_encoder_with_two_logarithms_and_prompts_is_obeyed(tmp_path):
     assert_same(ranker.score("reef", DOCS), scores_of(model, "reef", DOCS))
 
 
-@pytest.mark.parametrize("site", SITES)
-@pytest.mark.parametrize("by", [None, "role", "pos"])
+@pytest.mark.parametrize(("site", "by"), SITES_BY)
 def test_exact_patching_equals_naive(small, site, by):
     exact, naive = (patched(small, PAIRS[:2], site=site, by=by, method=m) for m in METHODS)
     assert_same(exact.scores, naive.scores)

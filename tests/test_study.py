@@ -16,7 +16,7 @@ from study.claims import CLAIMS
 from study.folder import open_folder
 from study.part import read_part
 from study.plan import CHECKS, MAIN, OF_AXIOMS, Condition
-from study.publish import TEXT, WRITTEN, FalseClaims, fill, publish
+from study.publish import PAGES, TEXT, WRITTEN, FalseClaims, fill, publish
 from study.results import estimate, read_results
 from study.tables import TABLES, all_tables
 
@@ -303,7 +303,7 @@ def test_collections_may_be_listed_or_repeated(options):
 # The published report.
 
 
-@pytest.mark.parametrize("name", ["report.md", "details.md"])
+@pytest.mark.parametrize("name", PAGES)
 def test_the_published_text_is_what_its_tables_give(published, name):
     assert fill(name, published) == (PUBLISHED / name).read_text()
 
@@ -341,7 +341,7 @@ def test_a_false_claim_is_named_with_its_sentence_and_nothing_is_written(tmp_pat
     message = str(refused.value)
     assert "report.md was not written" in message
     assert "both rankers obey both axioms at both ends: this is false" in message
-    assert "  Both rankers obey TFC1 and TDC at both ends of a passage." in message
+    assert "  Both rankers **obey TFC1 and TDC at both ends of a passage**" in message
     assert "heads differ" not in message
     report = (tmp_path / "study" / "report.md").read_text()
     assert report == (PUBLISHED / "report.md").read_text()
@@ -362,9 +362,10 @@ def test_a_text_of_ones_own_is_filled_and_wrapped(small, tmp_path):
 
 
 def test_each_figure_has_a_text_that_says_what_it_shows():
-    report = (PUBLISHED / "report.md").read_text()
-    for name in ("changes.png", "heads.png"):
-        (line,) = [line for line in report.splitlines() if line.endswith(f"({name})")]
+    pages = {"changes.png": "details.md", "heads.png": "report.md", "circuits.png": "circuits.md"}
+    for name, page in pages.items():
+        lines = (PUBLISHED / page).read_text().splitlines()
+        (line,) = [line for line in lines if line.endswith(f"({name})")]
         assert len(line) > 200
 
 

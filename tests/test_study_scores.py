@@ -12,10 +12,10 @@ from PIL import Image
 from study import estimates, heads
 from study.part import Part, Scores, _check
 from study.plan import CHECKS, MAIN, Condition
-from study.publish import WRITTEN, publish, write_tables
+from study.publish import PAGES, WRITTEN, publish, write_tables
 from study.results import made_of_parts, read_results, written
 from study.scores import read_scores, write_scores
-from study.tables import DIGEST, digest_of_changes, digest_of_heads, heads_drawn
+from study.tables import DIGEST, digest_of_changes, digest_of_circuits, digest_of_heads, heads_drawn
 
 from mechir_edu import plots
 from mechir_edu.collection.judged import Skipped
@@ -120,7 +120,7 @@ def test_a_condition_of_heads_csv_is_what_the_scores_give_to_the_letter(parts):
         assert mine == [lines[0], *(line for line in lines if line.startswith(start + ","))]
 
 
-@pytest.mark.parametrize("make", [estimates._sizes, estimates._penalty])
+@pytest.mark.parametrize("make", [estimates._sizes, estimates._penalty, estimates._rankings])
 def test_estimates_are_what_the_scores_give_to_the_letter(parts, make):
     lines = (PUBLISHED / "estimates.csv").read_text().splitlines()
     for part in parts:
@@ -132,6 +132,7 @@ def test_made_of_and_the_data_of_the_figures_are_those_of_the_scores(parts, publ
     digests = {
         "heads.png": digest_of_heads(published),
         "changes.png": digest_of_changes(parts),
+        "circuits.png": digest_of_circuits(parts),
     }
     for name, digest in digests.items():
         with Image.open(PUBLISHED / name) as image:
@@ -143,7 +144,7 @@ def test_the_whole_report_is_what_the_scores_give(tmp_path, published):
     shutil.copytree(SCORES, tmp_path / "scores")
     results = write_tables(tmp_path)
     publish(tmp_path)
-    for name in (*WRITTEN, "report.md", "details.md"):
+    for name in (*WRITTEN, *PAGES):
         if not name.endswith(".png"):
             assert (tmp_path / name).read_bytes() == (PUBLISHED / name).read_bytes()
     assert digest_of_heads(results) == digest_of_heads(published)

@@ -3,6 +3,7 @@
 They run with the ipywidgets of this environment; the last test runs the first of them with Colab's.
 """
 
+import functools
 import html
 import io
 import os
@@ -74,7 +75,7 @@ def circuits(ranker, pairs):
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def make(ranker, collection, pairs, results, circuits):
     """Makes one of the six panels."""
     makers = {
@@ -88,12 +89,18 @@ def make(ranker, collection, pairs, results, circuits):
     return lambda name: makers[name]()
 
 
+@pytest.fixture(scope="module")
+def made(make):
+    """The panels as they are at first, for tests that leave them so."""
+    return functools.cache(make)
+
+
 # Every panel
 
 
 @pytest.mark.parametrize("name", PANELS)
-def test_a_panel_starts_with_a_picture_and_its_words(make, name):
-    panel = make(name)
+def test_a_panel_starts_with_a_picture_and_its_words(made, name):
+    panel = made(name)
     assert len(png(panel)) > 5_000
     assert len(panel.words) > 40
     assert "alert" not in panel.message
@@ -128,8 +135,8 @@ def test_every_control_changes_the_picture_or_says_why_not(make, name):
 
 
 @pytest.mark.parametrize("name", PANELS)
-def test_every_control_has_a_label_and_a_tooltip_and_waits_until_it_rests(make, name):
-    for control in make(name).controls.values():
+def test_every_control_has_a_label_and_a_tooltip_and_waits_until_it_rests(made, name):
+    for control in made(name).controls.values():
         tooltip = control.tooltip if control.has_trait("tooltip") else control.description_tooltip
         assert control.description
         assert tooltip
@@ -137,8 +144,8 @@ def test_every_control_has_a_label_and_a_tooltip_and_waits_until_it_rests(make, 
 
 
 @pytest.mark.parametrize("name", PANELS)
-def test_in_a_notebooks_file_a_panel_is_a_view_and_a_sentence(make, name):
-    panel = make(name)
+def test_in_a_notebooks_file_a_panel_is_a_view_and_a_sentence(made, name):
+    panel = made(name)
     data, _ = format_display_data(panel)
     assert data["text/plain"].startswith(f"A panel of explore_{name}")
     view = data["application/vnd.jupyter.widget-view+json"]
@@ -146,8 +153,8 @@ def test_in_a_notebooks_file_a_panel_is_a_view_and_a_sentence(make, name):
 
 
 @pytest.mark.parametrize("name", PANELS)
-def test_every_picture_has_its_words_as_alt_text_and_none_is_in_an_output_widget(make, name):
-    panel = make(name)
+def test_every_picture_has_its_words_as_alt_text_and_none_is_in_an_output_widget(made, name):
+    panel = made(name)
     images = re.findall(r'<img alt="([^"]*)"', panel.pictures)
     assert images
     assert all(image in panel.words for image in images)
@@ -155,8 +162,8 @@ def test_every_picture_has_its_words_as_alt_text_and_none_is_in_an_output_widget
 
 
 @pytest.mark.parametrize("name", PANELS)
-def test_a_list_of_one_entry_is_hidden_until_it_has_more(make, name):
-    for control in make(name).controls.values():
+def test_a_list_of_one_entry_is_hidden_until_it_has_more(made, name):
+    for control in made(name).controls.values():
         if isinstance(control, ipywidgets.Dropdown):
             is_hidden = control.layout.display == "none"
             assert is_hidden == (len(control.options) == 1), control.description

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import cast
 
@@ -24,6 +25,9 @@ from mechir_edu.rankers.base import Ranker
 
 # Measured: on a CPU more is no faster (and takes more memory); a GPU wants more.
 MAX_TOKENS = {"cpu": 400, "cuda": 65_536}
+
+
+_installed = cache(version)  # each reads the package's files anew
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,5 +189,5 @@ def provenance_of(ranker: Ranker, sweep: Sweep) -> dict:
         "heads": sweep.heads and [list(head) for head in sweep.heads],
         "intervention": ranker.intervention,
         **ranker.stack.notes(sweep.site),
-        "versions": {name: version(name) for name in packages},
+        "versions": {name: _installed(name) for name in packages},
     }

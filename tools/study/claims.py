@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from study.plan import CHECKS, END, PLACES, STUDIED
+from study.plan import CHECKS, END, PLACES, RANKED_BY, STUDIED
 from study.results import Results, Value
 from study.tables import name_edit, show, strongest, tell_skipped
 
@@ -12,7 +12,6 @@ EDITS = [(axiom, place) for axiom in STUDIED for place in PLACES]
 APPENDED = [("TFC1", END)]
 MAPS = [("", place) for place in PLACES]
 CHECKED = [(check.axiom, END, check.difference) for check in CHECKS]
-LEFT_OUT = {("dot", "TDC", 'filler "neutral"'), ("dot", "TDC", "other direction")}
 BUILT = 6  # the first block of the cross-encoder that was set up by hand to compare two means
 GRADES = [(*edit, str(grade)) for edit in EDITS for grade in range(4)]
 DL = ["msmarco-passage/trec-dl-2019/judged", "msmarco-passage/trec-dl-2020/judged"]
@@ -90,9 +89,8 @@ def checks(results: Results) -> dict[tuple[str, ...], Value]:
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _two_checks_are_left_out(results: Results) -> bool:
-    planned = {(kind, axiom, difference) for kind in BOTH for axiom, _, difference in CHECKED}
-    return planned - checks(results).keys() == LEFT_OUT
+def _every_check_is_there(results: Results) -> bool:
+    return len(checks(results)) == len(BOTH) * len(CHECKED)
 
 
 def _checks_have_all_pairs(results: Results) -> bool:
@@ -126,6 +124,71 @@ def _same_sources(results: Results) -> bool:
     return same and all(results.made_of[kind]["collections"] == DL for kind in BOTH)
 
 
+def _number(results: Results, kind: str, share: float) -> str:
+    return str(int(share * results.n_heads(kind)))
+
+
+def circuits(
+    results: Results, quantity: str, share: float, kinds: Sequence[str] = BOTH
+) -> list[Value]:
+    """What circuits of a share of the heads do, for each ranker and axiom."""
+    return [
+        results.get(kind, quantity, axiom, END, _number(results, kind, share))
+        for kind in kinds
+        for axiom in STUDIED
+    ]
+
+
+def _is_more_than_random(
+    protocol: str, share: float, kinds: Sequence[str] = BOTH
+) -> Callable[[Results], list[bool]]:
+    return lambda results: [
+        value.low > band.high
+        for value, band in zip(
+            circuits(results, protocol, share, kinds),
+            circuits(results, f"{protocol} at random", share, kinds),
+            strict=True,
+        )
+    ]
+
+
+def _a_tenth_restores(results: Results) -> bool:
+    return all(_is_more_than_random("restored", 0.1)(results))
+
+
+def _a_half_keeps(results: Results) -> bool:
+    return all(_is_more_than_random("survives", 0.5, ["cat"])(results))
+
+
+def _a_half_was_not_shown_to_keep(results: Results) -> bool:
+    return not any(_is_more_than_random("survives", 0.5, ["dot"])(results))
+
+
+def at_least(protocol: str, share: float, kind: str, least: float) -> Claim:
+    """Claim that all intervals of circuits lie above a value."""
+    return lambda results: all(v.low > least for v in circuits(results, protocol, share, [kind]))
+
+
+def at_most(protocol: str, share: float, kind: str, most: float) -> Claim:
+    """Claim that all intervals of circuits lie below a value."""
+    return lambda results: all(v.high < most for v in circuits(results, protocol, share, [kind]))
+
+
+def ranked(results: Results, quantity: str, kind: str) -> list[Value]:
+    """An estimate about every ranking by a circuit that was made."""
+    return [v for axiom in STUDIED for v in results.rows(kind, quantity, axiom, END).values()]
+
+
+def _every_circuit_ranks_worse(results: Results) -> bool:
+    lost = [ranked(results, "nDCG@10, circuit minus whole", kind) for kind in BOTH]
+    return all(lost) and all(value.is_below for of_kind in lost for value in of_kind)
+
+
+def _three_rankings_are_left_out(results: Results) -> bool:
+    numbers = [len(ranked(results, "tau", kind)) for kind in BOTH]
+    return numbers == [1, len(RANKED_BY) * len(STUDIED)]
+
+
 CLAIMS: dict[str, Claim] = {
     "both rankers obey both axioms at both ends": above("over control", EDITS),
     "the bi-encoder's strongest heads are in its last layer": _last_layer_leads,
@@ -146,9 +209,27 @@ CLAIMS: dict[str, Claim] = {
     "heads agree between the collections": above("correlation of collections", EDITS),
     "no head turns in the second collection": _no_head_turns,
     "every check correlates": lambda results: all(v.is_above for v in checks(results).values()),
-    "two checks are left out": _two_checks_are_left_out,
+    "every check is there": _every_check_is_there,
     "the checks have all pairs": _checks_have_all_pairs,
     "mask agrees least": _mask_agrees_least,
+    "a tenth of the heads restores more than at random": _a_tenth_restores,
+    "a fifth of the cross-encoder's heads restores nine tenths": at_least(
+        "restored", 0.2, "cat", 0.9
+    ),
+    "less than a quarter survives with them": at_most("survives", 0.2, "cat", 0.25),
+    "of half of the cross-encoder's heads seven tenths survive at most": at_most(
+        "survives", 0.5, "cat", 0.7
+    ),
+    "a random half of the cross-encoder's heads keeps less": _a_half_keeps,
+    "all of the bi-encoder's heads restore less than four fifths": at_most(
+        "restored", 1.0, "dot", 0.8
+    ),
+    "a part survives without the bi-encoder's heads": at_least("survives", 0.0, "dot", 0.0),
+    "half of the bi-encoder's heads were not shown to keep more than random ones": (
+        _a_half_was_not_shown_to_keep
+    ),
+    "every circuit ranks worse than the whole ranker": _every_circuit_ranks_worse,
+    "three rankings are left out": _three_rankings_are_left_out,
     "the rest is answered": _rest_is_answered,
     "every head was patched alone": lambda results: all(
         results.made_of[kind]["method"] == "exact" for kind in BOTH
@@ -176,10 +257,33 @@ def _correlations(results: Results) -> str:
     return f"{min(correlations):.2f} to {max(correlations):.2f}"
 
 
+def _agreement(results: Results, kind: str) -> str:
+    names = ("within an axiom", "between axioms")
+    within, between = (results.get(kind, f"agreement {name}", "", END).value for name in names)
+    return f"{within:.2f} within an axiom and {between:.2f} between the two"
+
+
 def _lowest_check(results: Results) -> str:
     correlations = {name_edit(*key): value for key, value in checks(results).items()}
     lowest = min(correlations, key=lambda name: correlations[name].value)
     return f"{show(correlations[lowest], 2)} ({lowest})"
+
+
+def _count(results: Results, quantity: str) -> str:
+    """A number that both rankers share."""
+    (number,) = {f"{value.value:.0f}" for value in values(results, quantity, [()])}
+    return number
+
+
+def _percents(of: Sequence[Value]) -> str:
+    """Write values as percent, from the least to the greatest."""
+    least, greatest = (f"{pick(value.value for value in of):.0%}" for pick in (min, max))
+    return least if least == greatest else f"{least[:-1]} to {greatest}"
+
+
+def _taus(results: Results, kind: str) -> str:
+    taus = [value.value for value in ranked(results, "tau", kind)]
+    return f"{min(taus):.2f} to {max(taus):.2f}"
 
 
 NUMBERS: dict[str, Callable[..., str]] = {
@@ -190,8 +294,14 @@ NUMBERS: dict[str, Callable[..., str]] = {
     "strongest": _strongest,
     "share": _share,
     "count": lambda results, kind, quantity: f"{results.get(kind, quantity).value:.0f}",
+    "agreement": _agreement,
     "correlations": _correlations,
     "checks": lambda results: str(len(checks(results))),
     "lowest check": _lowest_check,
     "skipped": tell_skipped,
+    "circuit pairs": lambda results: _count(results, "pairs of circuits"),
+    "circuits": lambda results, kind, protocol, share: _percents(
+        circuits(results, protocol, float(share), [kind])
+    ),
+    "taus": _taus,
 }

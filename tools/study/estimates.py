@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from mechir_edu.patching.circuits.result import PROTOCOLS
 from mechir_edu.stats.comparisons import recovery_difference
 from mechir_edu.stats.estimates import Estimate, mean_change, sign_agreement
 from mechir_edu.stats.intervals import selective_coverage
@@ -32,6 +33,7 @@ from mechir_edu.stats.recovered import corrected
 from study.heads import LEVEL, N_BOOT
 from study.part import Part
 from study.plan import (
+    BY,
     CHECKS,
     CONTROL_OF,
     END,
@@ -70,6 +72,8 @@ def estimates_table(part: Part) -> pd.DataFrame:
         _collections_compared,
         _checks_compared,
         _detectable,
+        _circuits,
+        _rankings,
     )
     return as_table(part, (row for make in makers for row in make(part)))
 
@@ -96,6 +100,7 @@ def _sizes(part: Part) -> Iterator[Row]:
         "pairs": len(part.pairs),
         "planned pairs": part.n_planned,
         "queries": len(set(part.query_ids)),
+        "pairs of circuits": max((len(c.pairs) for c in part.circuits.values()), default=0),
         "check pairs": max((len(scores.pair) for scores in part.checks.values()), default=0),
     }
     yield from (Row(name, "", "", "", n) for name, n in sizes.items())
@@ -284,3 +289,42 @@ def _detectable(part: Part) -> Iterator[Row]:
         smallest = np.median([minimum_detectable_effect(x, level=level, **size) for x in heads])
         change = abs(part.change_with_filler(condition).mean())
         yield Row("detectable recovery", axiom, END, "", float(smallest / change))
+
+
+def _circuits(part: Part) -> Iterator[Row]:
+    """What circuits restore and what survives with them, by their number of heads; areas."""
+    # At each size, and the area: for each axiom and protocol.
+    n = sum(
+        2 * (len({*circuit.numbers.tolist()}) + 1 if by == BY[0] else 1)
+        for (_, by), circuit in part.circuits.items()
+    )
+    options = {"interval": 1 - LEVEL / max(n, 1), "n_boot": N_BOOT}
+    for (axiom, by), circuit in part.circuits.items():
+        for protocol in PROTOCOLS:
+            if by == BY[1]:
+                yield _of_cell("CMD", axiom, protocol, circuit.cmd(protocol, **options))
+                continue
+            yield _of_cell("CPR", axiom, protocol, circuit.cpr(protocol, **options))
+            curve, band = getattr(circuit, protocol)(**options), circuit.random(protocol)
+            for i in np.unique(circuit.numbers, return_index=True)[1].tolist():
+                number = str(circuit.numbers[i])
+                yield _of_cell(protocol, axiom, number, curve, i)
+                yield _of_cell(f"{protocol} at random", axiom, number, band, i)
+
+
+def _of_cell(quantity: str, axiom: str, detail: str, of, cell: object = ()) -> Row:
+    ends = (float(getattr(of, name)[cell]) for name in ("value", "low", "high"))
+    return Row(quantity, axiom, END, detail, *ends)
+
+
+def _rankings(part: Part) -> Iterator[Row]:
+    """How alike circuits and the whole ranker rank, and what quality is lost, by size."""
+    options = {"interval": 1 - LEVEL / max(2 * len(part.rankings), 1), "n_boot": N_BOOT}
+    for (axiom, number), table in part.rankings.items():
+        values = {"tau": table.tau, "nDCG@10, circuit minus whole": table.circuit - table.full}
+        for name, of_queries in values.items():
+            estimate = mean_change(
+                of_queries.to_numpy(), query_ids=table.query_id.to_numpy(str), **options
+            )
+            yield _row(name, axiom, END, estimate, number)
+        yield Row("nDCG@10 of the whole", axiom, END, str(number), table.full.mean())

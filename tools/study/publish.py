@@ -22,16 +22,29 @@ from mechir_edu.files import write_whole
 from study.claims import BOTH, CLAIMS, NUMBERS
 from study.results import FILES, MissingEstimate, Results, estimate, read_results
 from study.scores import SCORES, read_scores
-from study.tables import TABLES, describe_changes, describe_heads, draw_changes, draw_heads
+from study.tables import (
+    TABLES,
+    describe_changes,
+    describe_circuits,
+    describe_heads,
+    draw_changes,
+    draw_circuits,
+    draw_heads,
+)
 
 TEXT = Path(__file__).with_name("text")
-WRITTEN = (*FILES, "heads.png", "changes.png")
+WRITTEN = (*FILES, "heads.png", "changes.png", "circuits.png")
+PAGES = ("report.md", "details.md", "circuits.md")
 DESCRIPTION = (
-    "Make the tables and figures from the scores in a folder, and write report.md and details.md "
+    "Make the tables and figures from the scores in a folder, and write the pages "
     "from the tables, unless a sentence in them is false. Takes minutes."
 )
-_FIGURES = {"heads": describe_heads, "changes": describe_changes}
-_PART = re.compile(r"\{\{part\|(\w+)\}\}\n")
+_FIGURES = {
+    "heads": describe_heads,
+    "changes": describe_changes,
+    "circuits": describe_circuits,
+}
+_PART = re.compile(r"\{\{part\|(\w+)\}\}")
 _MARK = re.compile(r"\{\{([^{}]+)\}\}")
 
 
@@ -52,11 +65,12 @@ def write_tables(folder: Path) -> Results:
     results = read_results(folder)  # rounded as they are on disk, for whoever publishes them
     write_whole(folder / "heads.png", draw_heads(results))
     write_whole(folder / "changes.png", draw_changes(parts))
+    write_whole(folder / "circuits.png", draw_circuits(parts))
     return results
 
 
 def publish(folder: Path, text: Path = TEXT) -> None:
-    """Write ``report.md`` and ``details.md`` from the tables in a folder.
+    """Write the pages (`PAGES`) from the tables in a folder.
 
     Raises
     ------
@@ -66,7 +80,7 @@ def publish(folder: Path, text: Path = TEXT) -> None:
         If a table is missing.
     """
     results = read_results(folder)
-    pages = {name: fill(name, results, text) for name in ("report.md", "details.md")}
+    pages = {name: fill(name, results, text) for name in PAGES}
     for name, page in pages.items():
         write_whole(folder / name, page.encode())
 
@@ -80,9 +94,9 @@ def fill(name: str, results: Results, text: Path = TEXT) -> str:
         If a claim is false, or a number is not in the results; names each with its sentence.
     """
     page = (text / name).read_text(encoding="utf-8")
-    for part in _PART.findall(page):
-        content = (text / f"{part}.md").read_text(encoding="utf-8")
-        page = page.replace("{{part|" + part + "}}\n", content)
+    while part := _PART.search(page):  # a part may hold parts
+        content = (text / f"{part[1]}.md").read_text(encoding="utf-8")
+        page = page.replace(part[0], content.rstrip("\n"))
     problems: list[str] = []
 
     def replace(mark: re.Match) -> str:

@@ -7,18 +7,20 @@ without grades; and full.
 import hashlib
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import product
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mechir_edu import plots
+from mechir_edu.patching.circuits.result import PROTOCOLS
 from mechir_edu.plots.words import markdown_table, top_heads, with_interval
 from mechir_edu.rankers.kinds import find_kind
 from mechir_edu.stats.recovered import Recovery
 from study.part import Part
-from study.plan import CHECKS, CONTROL_OF, END, MAIN, PLACES, STUDIED, Condition
+from study.plan import BY, CHECKS, CONTROL_OF, END, MAIN, PLACES, STUDIED, Condition
 from study.results import Results, Value
 
 Write = Callable[[Value], str]
@@ -61,6 +63,12 @@ def _count(estimate: Value) -> str:
 
 def _plain(estimate: Value) -> str:
     return f"{estimate.value:.2f}"
+
+
+def _plain_ends(estimate: Value) -> str:
+    if not np.isfinite([estimate.low, estimate.high]).all():
+        return _plain(estimate)
+    return f"{_plain(estimate)} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
 def _below(estimate: Value) -> str:
@@ -236,6 +244,42 @@ def strongest_heads(results: Results, full: bool = True) -> str:
     return markdown_table([*header, "minus control's"], rows)
 
 
+def circuits(results: Results, full: bool = True) -> str:
+    """What the first heads of each axiom's order restore, and what survives with them alone.
+
+    In full with intervals, the empty circuit, all sizes, and circuits of random heads.
+    """
+    shares = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if full else (0.1, 0.2, 0.5, 1.0)
+    write = _plain_ends if full else _plain
+    rows = []
+    for kind, axiom, protocol in product(results.kinds, STUDIED, PROTOCOLS):
+        numbers = [str(int(share * results.n_heads(kind))) for share in shares]
+        at_random = [protocol, f"{protocol} at random"] if full else [protocol]
+        for quantity in at_random:
+            found = [results.find(kind, quantity, axiom, END, number) for number in numbers]
+            cells = [_or_dash(value, write) for value in found]
+            for area in ("CPR", "CMD"):
+                of_area = results.find(kind, area, axiom, END, protocol)
+                cells.append(_or_dash(of_area if quantity == protocol else None, write))
+            rows.append([name_edit(kind, axiom, quantity), *cells])
+    sizes = [f"{share:.0%} of heads" for share in shares]
+    return markdown_table(["share of the score change", *sizes, "CPR", "CMD"], rows)
+
+
+def rankings(results: Results, full: bool = True) -> str:
+    """How the second collection is ranked by circuits alone."""
+    rows = []
+    for kind, axiom in product(results.kinds, STUDIED):
+        for number in results.rows(kind, "tau", axiom, END):
+            names = ("tau", "nDCG@10, circuit minus whole")
+            values = [results.get(kind, name, axiom, END, number) for name in names]
+            whole = results.get(kind, "nDCG@10 of the whole", axiom, END, number)
+            cells = [*map(_two_digits, values), _plain(whole)]
+            rows.append([f"{name_edit(kind, axiom)}, {number} of {results.n_heads(kind)}", *cells])
+    header = ["ranked by a circuit alone", "Kendall's tau", "change of nDCG@10", "whole ranker's"]
+    return markdown_table(header, rows)
+
+
 def sources(results: Results, full: bool = True) -> str:
     """Pairs of each ranker, what was skipped, and what the results were made with."""
     names = {"layers": "n_layers", "method": "method", "edits": "conditions", "seed": "seed"}
@@ -274,6 +318,8 @@ TABLES: dict[str, Callable[..., str]] = {
     "collections": COLLECTIONS,
     "checks": OTHER_WAYS,
     "power": POWER,
+    "circuits": circuits,
+    "rankings": rankings,
     "sources": sources,
 }
 
@@ -342,6 +388,38 @@ def describe_changes(results: Results) -> str:
             f"{_label(c)} {show(results.get(kind, 'change, 95 %', c.axiom, c.place))}" for c in MAIN
         )
         texts.append(f"Mean for the {_full_name(results, kind)}: {'; '.join(means)}.")
+    return " ".join(texts)
+
+
+def draw_circuits(parts: Sequence[Part]) -> bytes:
+    """Draw what each axiom's circuit restores and what survives with it, for each ranker."""
+    size = (6.0 * len(STUDIED), 4.2 * len(parts))
+    figure, axes = plt.subplots(
+        len(parts), len(STUDIED), figsize=size, squeeze=False, layout="constrained"
+    )
+    for row, part in zip(axes, parts, strict=True):
+        for ax, axiom in zip(row, STUDIED, strict=True):
+            if (circuit := part.circuits.get((axiom, BY[0]))) is None:
+                ax.set_axis_off()
+                continue
+            plots.plot_circuit(replace(circuit, ordered_by="effects in the first"), ax=ax)
+            ax.set_title(name_edit(part.kind, axiom), fontsize=11)
+    return as_png(figure, digest_of_circuits(parts))
+
+
+def digest_of_circuits(parts: Sequence[Part]) -> str:
+    """SHA-256 of what the figure of circuits shows."""
+    signed = [c for part in parts for (_, by), c in part.circuits.items() if by == BY[0]]
+    return _digest(array for c in signed for array in (c.effects, c.random_effects, c.numbers))
+
+
+def describe_circuits(results: Results) -> str:
+    """Say what the figure of circuits shows."""
+    texts = ["Curves of the share of the score change over the number of heads in the circuit."]
+    for kind, axiom, protocol in product(results.kinds, STUDIED, PROTOCOLS):
+        rows = results.rows(kind, protocol, axiom, END).items()
+        points = ", ".join(f"{number} heads {value.value:.2f}" for number, value in rows)
+        texts.append(f"{name_edit(kind, axiom, protocol)}: {points or 'none'}.")
     return " ".join(texts)
 
 

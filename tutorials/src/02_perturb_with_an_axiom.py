@@ -132,7 +132,7 @@ me.checks.check_add_rarest_term(add_rarest_term)
 # as many word pieces (`length` counts them): it shows what adding *any* word does.
 
 # %%
-n, options = me.tutorial.pick(60, 8), {"seed": 0, "length": dot.n_pieces}
+n, options = 60, {"seed": 0, "length": dot.n_pieces}
 names = ("TFC1", "TDC", "TFC1-control")
 pairs = {name: me.make_pairs(collection, name, n=n, **options) for name in names}
 terms = {name: [pair.term for pair in drawn] for name, drawn in pairs.items()}
@@ -340,7 +340,7 @@ in_numbers(by_filler)
 # computing them takes about three minutes.)
 
 # %% tags=["figure"] alt="Distributions of the cross-encoder's score change under TFC1, one row for each relevance grade from three to zero, each with mean and interval."
-every = me.make_pairs(collection, "TFC1", n=me.tutorial.pick(324, 16), **options)
+every = me.make_pairs(collection, "TFC1", n=324, **options)
 by_cat = me.tutorial.score_pairs(cat, every)
 table = pd.DataFrame({"score_change": by_cat.score_change(), "query_id": by_cat.query_ids})
 table["label"] = [f"grade {pair.relevance}" for pair in by_cat.pairs]

@@ -205,7 +205,7 @@ me.checks.check_read_circuit(read_circuit)
 # (a) all of it; (b) about half; (c) hardly any?
 
 # %% tags=["figure"] alt="Two heat maps of the real ranker's heads on one scale: total effect above, direct effect on the score below."
-real_pairs = me.make_pairs(collection, "TFC1", n=me.tutorial.pick(60, 6), seed=0)
+real_pairs = me.make_pairs(collection, "TFC1", n=60, seed=0)
 exact = me.tutorial.patch(ranker, real_pairs)
 straight = me.tutorial.path_patch(ranker, real_pairs, receivers=[], direction=exact.direction)
 by_head = straight.direct().value.reshape(ranker.n_layers, ranker.n_heads)

@@ -76,7 +76,7 @@ assert np.allclose(unchanged, plain_scores, atol=1e-5)
 # you choose heads and report results on the same queries, you are reporting luck.
 
 # %%
-query_ids = list(collection.queries)[: me.tutorial.pick(36, 4)]
+query_ids = list(collection.queries)[:36]
 is_learn = np.arange(len(query_ids)) % 2 == 0
 learn = {query_id for query_id, chosen in zip(query_ids, is_learn, strict=True) if chosen}
 print(f"{len(learn)} queries to learn from, {len(query_ids) - len(learn)} to test on.")
@@ -97,7 +97,7 @@ plain.summary().round(3)
 
 # %%
 drawn = me.make_pairs(collection, "TFC1", n=324, seed=0)
-pairs = [pair for pair in drawn if pair.query_id in learn][: me.tutorial.pick(80, 12)]
+pairs = [pair for pair in drawn if pair.query_id in learn][:80]
 estimate = me.tutorial.patch(ranker, pairs, method="gradient")
 table = me.plots.top_heads(estimate.recovery(), k=6)
 heads = [(int(layer), int(head)) for layer, head in zip(table["layer"], table["head"], strict=True)]

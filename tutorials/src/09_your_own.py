@@ -285,7 +285,7 @@ print(f'Maps with the fillers "a" and "neutral" correlate by {shared:.2f} over a
 # **Predict.** Where does the strongest head recover least: (a) Dot; (b) Cat; (c) Sparse?
 
 # %%
-tfc1 = me.make_pairs(collection, "TFC1", me.tutorial.pick(60, 6), seed=0)
+tfc1 = me.make_pairs(collection, "TFC1", 60, seed=0)
 kinds = {"Dot": me.Dot("embedded"), "Cat": me.Cat("embedded"), "Sparse": me.Sparse("embedded")}
 # A trained multi-vector ranker does not travel with the package; where there is a network, add it:
 # kinds["MultiVector"] = me.MultiVector("answerdotai/answerai-colbert-small-v1")

@@ -4,19 +4,19 @@
 
     run/
       manifest.json       what the run is made of
-      tried.json          sets that a search ("greedy", "backward") has measured so far
+      tried.jsonl         sets that a search ("greedy", "backward") has measured, a line a step
       order.json          the order of the heads, once it is known
       measured/00003.npz  effects of all sets on the pairs of batch 3
       circuit.npz         the result, once all batches are done
 
-Each file is written whole, carries a checksum, and is read only if it is of this run; what is
-missing or damaged is computed again.
+Each file is written whole, or added to line by line. Each file or line carries a checksum, and is
+read only if it is of this run; what is missing, cut off or damaged is computed again.
 """
 
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,12 @@ import numpy as np
 from mechir_edu.patching.circuits.result import WHOLE, CircuitResult
 from mechir_edu.patching.circuits.sets import BothEffects
 from mechir_edu.patching.intact import explaining, seal, unsealed
-from mechir_edu.patching.long_runs.folder import hold, need_same, store
+from mechir_edu.patching.long_runs.folder import add, hold, need_same, store
 from mechir_edu.patching.storage import MANIFEST, UNREADABLE, fingerprint_of
 from mechir_edu.rankers.hook_names import Head
 
 FORMAT, FORMAT_VERSION = "mechir-edu circuit run", 1
+TRIED = "tried.jsonl"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Kept:
     Attributes
     ----------
     tried : values of the sets that a search has measured.
-    keep_tried : keeps them.
+    keep_tried : keeps further ones.
     order : the order that was found; None where there is none yet.
     keep_order : keeps it.
     effects : of the pairs of a batch, by its number, [set, pair] for each protocol; None where
@@ -105,6 +106,22 @@ def _kept(folder: Path, run: str) -> Kept:
     def keep(name: str, value: Any) -> None:
         store(folder / name, seal(json.dumps({"run": run, "value": value}).encode()))
 
+    def tried() -> dict[str, float]:
+        values: dict[str, float] = {}
+        try:
+            lines = (folder / TRIED).read_bytes().splitlines()
+        except UNREADABLE:
+            return values
+        for line in lines:
+            with suppress(UNREADABLE):
+                stored = unsealed(line)
+                values |= stored["value"] if stored["run"] == run else {}
+        return values
+
+    def keep_tried(values: dict[str, float]) -> None:
+        line = seal(json.dumps({"run": run, "value": values}).encode())
+        add(folder / TRIED, b"\n" + line)  # behind what a kill may have left of the last line
+
     def order() -> tuple[tuple[int, int], ...] | None:
         heads = read("order.json")
         return heads and tuple((layer, head) for layer, head in heads)
@@ -129,8 +146,8 @@ def _kept(folder: Path, run: str) -> Kept:
         store(file_of(batch), file.getvalue())
 
     return Kept(
-        tried=lambda: read("tried.json") or {},
-        keep_tried=lambda values: keep("tried.json", values),
+        tried=tried,
+        keep_tried=keep_tried,
         order=order,
         keep_order=lambda heads: keep("order.json", heads),
         effects=effects,

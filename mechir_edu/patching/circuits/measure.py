@@ -227,8 +227,9 @@ class Tried:
         if new:
             _, effects = self.measure.effects([], list(new.values()))
             shares = effects.mean(axis=1, dtype=np.float64) / self.change
-            self.values |= dict(zip(new, shares.tolist(), strict=True))
-            self.keep(self.values)
+            values = dict(zip(new, shares.tolist(), strict=True))
+            self.values |= values
+            self.keep(values)
         return [self.values[name] for name in names]
 
 

@@ -18,6 +18,13 @@
     first in the order.
 ``random``
     Shuffled.
+
+On the embedded cross-encoder (searched on 40 pairs of TREC DL 2019, measured on 80 of 2020, TFC1
+and TDC alike) more survives with ``greedy`` than with ``exact`` from 24 heads on (TFC1: 0.42
+against 0.30 with 32, 0.87 against 0.77 with 48), and no more with 4 to 16, perhaps because a
+candidate is judged while all earlier heads are still there, which a small circuit lacks.
+``backward`` keeps more with 32 and 40 heads, and less with 16 and 24. With 64 heads ``greedy``
+lets more than 1 survive, for heads that work against the change come last.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -157,8 +157,26 @@ def store(path: Path, content: bytes) -> None:
     OSError
         If it cannot be written, as on a full disk; what was kept before stays.
     """
-    try:
+    with _saying_what_is_kept(path):
         write_whole(path, content)
+
+
+def add(path: Path, content: bytes) -> None:
+    """Add to the end of a file of a run; it may end in a part of it after a kill or a full disk.
+
+    Raises
+    ------
+    OSError
+        As for `store`.
+    """
+    with _saying_what_is_kept(path), path.open("ab") as file:
+        file.write(content)
+
+
+@contextmanager
+def _saying_what_is_kept(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise OSError(
             f"could not write {path} ({error.strerror or error}). What was done before is kept: "

@@ -43,6 +43,15 @@ def test_sets_put_in_together_score_as_one_forward_for_each(tmp_path):
     assert rows[1]["largest difference"] < 1e-5
 
 
+@pytest.mark.slow
+def test_every_kind_is_patched_exactly_as_naively(tmp_path):
+    small = ("--pairs", "1", "--trec-dl", "none", "--kinds", "sparse", "tiny", "t5-tiny")
+    _, rows = run("kinds.py", tmp_path / "kinds.json", *small)
+    engines = [row["engine"] for row in rows]
+    assert engines == ["post-LN suffix", "causal suffix", *["encoder-decoder suffix"] * 4]
+    assert all(row["largest difference, of the scores"] < 1e-5 for row in rows)
+
+
 def test_start_is_timed_in_processes_of_their_own(tmp_path):
     _, rows = run("import_time.py", tmp_path / "start.json")
     assert len(rows) == 3

@@ -15,10 +15,12 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 import mechir_edu as me
 from mechir_edu.data import MonoT5DataCollator
 from mechir_edu.patching.circuits.measure import Measure, set_job
+from mechir_edu.patching.engines.encoder_decoder import Step
 from mechir_edu.patching.engines.hooks import activations
 from mechir_edu.patching.role_attention import role_attention, term_attention
 from mechir_edu.patching.scoring import align_for
 from mechir_edu.plots.heatmap import are_constant
+from mechir_edu.rankers.agreement import VerificationError
 from mechir_edu.rankers.mono_t5 import PROMPTS, answers_of, take_prompts
 from mechir_edu.rankers.views import at_stack
 
@@ -125,14 +127,34 @@ def test_aligned_texts_are_shortened_in_the_document_alone(ranker):
 
 
 @pytest.mark.parametrize(("stack", "site"), CELLS)
-def test_exact_patching_equals_naive(ranker, stack, site):
+def test_exact_patching_equals_naive(precise, stack, site):
     exact, naive = (
-        patched(ranker, SHORT, stack=stack, site=site, method=method)
+        patched(precise, SHORT, stack=stack, site=site, method=method)
         for method in ("exact", "naive")
     )
     assert_same(exact.scores, naive.scores)
     assert exact.provenance["stack"] == stack
+    assert exact.provenance["engine"] == "encoder-decoder suffix"
     assert (np.abs(exact.effect()).max(axis=-1) > 0).any()
+
+
+@pytest.mark.parametrize(("stack", "site"), [("encoder", "head"), ("decoder", "v"), ("cross", "k")])
+def test_through_hooks_it_is_the_same(ranker, stack, site, monkeypatch):
+    fast = patched(ranker, SHORT, stack=stack, site=site)
+    monkeypatch.setattr(type(ranker), "engine", None)
+    hooked = patched(ranker, SHORT, stack=stack, site=site)
+    assert hooked.provenance["engine"] == "suffix through hooks: t5 is pre-LN"
+    assert_same(fast.scores, hooked.scores)
+
+
+def test_an_engine_that_computes_something_else_is_noticed(folders, monkeypatch):
+    monkeypatch.setattr(Step, "after_cross", lambda self, x: x + 1.01 * self.mlp_out(x))
+    with pytest.raises(VerificationError, match="a fast patch differs from a patch through hooks"):
+        me.MonoT5(str(folders["t5"]), **WORDS)
+    ranker = me.MonoT5(str(folders["t5"]), **WORDS, verify=False)
+    ranker.engines_agree = True
+    with pytest.raises(VerificationError, match="differs from the wrapped model's by"):
+        patched(ranker, SHORT, stack="cross")
 
 
 BY_POSITION = [("encoder", "pattern"), ("encoder", "mlp_out"), ("cross", "k")]
@@ -210,10 +232,16 @@ def test_passed_over_blocks_still_hand_on_the_relative_positions(ranker):
 
 @pytest.mark.parametrize("how", ["zero", "mean", "resample"])
 @pytest.mark.parametrize("stack", STACKS)
-def test_every_stack_is_ablated(ranker, stack, how):
+def test_every_stack_is_ablated(precise, stack, how):
     exact, naive = (
         me.ablate(
-            ranker, TWO, heads=[(0, 1), (1, 0)], how=how, stack=stack, method=method, progress=False
+            precise,
+            TWO,
+            heads=[(0, 1), (1, 0)],
+            how=how,
+            stack=stack,
+            method=method,
+            progress=False,
         )
         for method in ("exact", "naive")
     )

@@ -8,6 +8,7 @@ from small_models import save_model, save_yes_no
 from torch import nn
 
 from mechir_edu import Cat, Dot, Knockout, ablate
+from mechir_edu.patching.batches import make_batches
 from mechir_edu.patching.circuits.measure import Measure, set_job
 from mechir_edu.patching.engines import pre_ln
 from mechir_edu.patching.engines.choice import choose_engine, require_agreement
@@ -56,7 +57,6 @@ def both(ranker, pairs=MIXED, engine=FAST, **options):
 
 
 @pytest.mark.parametrize("site", SITES)
-@pytest.mark.usefixtures("shapes_are_checked_once_for_each_value")
 def test_every_site_equals_one_forward_pass_a_cell(ranker, site):
     heads = [(0, 1), (1, 0)] if site in HEAD_SITES else None
     result = both(ranker, MIXED[:2], site=site, heads=heads, direction="baseline_to_perturbed")
@@ -87,6 +87,24 @@ def test_all_heads_in_batches_of_several_pairs_and_passes(gemma):
     result = both(gemma, [*MIXED, *MIXED[:2]])
     few = patched(gemma, [*MIXED, *MIXED[:2]], memory=10_000_000)
     assert_same(few.scores, result.scores)
+
+
+def test_pairs_that_are_edited_elsewhere_stand_in_another_batch(gemma, small_ranker):
+    text = "Warm water makes corals lose their algae."
+    pairs = [
+        a_pair(text, "reef"),
+        a_pair(text[:-1], "reef", 1, at="start"),
+        a_pair(text, "fish", 2),
+    ]
+    aligned = align_for(gemma, pairs, "a").aligned
+    assert len({len(pair.roles) for pair in aligned}) == 1
+    batches = [batch.index.tolist() for batch in make_batches(gemma, aligned, max_tokens=999)]
+    assert batches == [[1], [0, 2]]
+    both(gemma, pairs, site="attn_out")
+    encoder = small_ranker("bert", "cat")
+    ends = [a_pair(text, "reef", at=at) for at in ("start", "end")]
+    aligned = align_for(encoder, ends, "a").aligned
+    assert len(list(make_batches(encoder, aligned, max_tokens=999))) == 1
 
 
 @pytest.mark.parametrize("engine", [FAST, GENERIC])

@@ -100,7 +100,8 @@ def ablate(
     job = make_job(options, ranker, pairs, progress)
     ranker = job.ranker
     if how == "zero":
-        zero = (torch.zeros(1, 1, 1, 1, device=ranker.device),) * ranker.n_layers
+        z = torch.zeros(1, 1, 1, 1, device=ranker.device, dtype=ranker.hf_model.dtype)
+        zero = (z,) * ranker.n_layers
         job = replace(job, prepare=lambda runs: replace(runs, given_z=zero))
     elif how == "mean":
         mean = mean_z(ranker, job.batches, on)

@@ -116,11 +116,16 @@ def repeat_fixed(fixed: Tensor | None, n: int) -> Tensor | None:
 def make_batches(
     ranker: Ranker, aligned: Sequence[AlignedPair], *, max_tokens: int
 ) -> Iterator[Batch]:
-    """Group pairs by length, at most ``max_tokens`` tokens (and at least one pair) a batch."""
+    """Group pairs by length, at most ``max_tokens`` tokens (and at least one pair) a batch.
+
+    Those of a decoder are grouped by where they are edited, too, as what stands before the first
+    edited token of a batch is run once.
+    """
     by_length = defaultdict(list)
     for index, pair in enumerate(aligned):
-        by_length[len(pair.roles)].append(index)
-    for n_pos, members in sorted(by_length.items()):
+        part = _edited_eighth(pair) if ranker.family.is_causal(ranker.hf_model.config) else 0
+        by_length[len(pair.roles), part].append(index)
+    for (n_pos, _), members in sorted(by_length.items()):
         step = max(1, max_tokens // n_pos)
         for start in range(0, len(members), step):
             yield _make_batch(ranker, aligned, members[start : start + step])
@@ -140,6 +145,13 @@ def _make_batch(ranker: Ranker, aligned: Sequence[AlignedPair], members: list[in
         roles=_stack([pair.roles for pair in pairs]).to(ranker.device),
         fixed=ranker.encode_fixed([pair.fixed_ids for pair in pairs]),
     )
+
+
+def _edited_eighth(pair: AlignedPair) -> int:
+    """In which eighth of a text the two versions begin to differ."""
+    is_other_id = pair.baseline_ids != pair.perturbed_ids
+    is_edited = is_other_id | (pair.baseline_mask != pair.perturbed_mask)
+    return 8 * int(is_edited.argmax()) // len(is_edited)
 
 
 def _stack(arrays: list[np.ndarray]) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -180,8 +180,8 @@ class MonoT5Encoder(JointRanker):
         return T5Adapter.stacks(self.hf_model.config)
 
     @property
-    def engine(self) -> None:  # noqa: D102
-        return None
+    def engine(self) -> Literal["encoder-decoder"]:  # noqa: D102
+        return "encoder-decoder"
 
     @property
     def settings(self) -> dict[str, str | int]:

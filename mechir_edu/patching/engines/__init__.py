@@ -7,6 +7,7 @@
     branch     patched runs on weights alone, for which `products` finds the faster library:
     suffix       exact and fast, for post-LN encoders
     causal       the same for decoders, made of `pre_ln` blocks
+    encoder_decoder   the same for T5
     choice     which of them may patch a ranker
     gradient   estimates of all cells from one gradient
     screening  a gradient first, then as many exact patches as the top k needs

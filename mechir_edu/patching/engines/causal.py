@@ -26,14 +26,17 @@ from torch import Tensor
 
 from mechir_edu.patching.batches import Runs
 from mechir_edu.patching.engines.hooks import skipping
-from mechir_edu.patching.engines.pre_ln import PreLNBranch, PreLNLayer, Stream, View
+from mechir_edu.patching.engines.pre_ln import (
+    PreLNBranch,
+    PreLNLayer,
+    Stream,
+    View,
+    require_same_score,
+)
 from mechir_edu.patching.engines.prefix import first_edited, masks_behind, unpatched_cells
 from mechir_edu.patching.rows import Masks
 from mechir_edu.patching.sweep import Scored, Sweep
-from mechir_edu.rankers.agreement import VerificationError, difference
 from mechir_edu.rankers.base import Inputs, Ranker
-
-TOLERANCE = 1e-4  # between the wrapped model's scores and this engine's, relative to the scores
 
 
 class CausalStack:
@@ -41,7 +44,7 @@ class CausalStack:
 
     def __init__(self, ranker: Ranker) -> None:
         self.ranker = ranker
-        self.layers = [PreLNLayer(ranker, i) for i in range(ranker.n_layers)]
+        self.layers = [PreLNLayer(ranker, ranker.stack, i) for i in range(ranker.n_layers)]
         self.ln_final = ranker.bridge.ln_final.original_component
         self.relevance, self.counts = ranker.relevance, ranker.counts
 
@@ -149,13 +152,7 @@ def _run_recipient(
         values.append(run.v[:, :, :start].clone())
         x = run.resid_post
     final = stack.ln_final(x)
-    scores = stack.relevance(final, stack.counts(runs.recipient), runs.batch.fixed)
-    apart = difference(scores, runs.unpatched, TOLERANCE)
-    if apart is not None and not runs.unpatched.isnan().any():
-        raise VerificationError(
-            f"a run on the weights alone differs from the wrapped model's by {apart:.2g}; "
-            "something beside the weights changes it. Use method='naive'"
-        )
+    require_same_score(stack, runs, final)
     return Prefix(start, keys, values, final[:, :start])
 
 

@@ -4,6 +4,7 @@
 
     post-LN           encoders whose norms follow the sums      `suffix`
     causal            decoders, pre-LN                          `causal`
+    encoder-decoder   T5, pre-LN                                `encoder_decoder`
 
 Whatever changes what a module returns beside its weights (a hook of the user's own, a LoRA adapter,
 a replaced ``forward``, an intervention) holds in runs through hooks alone. So this is looked at
@@ -20,6 +21,10 @@ from torch import nn
 
 from mechir_edu.patching.batches import Batch
 from mechir_edu.patching.engines.causal import CausalStack, patch_causal
+from mechir_edu.patching.engines.encoder_decoder import (
+    EncoderDecoderStack,
+    patch_encoder_decoder,
+)
 from mechir_edu.patching.engines.gradient import require_true_slopes
 from mechir_edu.patching.engines.hooks import patch_naive, run_hooked
 from mechir_edu.patching.engines.pre_ln import not_plain
@@ -31,11 +36,13 @@ from mechir_edu.patching.sweep import Scored, Sweep
 from mechir_edu.rankers.agreement import difference, require_close
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.verification import TEXTS, tiny_inputs
+from mechir_edu.rankers.views import at_stack
 
 # By the name of an engine: what it makes of a ranker, and what patches a batch with that.
 ENGINES: dict[str, tuple[Callable[[Ranker], Any], Callable[..., Iterator[Scored]]]] = {
     "post-LN": (PostLNStack, patch_suffix),
     "causal": (CausalStack, patch_causal),
+    "encoder-decoder": (EncoderDecoderStack, patch_encoder_decoder),
 }
 TOLERANCE = 1e-4  # between two ways to the same scores, relative to them
 
@@ -213,10 +220,15 @@ def require_agreement(ranker: Ranker) -> None:
     ids[:, n_pos // 2] = ids[:, n_pos // 2 - 1]
     donor = {**inputs, "input_ids": ids}
     runs = Batch(np.arange(1), inputs, donor, roles, fixed).runs(DIRECTIONS[0])
-    # A patch in layer 0 runs through every weight of every layer.
-    sweep = PatchOptions(heads=((0, 0),)).sweep(ranker)
-    ((_, fast),) = patch(make_stack(ranker), runs, sweep, max_tokens=n_pos)
-    ((_, naive),) = patch_naive(ranker, runs, sweep)
-    # Through all layers, the two ways of adding up differ by more than a layer's rounding.
-    require_close("a fast patch", fast, naive, "a patch through hooks", TOLERANCE)
+    for stack in ranker.stacks:
+        # A patch in the first layer that is no constant runs through every weight behind it.
+        layer = len(stack.constant_layers("head"))
+        if layer == stack.n_layers:
+            continue
+        of_stack = at_stack(ranker, stack.title or None)
+        sweep = PatchOptions(heads=((layer, 0),)).sweep(of_stack)
+        ((_, fast),) = patch(make_stack(of_stack), runs, sweep, max_tokens=n_pos)
+        ((_, naive),) = patch_naive(of_stack, runs, sweep)
+        # Through all layers, the two ways of adding up differ by more than a layer's rounding.
+        require_close("a fast patch", fast, naive, "a patch through hooks", TOLERANCE)
     ranker.engines_agree = True

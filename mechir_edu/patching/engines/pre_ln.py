@@ -27,16 +27,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
+from mechir_edu.patching.batches import Runs
 from mechir_edu.patching.engines.branch import Branch, Patched
 from mechir_edu.patching.engines.products import enter, leave, linear
 from mechir_edu.patching.sweep import Cell
+from mechir_edu.rankers.agreement import VerificationError, difference
 from mechir_edu.rankers.base import Ranker
+from mechir_edu.rankers.stacks import Stack
 
 Stream = Float[Tensor, "batch row d_model"]
 Rows = Float[Tensor, "batch row_read d_model"]  # of some rows
 Heads = Float[Tensor, "batch head row d_head"]
 KVHeads = Float[Tensor, "batch kv_head _ d_head"]  # of all rows, also where q is of some
 Linear = tuple[Tensor, Tensor | None]  # weight and bias
+TOLERANCE = 1e-4  # between the wrapped model's scores and an engine's, relative to the scores
 HEAD_NORMS = ("q_norm", "k_norm")
 
 
@@ -111,24 +115,43 @@ class LayerRun:
     resid_post: Stream
 
 
+class MLP:
+    """A gated or plain MLP, with the norm before it and, where there is one, the norm behind it."""
+
+    def __init__(self, ranker: Ranker, block: Any, norm: str) -> None:
+        mlp = block.mlp
+        self.norm, self.norm_behind = part_of(block, norm), part_of(block, f"{norm}_post")
+        self.w_in, self.w_out = weights_of(getattr(mlp, "in")), weights_of(mlp.out)
+        self.w_gate = weights_of(mlp.gate) if hasattr(mlp, "gate") else None
+        name = ranker.family.activation(ranker.hf_model.config)
+        self.act: Callable[[Tensor], Tensor] = ACT2FN[name]
+
+    def __call__(self, resid_mid: Stream) -> Stream:
+        """What it adds to the stream."""
+        x = enter(self.norm(resid_mid))
+        inner = leave(F.linear(x, *self.w_in))
+        if self.w_gate is None:
+            inner = self.act(inner)
+        else:
+            inner = self.act(leave(F.linear(x, *self.w_gate))) * inner
+        out = linear(inner, *self.w_out)
+        return out if self.norm_behind is None else self.norm_behind(out)
+
+
 class PreLNLayer:
     """One pre-LN block as functions on its own weights."""
 
-    def __init__(self, ranker: Ranker, layer: int) -> None:
-        stack, config = ranker.stack, ranker.hf_model.config
+    def __init__(self, ranker: Ranker, stack: Stack, layer: int) -> None:
         block = stack.block(ranker.bridge, layer)
-        attn, mlp = getattr(block, stack.attention), block.mlp
+        attn = getattr(block, stack.attention)
         module = attn.original_component
         self.n_heads, self.n_kv_heads = stack.n_heads, stack.n_kv_heads
-        self.ln1, self.ln2 = block.ln1.original_component, block.ln2.original_component
-        self.ln1_post, self.ln2_post = (_part(block, n) for n in ("ln1_post", "ln2_post"))
-        self.q, self.k, self.v, self.o = (_weights(getattr(attn, name)) for name in "qkvo")
+        self.ln1, self.ln1_post = part_of(block, "ln1"), part_of(block, "ln1_post")
+        self.q, self.k, self.v, self.o = (weights_of(getattr(attn, name)) for name in "qkvo")
         self.q_norm, self.k_norm = (getattr(module, name, None) for name in HEAD_NORMS)
         self.d_head = self.q[0].shape[0] // self.n_heads
-        self.scale, self.cap = module.scaling, ranker.family.softcap(config)
-        self.w_in, self.w_out = _weights(getattr(mlp, "in")), _weights(mlp.out)
-        self.w_gate = _weights(mlp.gate) if hasattr(mlp, "gate") else None
-        self.act: Callable[[Tensor], Tensor] = ACT2FN[ranker.family.activation(config)]
+        self.scale, self.cap = module.scaling, ranker.family.softcap(ranker.hf_model.config)
+        self.mlp_out = MLP(ranker, block, "ln2")
 
     @cached_property
     def w_o_by_head(self) -> Float[Tensor, "head d_head d_model"]:
@@ -145,9 +168,9 @@ class PreLNLayer:
         dense = self.ln1(x)
         normed = enter(dense)
         of_rows = normed if rows == slice(None) else enter(dense[:, rows])
-        q = _heads(of_rows, self.q, self.n_heads, self.q_norm)
-        k = _heads(normed, self.k, self.n_kv_heads, self.k_norm)
-        v = _heads(normed, self.v, self.n_kv_heads, None)
+        q = split_heads(of_rows, self.q, self.n_heads, self.q_norm)
+        k = split_heads(normed, self.k, self.n_kv_heads, self.k_norm)
+        v = split_heads(normed, self.v, self.n_kv_heads)
         if view.turn is not None:
             q, k = _turned(q, view.turn, rows), _turned(k, view.turn)
         return q * self.scale, k, v
@@ -172,17 +195,6 @@ class PreLNLayer:
         """What attention adds to the stream."""
         return heads_out if self.ln1_post is None else self.ln1_post(heads_out)
 
-    def mlp_out(self, resid_mid: Stream) -> Stream:
-        """What the MLP adds to the stream."""
-        x = enter(self.ln2(resid_mid))
-        inner = leave(F.linear(x, *self.w_in))
-        if self.w_gate is None:
-            inner = self.act(inner)
-        else:
-            inner = self.act(leave(F.linear(x, *self.w_gate))) * inner
-        out = linear(inner, *self.w_out)
-        return out if self.ln2_post is None else self.ln2_post(out)
-
     def after_attention(self, resid_mid: Stream) -> Stream:
         """From the sum before the MLP to the layer's output."""
         return resid_mid + self.mlp_out(resid_mid)
@@ -203,15 +215,18 @@ class PreLNLayer:
         return self.after_attention(x[:, rows] + self.attn_out(self.heads_out(z)))
 
 
-def _weights(part: Any) -> Linear:
+def weights_of(part: Any) -> Linear:
+    """Weight and bias of a wrapped linear layer."""
     return part.weight, part.bias
 
 
-def _part(block: nn.Module, name: str) -> nn.Module | None:
+def part_of(block: Any, name: str) -> Any:
+    """A module of a block as Hugging Face wrote it; None where the block has none of that name."""
     return getattr(block, name).original_component if hasattr(block, name) else None
 
 
-def _heads(x: Tensor, weights: Linear, n: int, norm: nn.Module | None) -> Heads:
+def split_heads(x: Tensor, weights: Linear, n: int, norm: nn.Module | None = None) -> Heads:
+    """What a projection makes of normed rows, by head, with a norm of each head."""
     projected = leave(F.linear(x, *weights)).unflatten(-1, (n, -1))
     return (projected if norm is None else norm(projected)).transpose(1, 2)
 
@@ -224,22 +239,39 @@ def _turned(x: Heads, turn: tuple[Tensor, Tensor], rows: slice = slice(None)) ->
 
 
 def not_plain(ranker: Ranker) -> str:
-    """The first module of a ranker's pre-LN blocks that `PreLNLayer` does not know."""
-    stack = ranker.stack
-    for index in range(stack.n_layers):
+    """The first module of a ranker's pre-LN blocks that is not known here; empty for none."""
+    of_all = ((stack, index) for stack in ranker.stacks for index in range(stack.n_layers))
+    for stack, index in of_all:
         block = stack.block(ranker.bridge, index)
         attn, mlp = getattr(block, stack.attention), block.mlp
-        linear_parts = [getattr(attn, name) for name in "qkvo"]
-        linear_parts += [getattr(mlp, name) for name in ("gate", "in", "out") if hasattr(mlp, name)]
-        for part in linear_parts:
-            if type(part.original_component) is not nn.Linear:
-                kind = type(part.original_component)
+        of_attn = [getattr(attn, name) for name in "qkvo"]
+        of_mlp = [getattr(mlp, name) for name in ("gate", "in", "out") if hasattr(mlp, name)]
+        for part in of_attn + of_mlp:
+            kind = type(part.original_component)
+            if kind is not nn.Linear:
                 return f"{part.name} of layer {index} is {kind.__module__}.{kind.__name__}"
-        own = {part.name for part in linear_parts[:4]} | {*HEAD_NORMS, "relative_attention_bias"}
-        others = {name for name, _ in attn.original_component.named_children()} - own
+        known = {*(part.name for part in of_attn), *HEAD_NORMS, "relative_attention_bias"}
+        others = {name for name, _ in attn.original_component.named_children()} - known
         if others:
             return f"the attention of layer {index} has a module {min(others)}"
     return ""
+
+
+def require_same_score(stack: Any, runs: Runs, final: Tensor) -> None:
+    """Compare the recipient's score with the one that the wrapped model gave it.
+
+    Raises
+    ------
+    VerificationError
+        Saying by how much they differ.
+    """
+    scores = stack.relevance(final, stack.counts(runs.recipient), runs.batch.fixed)
+    apart = difference(scores, runs.unpatched, TOLERANCE)
+    if apart is not None and not runs.unpatched.isnan().any():
+        raise VerificationError(
+            f"a run on the weights alone differs from the wrapped model's by {apart:.2g}; "
+            "something beside the weights changes it. Use method='naive'"
+        )
 
 
 @dataclass(frozen=True)

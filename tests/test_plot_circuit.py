@@ -43,8 +43,13 @@ def test_the_bars_are_the_intervals_over_queries(result):
     ax = plot_circuit(result)
     (bars,) = ax.containers[1].lines[2]
     curve = result.survives()
-    for segment, low, high in zip(bars.get_segments(), curve.low, curve.high, strict=True):
-        np.testing.assert_allclose(segment[:, 1], [low, high], atol=1e-6)
+    is_bounded = np.isfinite(curve.low) & np.isfinite(curve.high)
+    assert is_bounded.any()
+    for segment, bounded, *ends in zip(
+        bars.get_segments(), is_bounded, curve.low, curve.high, strict=True
+    ):
+        assert segment.size == (4 if bounded else 0)
+        np.testing.assert_allclose(segment.ravel()[1::2], ends if bounded else [], atol=1e-6)
 
 
 def test_random_circuits_have_a_band_for_each_curve_or_none(result):

@@ -7,7 +7,11 @@ from transformers import AttentionInterface
 
 from mechir_edu import Dot
 from mechir_edu.rankers import adapters, families
-from mechir_edu.rankers.components import EncoderBlockBridge, hooked_attention
+from mechir_edu.rankers.components import (
+    EncoderAttentionBridge,
+    EncoderBlockBridge,
+    hooked_attention,
+)
 
 
 @pytest.fixture(params=["bert", "mpnet", "modernbert"])
@@ -29,6 +33,8 @@ def attend_as(monkeypatch):
 
 class Deaf:
     """A bridge whose pattern can be watched, but not edited."""
+
+    __class__ = EncoderAttentionBridge  # for checks of types
 
     def __init__(self, bridge):
         self.bridge = bridge

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from study.plan import CHECKS, END, PLACES, RANKED_BY, STUDIED
-from study.results import Results, Value
+from study.results import MissingEstimate, Results, Value
 from study.tables import name_edit, show, strongest, tell_skipped
 
 Claim = Callable[[Results], bool]
@@ -282,7 +282,8 @@ def _percents(of: Sequence[Value]) -> str:
 
 
 def _taus(results: Results, kind: str) -> str:
-    taus = [value.value for value in ranked(results, "tau", kind)]
+    if not (taus := [value.value for value in ranked(results, "tau", kind)]):
+        raise MissingEstimate(f"there is no ranking by a circuit of {kind}")
     return f"{min(taus):.2f} to {max(taus):.2f}"
 
 

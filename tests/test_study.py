@@ -348,7 +348,9 @@ def test_a_false_claim_is_named_with_its_sentence_and_nothing_is_written(tmp_pat
 
 
 def test_our_text_is_refused_for_another_study(small):
-    with pytest.raises(FalseClaims, match=r"name\|dot: there are no results of dot(.|\n)*agreement\|dot: "):
+    with pytest.raises(
+        FalseClaims, match=r"name\|dot: there are no results of dot(.|\n)*agreement\|dot: "
+    ):
         fill("report.md", small)
 
 

@@ -52,7 +52,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         measured = {what: curve(what, options, Path(folder)) for what in VARIED}
     rows = [row(what, *curves) for what, curves in measured.items()]
-    if Path("/proc/self/clear_refs").exists():
+    if options.memory and Path("/proc/self/clear_refs").exists():
         rows.append(memory_row([extra_megabytes(n) for n in options.memory], options.memory))
     title = f"Exact patching of all heads; otherwise {asdict(BASE)}, d_model {D_MODEL}"
     report(title, rows, options)

@@ -52,6 +52,18 @@ def test_every_kind_is_patched_exactly_as_naively(tmp_path):
     assert all(row["largest difference, of the scores"] < 1e-5 for row in rows)
 
 
+@pytest.mark.slow
+def test_cost_grows_with_each_size_as_the_operations_say_or_nearly(tmp_path):
+    figure = tmp_path / "growth.svg"
+    small = ("--points", "2", "--memory", "--figure", figure)
+    _, rows = run("growth.py", tmp_path / "growth.json", *small)
+    assert [row["varied"] for row in rows] == ["layers", "heads", "tokens", "pairs", "cores"]
+    counted = [float(row["of the operations"]) for row in rows]
+    assert 1.5 < counted[0] < 2  # each layer's heads run through all later layers
+    assert counted[3:] == [1, -1]
+    assert figure.read_text().startswith("<?xml")
+
+
 def test_start_is_timed_in_processes_of_their_own(tmp_path):
     _, rows = run("import_time.py", tmp_path / "start.json")
     assert len(rows) == 3

@@ -199,6 +199,26 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, Path)
 
 
+def save_bert(
+    folder: Path, words: Any, n_layers: int, n_heads: int, d_model: int, d_mlp: int
+) -> None:
+    """Save an encoder of random weights, the same each time, and its tokenizer."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=len(words),
+        num_hidden_layers=n_layers,
+        num_attention_heads=n_heads,
+        hidden_size=d_model,
+        intermediate_size=d_mlp,
+        pad_token_id=words.pad_token_id,
+    )
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+
+
 def describe_machine(threads: int) -> dict[str, Any]:
     """Processor, number of cores, load, versions and date."""
     cpuinfo, processor = Path("/proc/cpuinfo"), platform.processor() or platform.machine()

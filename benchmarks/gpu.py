@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import DL, arguments, parse, report
+from common import DL, arguments, parse, report, save_bert
 from floor import Operations
 from mechir_client import MechIR, add_mechir_option, check_agreement, describe, mechir
 
@@ -125,24 +125,10 @@ def measure(shape: str, folder: Path, options: Namespace) -> tuple[list[dict[str
 
 def save_random(shape: str, folder: Path) -> Path:
     """Save random weights of a shape as a checkpoint with the planted ranker's tokenizer."""
-    import torch
-    from transformers import BertConfig, BertModel
-
     import mechir_edu as me
 
-    n_layers, n_heads, d_model, d_mlp = SHAPES[shape]
     words = me.Cat("planted", device="cpu").tokenizer
-    config = BertConfig(
-        vocab_size=len(words),
-        num_hidden_layers=n_layers,
-        num_attention_heads=n_heads,
-        hidden_size=d_model,
-        intermediate_size=d_mlp,
-        pad_token_id=words.pad_token_id,
-    )
-    torch.manual_seed(0)
-    BertModel(config).save_pretrained(folder)
-    words.save_pretrained(folder)
+    save_bert(folder, words, *SHAPES[shape])
     # MechIR's transformers does not know the name that newer ones write for the same class.
     named = folder / "tokenizer_config.json"
     settings = json.loads(named.read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import interleave, options_of_all, parse, report
+from common import interleave, options_of_all, parse, report, save_bert
 from floor import Operations
 from memory import made_up
 
@@ -104,24 +104,12 @@ def task(ranker: Any, aligned: Any, cores: int) -> Any:
 
 def load(size: Size, folder: Path) -> Any:
     """A random bi-encoder of a size, with MiniLM's word pieces."""
-    import torch
-    from transformers import BertConfig, BertModel
-
     import mechir_edu as me
 
     place = folder / f"{size.layers}-{size.heads}"
     if not place.exists():
         words = me.Dot("embedded", verify=False).tokenizer
-        config = BertConfig(
-            vocab_size=len(words),
-            hidden_size=D_MODEL,
-            intermediate_size=D_MLP,
-            num_hidden_layers=size.layers,
-            num_attention_heads=size.heads,
-        )
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(place)
-        words.save_pretrained(place)
+        save_bert(place, words, size.layers, size.heads, D_MODEL, D_MLP)
     return me.Dot(str(place), pooling="mean", similarity="dot")
 
 

@@ -78,9 +78,9 @@ def _predicted(folder: Path) -> np.ndarray:
     return model.predict([(QUERY, text) for text in TEXTS], activation_fn=nn.Identity())
 
 
-def _cat(folder: Path) -> Ranker:
+def _classifier(family: str, folder: Path) -> Ranker:
     saved = folder / "saved"
-    return me.Cat(save_model("bert", "ForSequenceClassification", saved, num_labels=1))
+    return me.Cat(save_model(family, "ForSequenceClassification", saved, num_labels=1))
 
 
 def _modular(folder: Path) -> Ranker:
@@ -110,11 +110,6 @@ def _embedder(folder: Path) -> Ranker:
 
     saved(folder)
     return me.Dot(folder / "saved")
-
-
-def _decoder(folder: Path) -> Ranker:
-    saved = folder / "saved"
-    return me.Cat(save_model("qwen3", "ForSequenceClassification", saved, num_labels=1))
 
 
 def _yes_no(folder: Path) -> Ranker:
@@ -151,12 +146,12 @@ def _answered(folder: Path) -> np.ndarray:
 
 FORMS = {
     "Dot, encoder": Form("dot", _dot, partial(_similarity, "SentenceTransformer")),
-    "Cat, classifier": Form("cat", _cat, _predicted),
+    "Cat, classifier": Form("cat", partial(_classifier, "bert"), _predicted),
     "Cat, modules on ModernBERT": Form("cat", _modular, _predicted),
     "Sparse": Form("sparse", _sparse, partial(_similarity, "SparseEncoder")),
     "MultiVector": Form("multi-vector", _multi_vector, partial(_similarity, "MultiVectorEncoder")),
     "Dot, decoder": Form("dot", _embedder, partial(_similarity, "SentenceTransformer")),
-    "Cat, decoder with a classifier": Form("cat", _decoder, _predicted),
+    "Cat, decoder with a classifier": Form("cat", partial(_classifier, "qwen3"), _predicted),
     "Cat, yes or no": Form("cat", _yes_no, _predicted),
     "Cat, query likelihood": Form("cat", _likelihood, _foreseen, LIKELIHOOD),
     "MonoT5": Form("monot5", _mono_t5, _answered, WORDS),

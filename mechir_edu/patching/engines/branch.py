@@ -24,6 +24,11 @@ from mechir_edu.patching.sweep import Cell, Scored, Sweep
 Patched = tuple[Tensor, Callable[[], Tensor]]
 
 
+def unseen(mask: Int[Tensor, "pair pos"], dtype: torch.dtype) -> Float[Tensor, "pair pos"]:
+    """What is added to the scores of keys: minus infinity where a token is masked."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill(mask == 0, float("-inf"))
+
+
 @dataclass(frozen=True)
 class Branch:
     """One batch's patched runs, from the layer where they part from the recipient's.
@@ -67,6 +72,15 @@ class Branch:
 
         ``mask`` is [cell, pair, row, 1].
         """
+        patch = self.patch_heads if self.sweep.is_head_site else self.patch_block
+        return patch(cells, mask, run_r, run_d)
+
+    def patch_heads(self, cells: list[Cell], mask: Tensor, run_r: Any, run_d: Any) -> Patched:
+        """`patched` for sites that heads have."""
+        raise NotImplementedError
+
+    def patch_block(self, cells: list[Cell], mask: Tensor, run_r: Any, run_d: Any) -> Patched:
+        """`patched` for sites that a block has once."""
         raise NotImplementedError
 
     def score(self, cells: list[Cell], run_r: Any, run_d: Any) -> Float[Tensor, "cell pair"]:

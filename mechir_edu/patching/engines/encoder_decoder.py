@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mechir_edu.patching.batches import Runs
-from mechir_edu.patching.engines.branch import Branch, Patched
+from mechir_edu.patching.engines.branch import Branch, Patched, unseen
 from mechir_edu.patching.engines.pre_ln import (
     MLP,
     Heads,
@@ -135,9 +135,9 @@ class EncoderDecoderStack:
         model = self.ranker.hf_model
         x = model.encoder.embed_tokens(inputs["input_ids"])
         bias = self.ranker.family.position_bias(model, x)
-        unseen = _unseen(inputs, x)
-        if unseen.any():
-            bias = bias + unseen.unsqueeze(1)
+        of_keys = unseen(inputs["attention_mask"], x.dtype)
+        if of_keys.any():
+            bias = bias + of_keys[:, None, None, :]
         layer = self.layers[0]
         none = x.new_empty(len(x), layer.n_kv_heads, 0, layer.d_head)
         return x, View(bias, none, none)
@@ -150,7 +150,8 @@ class EncoderDecoderStack:
 
     def text(self, x: Stream, inputs: Inputs) -> Text:
         """What cross-attention reads, from the encoder's last layer's output."""
-        bias = _unseen(inputs, x).repeat(len(x) // len(inputs["input_ids"]), 1, 1)
+        mask = inputs["attention_mask"]
+        bias = unseen(mask, x.dtype)[:, None].repeat(len(x) // len(mask), 1, 1)
         return Text(self.norms[0](x), bias)
 
     def encode(self, x: Stream, view: View) -> Stream:
@@ -164,11 +165,6 @@ class EncoderDecoderStack:
         for run in self.steps[step:]:
             x = run(x, text)
         return self.norms[1](x)
-
-
-def _unseen(inputs: Inputs, x: Stream) -> Float[Tensor, "pair 1 pos"]:
-    mask = inputs["attention_mask"]
-    return torch.zeros_like(mask, dtype=x.dtype).masked_fill(mask == 0, float("-inf"))[:, None]
 
 
 def patch_encoder_decoder(

@@ -312,13 +312,7 @@ class PreLNBranch(Branch):
             return self.read(run.after_attention(resid_mid[:, self.rows]))
         return self.finish(layer + 1, run.after_attention(resid_mid))
 
-    def patched(  # noqa: D102
-        self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
-    ) -> Patched:
-        patch = self._patch_heads if self.sweep.is_head_site else self._patch_block
-        return patch(cells, mask, run_r, run_d)
-
-    def _patch_block(
+    def patch_block(  # noqa: D102
         self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
     ) -> Patched:
         layer, site = cells[0][0], self.sweep.site
@@ -334,7 +328,7 @@ class PreLNBranch(Branch):
 
         return delta, run_on
 
-    def _patch_heads(
+    def patch_heads(  # noqa: D102
         self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
     ) -> Patched:
         index, heads = cells[0][0], [head for *_, head in cells if head is not None]

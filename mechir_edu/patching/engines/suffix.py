@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers.activations import ACT2FN
 
 from mechir_edu.patching.batches import Runs
-from mechir_edu.patching.engines.branch import Branch, Patched
+from mechir_edu.patching.engines.branch import Branch, Patched, unseen
 from mechir_edu.patching.engines.hooks import skipping
 from mechir_edu.patching.engines.products import enter, leave, linear
 from mechir_edu.patching.sweep import Cell, Scored, Sweep
@@ -235,9 +235,8 @@ class PostLNStack:
         bias = self.ranker.family.position_bias(self.ranker.hf_model, x)
         if mask.all():
             return bias
-        unseen = torch.zeros_like(mask, dtype=x.dtype).masked_fill(mask == 0, float("-inf"))
-        unseen = unseen[:, None, None, :]
-        return unseen if bias is None else bias + unseen
+        of_keys = unseen(mask, x.dtype)[:, None, None, :]
+        return of_keys if bias is None else bias + of_keys
 
     def finish(self, layer: int, x: Stream, bias: Tensor | None) -> Rows:
         """Run ``layers[layer:]``; position 0 alone where the score reads nothing else."""
@@ -289,13 +288,7 @@ class PostLNBranch(Branch):
     def run(self, layer: int, x: Stream, *, of_donor: bool) -> LayerRun:  # noqa: D102
         return self.stack.layers[layer].run(x, self.bias_d if of_donor else self.bias_r)
 
-    def patched(  # noqa: D102
-        self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
-    ) -> Patched:
-        patch = self._patch_heads if self.sweep.is_head_site else self._patch_block
-        return patch(cells, mask, run_r, run_d)
-
-    def _patch_block(
+    def patch_block(  # noqa: D102
         self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
     ) -> Patched:
         layer, site = cells[0][0], self.sweep.site
@@ -313,7 +306,7 @@ class PostLNBranch(Branch):
 
         return delta, run_on
 
-    def _patch_heads(
+    def patch_heads(  # noqa: D102
         self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
     ) -> Patched:
         index, heads = cells[0][0], [head for *_, head in cells if head is not None]

@@ -38,7 +38,7 @@ BothEffects = tuple[Float[np.ndarray, "restoring pair"], Float[np.ndarray, "surv
 Bits = tuple[int, ...]  # for each layer the heads that are put in, one bit each
 Node = tuple[int, int]  # its parent in the layer before, and the bits that are put in
 CLEAN = -1  # the node of what no set has changed so far
-HELD = 32  # passes whose streams are held at once on a CPU; they share their first layers
+HELD = 8  # passes whose streams are held at once on a CPU; they share their first layers
 Z = Float[Tensor, "pair pos head d_head"]
 
 
@@ -160,7 +160,7 @@ class SuffixSets:
         """
         layer, n_heads = self.stack.layers[index], self.stack.layers[index].n_heads
         put_in = given[index].expand_as(run.z[index]).transpose(1, 2)
-        z_of = self._own_z(index, nodes, streams, run.bias, step)
+        z_of, every = self._own_z(index, nodes, streams, run.bias, step), 2**n_heads - 1
         out: dict[Node, Tensor] = {}
         for rows in (slice(None), slice(0, 1)):
             clean_x, clean_z = run.resid_pre[index][:, rows], run.z[index][:, rows].transpose(1, 2)
@@ -169,7 +169,10 @@ class SuffixSets:
             for piece in _pieces(members, step):
                 mask = torch.tensor([[put >> h & 1 for h in range(n_heads)] for _, put in piece])
                 mask = mask.bool().to(put_in.device)[:, None, :, None, None]
-                own = [clean_z if p == CLEAN else z_of.get(p, put_in)[:, :, rows] for p, _ in piece]
+                own = [
+                    clean_z if p == CLEAN else given_z if put == every else z_of[p][:, :, rows]
+                    for p, put in piece
+                ]
                 z = torch.where(mask, given_z, torch.stack(own)).flatten(0, 1)
                 stream = [clean_x if p == CLEAN else streams[p][:, rows] for p, _ in piece]
                 resid_post = layer.after_attention(torch.cat(stream) + layer.attn_out(z))

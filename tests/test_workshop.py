@@ -267,7 +267,8 @@ def test_every_slide_fits_its_screen_and_its_figure_fills_it(pages, tmp_path):
         const inside = e => e.getBoundingClientRect();
         const parts = [...slide.querySelectorAll(".content, .content *")];
         const over = parts.filter(e => inside(e).bottom > innerHeight
-            || inside(e).right > innerWidth || (e.tagName === "PRE" && e.scrollWidth > e.clientWidth));
+            || inside(e).right > innerWidth
+            || (e.tagName === "PRE" && e.scrollWidth > e.clientWidth));
         const small = [...slide.querySelectorAll("img")].filter(
             e => inside(e).width < innerWidth / 3 || inside(e).height < innerHeight / 2);
         const isEmpty = slide.querySelector(".content").textContent.trim().length < 20

@@ -38,8 +38,8 @@ def stopwatch_table(seconds: dict[str, float], *, root: Path = ROOT) -> str:
             f"**From the README to the end of {LAST}**: about {_time(rows['together'])} of "
             "reading,\nrunning and doing. Reading is computed, "
             f"{WORDS_A_MINUTE} words and {LINES_A_MINUTE} lines of code a minute,\nwithout hints; "
-            "exercises are as planned in their headers; installing is not counted,\nnor is thinking "
-            "about predictions.\n",
+            "exercises are as planned in their headers; installing is not counted,\n"
+            "nor is thinking about predictions.\n",
             "| | words | lines of code | reading, min | running, min | exercises, min | together, "
             "min |\n|---|---|---|---|---|---|---|",
             *told,

@@ -280,9 +280,7 @@ def test_one_command_prints_what_was_compared(own, tasb, tmp_path, capsys):
 def made_up():
     """A result of six heads, of two grades and six queries, and another ranker's grids."""
     rng = np.random.default_rng(5)
-    pairs = [
-        Pair(f"q{i % 6}", str(i), "", "", "", "TFC1", 1, relevance=i % 2) for i in range(18)
-    ]
+    pairs = [Pair(f"q{i % 6}", str(i), "", "", "", "TFC1", 1, relevance=i % 2) for i in range(18)]
     donor = 1 + rng.random(len(pairs))
     scores = rng.standard_normal((2, 3, 6))[..., np.arange(len(pairs)) % 6] * donor
     result = PatchingResult(

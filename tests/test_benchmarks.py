@@ -155,7 +155,9 @@ def test_a_table_without_a_place_is_named(few):
     measured = {"machine": run_all.machine(), "small": True}
     part = {"command": "c", "title": "t", "load": "load 1", "seconds": 1.0, "rows": [{"a": 1}]}
     measured["benchmarks"] = {"start": part}
-    with pytest.raises(ValueError, match=r"a marked place for each of .*start.*, got \['machine'\]"):
+    with pytest.raises(
+        ValueError, match=r"a marked place for each of .*start.*, got \['machine'\]"
+    ):
         run_all.with_tables("<!-- table machine -->\n<!-- end -->", measured)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grimp
 import pytest
+from environment_sizes import PURPOSES, declared, plain
 
 import mechir_edu
 
@@ -107,6 +108,37 @@ def test_every_package_that_is_imported_is_declared():
         if not {dist.lower().replace("_", "-") for dist in of_module.get(name, [])} & declared
     }
     assert undeclared == set()
+
+
+# Where a package is not imported, what calls it by another name than its own.
+CALLED = {
+    "import-linter": "lint-imports",
+    "jupyterlab": "jupyter lab",
+    "pytest-xdist": "--dist worksteal",
+}
+BESIDE = ("tools", "tests", "benchmarks", "tutorials/src")
+
+
+def test_every_package_that_is_declared_is_imported_or_called_and_the_page_says_what_for():
+    groups = declared()
+    code = [path for folder in BESIDE for path in (ROOT / folder).rglob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in (*MODULES, *code)]
+    calls = [ROOT / name for name in ("Makefile", "README.md", "CONTRIBUTING.md", "docs/index.md")]
+    calls += [*(ROOT / ".github").rglob("*.yml"), ROOT / "tools" / "website" / "conf.py"]
+    settings = (ROOT / "pyproject.toml").read_text().partition("[tool.")[2]
+    called = "\n".join([settings, "setuptools", *(path.read_text() for path in calls)])
+    of_module, modules = packages_distributions(), set()
+    for text in texts:
+        modules |= set(imported_names(ast.parse(text)))
+    imported = {plain(dist) for name in modules for dist in of_module.get(name, [])}
+    unused = {
+        name
+        for name in {name for listed in groups.values() for name in listed} - imported
+        if not re.search(rf"\b{CALLED.get(name, name).replace('-', '[-_]')}\b", called)
+        and f'distribution("{name}")' not in "".join(texts)
+    }
+    assert unused == set()
+    assert set(PURPOSES) == {name for listed in groups.values() for name in listed}
 
 
 def test_no_module_takes_a_private_name_of_another():

@@ -60,7 +60,7 @@ BENCHMARKS = (
         "heads", "patch_heads.py --padding tight --pairs 8 --repeats 2", "--pairs 1 --repeats 1"
     ),
     Benchmark(
-        "heads-as-readme", "patch_heads.py --padding readme --pairs 4 --repeats 1", "--pairs 1"
+        "heads-as-readme", "patch_heads.py --padding readme --pairs 2 --repeats 1", "--pairs 1"
     ),
     Benchmark(
         "blocks", "patch_blocks.py --pairs 4 --positions 1 --repeats 1", "--pairs 1 --padding tight"
@@ -70,7 +70,7 @@ BENCHMARKS = (
     Benchmark(
         "gradient-tdc", "gradient.py --axiom TDC --pairs 16 --repeats 1", "--pairs 2", ("wall s",)
     ),
-    Benchmark("cores", "cores.py --pairs 8 --repeats 2", "--pairs 2 --model planted", ()),
+    Benchmark("cores", "cores.py --pairs 6 --repeats 2", "--pairs 2 --model planted", ()),
     Benchmark(
         "kinds",
         "kinds.py --pairs 2 --repeats 1 --kinds smollm2-135m t5-small sparse multivector dot cat",
@@ -84,11 +84,11 @@ BENCHMARKS = (
         (),
     ),
     Benchmark(
-        "circuits", "circuits.py --pairs 3 --repeats 1", "--pairs 1 --model planted --sets 3", ()
+        "circuits", "circuits.py --pairs 2 --repeats 1", "--pairs 1 --model planted --sets 3", ()
     ),
     Benchmark(
         "growth",
-        "growth.py --repeats 3 --figure growth.svg",
+        "growth.py --repeats 2 --memory 4 16 32 --figure growth.svg",
         "--points 2 --repeats 1 --memory",
         (),
     ),

@@ -150,7 +150,7 @@ class MonoT5Encoder(JointRanker):
     Sources
     -------
     R. Nogueira, Z. Jiang, R. Pradeep, J. Lin: Document Ranking with a Pretrained Sequence-to-
-    Sequence Model. Findings of EMNLP 2020, arXiv 2003.06713.
+    Sequence Model. Findings of EMNLP 2020, arXiv:2003.06713.
     """
 
     kind, kind_name = "monot5", "MonoT5 ranker"

@@ -179,7 +179,7 @@ def machine() -> dict[str, str]:
     del described["load"]
     git = ["git", "-C", HERE, "describe", "--always", "--dirty", "--exclude", "*"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    cores = {"cores": f"{os.cpu_count()} cores", "system": platform.platform(terse=True)}
+    cores = {"cores": f"{os.cpu_count()} cores", "system": f"{platform.system()} {platform.machine()}"}
     return described | cores | {"commit": commit or "unknown"}
 
 

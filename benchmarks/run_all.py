@@ -179,8 +179,8 @@ def machine() -> dict[str, str]:
     del described["load"]
     git = ["git", "-C", HERE, "describe", "--always", "--dirty", "--exclude", "*"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    cores = {"cores": f"{os.cpu_count()} cores", "system": f"{platform.system()} {platform.machine()}"}
-    return described | cores | {"commit": commit or "unknown"}
+    described |= {"cores": f"{os.cpu_count()} cores", "commit": commit or "unknown"}
+    return described | {"system": f"{platform.system()} {platform.machine()}"}
 
 
 def run(benchmark: Benchmark, folder: Path, *, small: bool) -> dict[str, Any]:

@@ -114,6 +114,7 @@ def test_every_package_that_is_imported_is_declared():
 # Where a package is not imported, what calls it by another name than its own.
 CALLED = {
     "import-linter": "lint-imports",
+    "ipykernel": "jupyter lab",  # which runs notebooks in it
     "jupyterlab": "jupyter lab",
     "pytest-xdist": "--dist worksteal",
 }
@@ -122,21 +123,21 @@ BESIDE = ("tools", "tests", "benchmarks", "tutorials/src")
 
 def test_every_package_that_is_declared_is_imported_or_called_and_the_page_says_what_for():
     groups = declared()
-    code = [path for folder in BESIDE for path in (ROOT / folder).rglob("*.py")]
-    texts = [path.read_text(encoding="utf-8") for path in (*MODULES, *code)]
+    beside = [path for folder in BESIDE for path in (ROOT / folder).rglob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in (*MODULES, *beside)]
     calls = [ROOT / name for name in ("Makefile", "README.md", "CONTRIBUTING.md", "docs/index.md")]
     calls += [*(ROOT / ".github").rglob("*.yml"), ROOT / "tools" / "website" / "conf.py"]
     settings = (ROOT / "pyproject.toml").read_text().partition("[tool.")[2]
     called = "\n".join([settings, "setuptools", *(path.read_text() for path in calls)])
-    of_module, modules = packages_distributions(), set()
-    for text in texts:
-        modules |= set(imported_names(ast.parse(text)))
+    code = "\n".join(texts)
+    modules = set(re.findall(r"^ *(?:import|from) (\w+)", code, re.MULTILINE))
+    of_module = packages_distributions()
     imported = {plain(dist) for name in modules for dist in of_module.get(name, [])}
     unused = {
         name
         for name in {name for listed in groups.values() for name in listed} - imported
-        if not re.search(rf"\b{CALLED.get(name, name).replace('-', '[-_]')}\b", called)
-        and f'distribution("{name}")' not in "".join(texts)
+        if not re.search(rf"(?<!\w){CALLED.get(name, name).replace('-', '[-_]')}(?!\w)", called)
+        and f'distribution("{name}")' not in code
     }
     assert unused == set()
     assert set(PURPOSES) == {name for listed in groups.values() for name in listed}

@@ -93,11 +93,11 @@ def run(args: argparse.Namespace) -> int:
     ValueError, OSError, ImportError
         For bad arguments, and for models, collections and folders that cannot be used.
     """
+    started = time.monotonic()  # the libraries that are imported now take seconds, too
     from mechir_edu.cli.experiments import check_request, demonstrate, first_look
     from mechir_edu.cli.summary import summarise
     from mechir_edu.rankers.devices import find_device
 
-    started = time.monotonic()
     axioms = [axiom_asked_for(text) for text in args.axiom]
     request = {"axioms": axioms, "n": args.pairs, "method": args.method, "filler": args.filler}
     check_request(**request)

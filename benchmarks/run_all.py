@@ -185,7 +185,7 @@ def machine() -> dict[str, str]:
 
 def run(benchmark: Benchmark, folder: Path, *, small: bool) -> dict[str, Any]:
     """Run a script in a process of its own; gives what it measured, and how long that took."""
-    call = f"{benchmark.call} {benchmark.small}" if small else benchmark.call
+    call = f"{benchmark.call} {benchmark.small}".strip() if small else benchmark.call
     script, *words = call.split()
     print(f"\n=== {call}", flush=True)
     words = [str(folder / word) if word == FIGURE else word for word in words]

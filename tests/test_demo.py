@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import mechir_edu as me
+from mechir_edu import files
 from mechir_edu.cli import demo as command
 from mechir_edu.cli.main import main, parser
 from mechir_edu.cli.summary import summarise
@@ -41,9 +42,22 @@ def demonstration(planted, embedded):
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("demo")
-    assert demo(folder, "--pairs", "24", "--seed", "5") == 0
+def written():
+    """Name and content of each file that the demonstration in `out` writes, in order."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory, written):
+    folder, write_whole = tmp_path_factory.mktemp("demo"), files.write_whole
+
+    def write(path, content):
+        written.append((path.name, content))
+        write_whole(path, content)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(files, "write_whole", write)
+        assert demo(folder, "--pairs", "24", "--seed", "5") == 0
     return folder
 
 
@@ -138,6 +152,52 @@ def test_dl19_and_dl20_run_by_their_ids(trec_dl, tmp_path):
     ids = [f"msmarco-passage/trec-dl-{year}/judged" for year in (2019, 2020)]
     assert demo(tmp_path, "--pairs", "8", "--dataset", *ids) == 0
     assert "passage not in the collection (" in (tmp_path / "summary.md").read_text()
+
+
+# --- a first look -------------------------------------------------------------------------------
+
+ESTIMATES = "First look: gradient estimates, not exact patches"
+
+
+def test_a_first_look_at_estimates_says_so_and_the_exact_figure_replaces_it(out, written):
+    assert [name for name, _ in written[:4]] == ["figure2.png", "figure2.svg"] * 2
+    first, exact = written[1][1], written[3][1]
+    assert ESTIMATES.encode() in first
+    assert b"16 pairs for each axiom; the exact figure replaces this one" in first
+    assert b"stimates" not in exact
+    assert exact == (out / "figure2.svg").read_bytes()
+    record = json.loads((out / "run.json").read_text())
+    assert 0 < record["seconds_to_first_look"] <= record["seconds"]
+
+
+def test_an_interrupted_run_leaves_a_figure_that_is_labelled_as_estimates_alone(
+    tmp_path, monkeypatch, capsys
+):
+    demonstrate = me.demonstrate
+
+    def stop(rankers, collection, *, method, **request):
+        if method == "exact":
+            raise KeyboardInterrupt
+        return demonstrate(rankers, collection, method=method, **request)
+
+    monkeypatch.setattr("mechir_edu.cli.experiments.demonstrate", stop)
+    assert demo(tmp_path, "--pairs", "24", "--axiom", "TFC1") == 130
+    assert {file.name for file in tmp_path.iterdir()} == {"figure2.png", "figure2.svg"}
+    assert ESTIMATES in (tmp_path / "figure2.svg").read_text(encoding="utf-8")
+    assert "gradient estimates from 16 pairs for each axiom" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "caution"),
+    [("exact", ""), ("gradient", "Gradient estimates, not exact patches")],
+)
+def test_a_figure_and_a_summary_of_estimates_say_so(planted, embedded, method, caution):
+    demonstration = me.demonstrate(
+        [planted], embedded, axioms=["TFC1"], n=8, method=method, progress=False
+    )
+    figure = demonstration.figure()
+    assert figure.get_suptitle() == demonstration.caution == caution
+    assert ("estimates" in summarise(demonstration)) is bool(caution)
 
 
 # --- as a function ------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """MonoT5: equal to plain Hugging Face, three stacks, constants called constants."""
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 import mechir_edu as me
 from mechir_edu.data import MonoT5DataCollator
+from mechir_edu.patching.activation import make_job, measure
 from mechir_edu.patching.circuits.measure import Measure, set_job
+from mechir_edu.patching.engines import encoder_decoder
 from mechir_edu.patching.engines.encoder_decoder import Step
 from mechir_edu.patching.engines.hooks import activations
+from mechir_edu.patching.options import PatchOptions
 from mechir_edu.patching.role_attention import role_attention, term_attention
 from mechir_edu.patching.scoring import align_for
 from mechir_edu.plots.heatmap import are_constant
@@ -145,6 +149,23 @@ def test_through_hooks_it_is_the_same(ranker, stack, site, monkeypatch):
     hooked = patched(ranker, SHORT, stack=stack, site=site)
     assert hooked.provenance["engine"] == "suffix through hooks: t5 is pre-LN"
     assert_same(fast.scores, hooked.scores)
+
+
+def test_neither_what_is_kept_nor_what_waits_changes_a_score(ranker, monkeypatch):
+    """With room for nothing, the encoder runs again, and each layer's cells are decoded alone."""
+    kept = {stack: patched(ranker, SHORT, stack=stack) for stack in STACKS}
+    monkeypatch.setattr(encoder_decoder, "KEPT", 0)
+    monkeypatch.setattr(encoder_decoder, "HELD", 0)
+    for stack, result in kept.items():
+        assert_same(patched(ranker, SHORT, stack=stack).scores, result.scores)
+
+
+def test_a_budget_leaves_nothing_to_keep(ranker):
+    options = PatchOptions(stack="cross")
+    for memory, keeps in ((None, True), (10**9, False)):
+        job = make_job(replace(options, memory=memory), ranker, SHORT, False)
+        measure(job, "auto")
+        assert (len(job.fast.kept) > 0) == keeps
 
 
 def test_an_engine_that_computes_something_else_is_noticed(folders, monkeypatch):

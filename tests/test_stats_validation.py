@@ -8,7 +8,7 @@ import pytest
 import validate_statistics as validation
 from null_studies import count_findings, draw_null, measure_null
 from other_intervals import METHODS, compare, pairs_independent
-from real_scores import examine
+from real_scores import Run, examine
 from simulate import (
     QUESTIONS,
     SHAPES,
@@ -24,8 +24,6 @@ from simulate import (
 
 from mechir_edu import stats
 from mechir_edu.collection.judged import Judged
-from mechir_edu.patching.result import PatchingResult
-from mechir_edu.perturb.pair import Pair
 from mechir_edu.stats.clusters import query_sums
 
 DESIGNS = read_designs()
@@ -130,12 +128,17 @@ def test_the_naive_interval_is_the_one_for_independent_pairs(rng):
     assert high[0] == -low[0] == pytest.approx(1.96 / np.sqrt(1e5), rel=0.01)
 
 
-def test_the_report_names_every_question_and_method(tmp_path, monkeypatch):
+def test_the_report_names_every_question_and_method(tmp_path, monkeypatch, rng):
     monkeypatch.setattr(validation, "REPORT", tmp_path / "validation.md")
     monkeypatch.setattr(validation, "read_designs", lambda: {"DL19": DESIGNS["DL19"]})
-    validation.main(["report", "--runs", "4", "--null-runs", "2"])
+    monkeypatch.setattr(validation, "read_runs", lambda folder: [run_of(DESIGNS["DL19"], rng)])
+    validation.main(["report", "--runs", "4", "--null-runs", "2", "--compared", "2"])
     written = (tmp_path / "validation.md").read_text()
     assert all(name in written for name in [*QUESTIONS, *METHODS])
+    titles = [line for line in written.splitlines() if line.startswith("#")]
+    committed = (validation.STUDY / "validation.md").read_text().splitlines()
+    assert titles == [line for line in committed if line.startswith("#")]
+    assert written.count("| made up") == 4  # without an effect, with one, and its own
 
 
 def test_queries_of_a_run_stand_for_all_queries(rng):
@@ -146,20 +149,7 @@ def test_queries_of_a_run_stand_for_all_queries(rng):
 
 
 def run_of(design, rng):
-    """A result with six heads, on pairs like the design's."""
-    pairs = tuple(Pair(f"q{q}", str(i), "", "", "", "TFC1", 1) for i, q in enumerate(design.query))
-    donor = draw_changes(design, rng, 1, SHAPES["normal"], mean=1.0)[0]
+    """Scores of six heads, on pairs like the design's."""
+    change = draw_changes(design, rng, 1, SHAPES["normal"], mean=1.0)[0]
     noise = draw_changes(design, rng, 6, SHAPES["normal"])
-    return PatchingResult(
-        scores=(0.1 * donor + noise).reshape(2, 3, -1),
-        axes=("layer", "head", "pair"),
-        recipient=np.zeros(len(pairs)),
-        donor=donor,
-        direction="perturbed_to_baseline",
-        pairs=pairs,
-        skipped=(),
-        site="head",
-        method="exact",
-        filler="a",
-        provenance={"ranker": "made up"},
-    )
+    return Run("made up", change, 0.1 * change + noise, [f"q{q}" for q in design.query])

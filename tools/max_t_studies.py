@@ -1,37 +1,30 @@
 """Compare corrections for the number of heads: false findings, and true ones that are not missed.
 
-    python tools/max_t_studies.py --into docs/study/validation.md    # 20 minutes on one core
-
 Studies without any effect are those of `null_studies`, and others in which nothing is exchanged:
 there each head's effects have mean zero, but need not be symmetric, which turning signs takes for
 granted. In studies with effects, every sixth head has an effect of its own on top of those of
 `null_studies`, as large as `EFFECT` times the spread of its sums per query divided by the square
-root of the number of queries. Writes a section of the file, or prints it.
+root of the number of queries.
 """
 
-import argparse
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from null_studies import EXCHANGES, N_HEADS, draw_null
+from real_scores import Run
 from scipy.stats import false_discovery_control
-from simulate import SHAPES, Design, draw_effects, read_designs
-from study.plan import END, STUDIED, Condition
-from study.scores import read_scores
+from simulate import SHAPES, Design, draw_effects
 
-from mechir_edu.files import write_whole
 from mechir_edu.plots.words import markdown_table
-from mechir_edu.rankers.kinds import find_kind
 from mechir_edu.stats.clusters import p_values, pairs_per_query, query_sums
 from mechir_edu.stats.sign_flips import stepped_down
 
-SCORES = Path(__file__).resolve().parents[1] / "docs" / "study" / "scores"
 METHODS = ("max-T", "BY", "BH")
 NOT_EXCHANGED = "not"
 EFFECT = 4.0  # the expected t of a head that has an effect
 EVERY = 6
+N_FLIPS = 999
 # What notebooks draw: n pairs, evenly over queries, so hardly more than one of each.
 SMALL = (
     Design("24 pairs of 24 queries", np.ones((24, 1), dtype=int)),
@@ -83,17 +76,6 @@ def draw_real(sums: np.ndarray, rng: np.random.Generator, exchange: str) -> np.n
     return sums[:, drawn] * rng.choice([-1.0, 1.0], sums.shape[1])
 
 
-def read_real(folder: Path) -> dict[str, np.ndarray]:
-    """Read sums per query [head, query] of each ranker and axiom from a study's scores."""
-    found = {}
-    for part in read_scores(folder):
-        for axiom in STUDIED:
-            effect = part.effect(Condition(axiom, END))
-            sums = query_sums(effect.reshape(-1, len(part.pairs)), part.query_ids)
-            found[f"{axiom}, {find_kind(part.kind).kind_name}"] = sums
-    return found
-
-
 def draw_studies(
     source: Design | np.ndarray,
     shape: str,
@@ -140,7 +122,7 @@ def measure_family(
     exchange: str,
     *,
     n: int,
-    n_flips: int = 999,
+    n_flips: int = N_FLIPS,
     seed: int = 0,
 ) -> dict[str, float]:
     """Share of n studies without any effect in which each method finds a head."""
@@ -148,10 +130,12 @@ def measure_family(
     return {method: power.any_false for method, power in found.items()}
 
 
-def section(designs: Iterable[Design], real: Mapping[str, np.ndarray], n: int, n_flips: int) -> str:
+def tell_corrections(
+    designs: Iterable[Design], runs: Iterable[Run], n: int, seed: int, n_flips: int = N_FLIPS
+) -> str:
     """Measure both tables, and say what they show."""
     sources = [(d.name, d, shape) for d in designs for shape in ("normal", "exponential")]
-    sources += [(name, sums, "real") for name, sums in real.items()]
+    sources += [(run.name, run.sums, "real") for run in runs]
     nulls, powers = [], []
     shares: list[dict[str, float]] = []
     skewed: list[dict[str, float]] = []
@@ -159,12 +143,12 @@ def section(designs: Iterable[Design], real: Mapping[str, np.ndarray], n: int, n
     for name, source, shape in sources:
         exchanges = EXCHANGES if isinstance(source, Design) else EXCHANGES[1:]
         for exchange in (*exchanges, NOT_EXCHANGED):
-            share = measure_family(source, shape, exchange, n=n, n_flips=n_flips)
+            share = measure_family(source, shape, exchange, n=n, n_flips=n_flips, seed=seed)
             (skewed if exchange == NOT_EXCHANGED else shares).append(share)
             how = exchange if exchange == NOT_EXCHANGED else f"by {exchange}"
             nulls.append([name, how, shape, *(f"{share[m]:.1%}" for m in METHODS)])
         found = count_families(
-            draw_studies(source, shape, EXCHANGES[1], n=n // 2, effect=EFFECT), n_flips
+            draw_studies(source, shape, EXCHANGES[1], n=n // 2, seed=seed, effect=EFFECT), n_flips
         )
         with_effects.append(found)
         powers.append([name, shape, *(f"{p.detected:.0%} ({p.false:.1%})" for p in found.values())])
@@ -183,9 +167,7 @@ def section(designs: Iterable[Design], real: Mapping[str, np.ndarray], n: int, n
     return TEXT.format(
         verdict=VERDICTS[bool(is_better)],
         n=n,
-        n_heads=N_HEADS,
         error=2 * np.sqrt(0.05 * 0.95 / n),
-        n_flips=n_flips,
         null=most(shares),
         skewed=most(skewed),
         every=EVERY,
@@ -205,11 +187,7 @@ VERDICTS = {
     ),
     True: "Max-T does better than BY, in what it finds and where effects are skewed.",
 }
-TITLE = "## Heads tested together"
-TEXT = (
-    TITLE
-    + """
-
+TEXT = """\
 `mechir_edu.stats.family_wise_p` turns the signs of whole queries and compares each head with the
 largest of the heads that are no more extreme (step-down max-T). It keeps the chance that a map
 shows *any* head without an effect at 5 %. The corrections of Benjamini and Yekutieli (BY), which
@@ -230,41 +208,4 @@ t of {effect:g}: the share of these heads that are found, and in brackets the sh
 among the heads that are called significant. **Found on average: {detected}. Largest share of false
 ones: {false}.** {verdict}
 
-{powers}
-"""
-)
-
-
-def insert(page: str, text: str) -> str:
-    """Put the section in its place in a page, before the note at its end, once."""
-    if TITLE in page:
-        before, _, after = page.partition(TITLE)
-        _, mark, rest = after.partition("\n## ")
-        if not mark:
-            _, mark, rest = after.rpartition("\nMade by ")
-        return before + text + mark + rest
-    before, mark, rest = page.rpartition("\n## The same on real scores")
-    if not mark:
-        before, mark, rest = page.rpartition("\nMade by ")
-    return before + "\n" + text + mark + rest
-
-
-def main() -> None:
-    """Write or print the section."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--studies", type=int, default=1000)
-    parser.add_argument("--flips", type=int, default=999)
-    parser.add_argument("--into", type=Path, metavar="FILE", help="page that the section stands in")
-    parser.add_argument("--scores", type=Path, default=SCORES, help="of a study")
-    options = parser.parse_args()
-    designs = [*read_designs().values(), *SMALL]
-    text = section(designs, read_real(options.scores), options.studies, options.flips)
-    if options.into is None:
-        print(text)
-    else:
-        page = insert(options.into.read_text(encoding="utf-8"), text)
-        write_whole(options.into, page.encode())
-
-
-if __name__ == "__main__":
-    main()
+{powers}"""

@@ -1,20 +1,66 @@
-"""Ask the same of real scores: the queries of a finished run stand for all queries there are.
+"""Ask the same of real scores: the queries of our study stand for all queries there are.
 
-A study is then a draw of as many queries, with replacement, and its truth is the run's own value.
-Real queries are as unlike each other as they are; but a run's queries are few, and a draw contains
-some of them twice, so this is a check on the simulations and no substitute for them.
+A study is then a draw of as many queries, with replacement, and its truth is our study's own value.
+Real queries are as unlike each other as they are; but ours are few, and a draw contains some of
+them twice, so this is a check on the simulations and no substitute for them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from null_studies import Null, count_findings
 from scipy.stats import skew
 from simulate import Coverage, cover
+from study.plan import END, STUDIED, Condition
+from study.scores import read_scores
 
-from mechir_edu.patching.result import PatchingResult
+from mechir_edu.rankers.kinds import find_kind
 from mechir_edu.stats.clusters import pairs_per_query, query_sums
 from mechir_edu.stats.intervals import estimate_mean, estimate_ratio
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """The score changes and effects of one ranker under one axiom.
+
+    Attributes
+    ----------
+    name : axiom and kind of ranker.
+    change : donor minus recipient, [pair].
+    effect : score after each head's patch minus the recipient's, [head, pair].
+    query_ids : the query of each pair.
+    """
+
+    name: str
+    change: np.ndarray
+    effect: np.ndarray
+    query_ids: Sequence[str]
+
+    @cached_property
+    def sums(self) -> np.ndarray:
+        """Sums of the effects per query, [head, query]."""
+        return query_sums(self.effect, self.query_ids)
+
+
+def read_runs(folder: Path) -> list[Run]:
+    """Read each ranker and axiom of a study's scores, at the end of the document."""
+    runs = []
+    for part in read_scores(folder):
+        for axiom in STUDIED:
+            condition = Condition(axiom, END)
+            effect = part.effect(condition)
+            runs.append(
+                Run(
+                    f"{axiom}, {find_kind(part.kind).kind_name}",
+                    part.change_with_filler(condition),
+                    effect.reshape(-1, effect.shape[-1]),
+                    part.query_ids,
+                )
+            )
+    return runs
 
 
 @dataclass(frozen=True)
@@ -31,12 +77,11 @@ class RealScores:
     effect_skewness: float
 
 
-def examine(result: PatchingResult, *, n: int, seed: int = 0) -> RealScores:
+def examine(run: Run, *, n: int, seed: int = 0) -> RealScores:
     """Draw n studies from the queries of a run."""
     rng = np.random.default_rng(seed)
-    change = query_sums(result.donor - result.recipient, result.query_ids)
-    effect = query_sums(result.effect(), result.query_ids).reshape(-1, len(change))
-    counts = pairs_per_query(result.query_ids)
+    change, effect = query_sums(run.change, run.query_ids), run.sums
+    counts = pairs_per_query(run.query_ids)
     signs = rng.choice([-1.0, 1.0], (n, len(change)))
     draws = rng.integers(0, len(change), (n, len(change)))
     means = [

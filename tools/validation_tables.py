@@ -2,15 +2,13 @@
 
 from collections.abc import Iterable
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 from null_studies import EXCHANGES, N_HEADS, Null, measure_null
 from other_intervals import METHODS, compare
-from real_scores import examine
+from real_scores import Run, examine
 from simulate import QUESTIONS, SHAPES, Coverage, Design, measure_coverage
 
-from mechir_edu.patching.result import PatchingResult
 from mechir_edu.plots.words import markdown_table
 
 USUAL = ("normal", "exponential")
@@ -132,24 +130,23 @@ def tell_null(designs: Iterable[Design], n: int, seed: int) -> str:
     return text + markdown_table(head, rows)
 
 
-def tell_real(results: Iterable[Path], n: int, seed: int) -> list[str]:
-    """Draw studies from the queries of finished runs."""
+def tell_real(runs: Iterable[Run], n: int, seed: int) -> str:
+    """Draw studies from the queries of our study."""
     rows = []
-    for result in map(PatchingResult.load, results):
-        found, pair = examine(result, n=n, seed=seed), result.pairs[0]
-        size = f"{len(result.pairs)} pairs of {len(set(result.query_ids))} queries"
-        source = f"{result.provenance['ranker']}, {pair.axiom}, {result.method}, {size}"
-        skews = f"{found.change_skewness:+.1f} / {found.effect_skewness:.1f}"
-        null = f"{found.null.corrected:.1%}"
-        rows.append([source, skews, show(found.change), show(found.recovery), null])
-    if not rows:
-        return []
+    for run in runs:
+        result = examine(run, n=n, seed=seed)
+        size = f"{len(run.change):,} pairs of {len(set(run.query_ids))} queries"
+        skews = f"{result.change_skewness:+.1f} / {result.effect_skewness:.1f}"
+        null = f"{result.null.corrected:.1%}"
+        rows.append(
+            [f"{run.name}, {size}", skews, show(result.change), show(result.recovery), null]
+        )
     text = (
-        "## The same on real scores\n\nThe queries of a run on TREC DL stand for all queries, and "
+        "The queries of [our study](report.md) stand for all queries, and "
         f"{n:,} studies are drawn from them (`tools/real_scores.py`): real queries, as unlike as "
         "they are. Skewness is that of the queries' means, of the score change and (median of the "
         "heads, without sign) of the effects. In the last column donor and recipient are exchanged "
         "by query.\n\n"
     )
-    head = ["run", "skewness", "mean score change", "recovery, all heads", "any q < 0.05"]
-    return [text + markdown_table(head, rows)]
+    head = ["scores", "skewness", "mean score change", "recovery, all heads", "any q < 0.05"]
+    return text + markdown_table(head, rows)

@@ -5,14 +5,19 @@ files are written: the Figure-2 panel (``figure2.png``, ``.svg``), the vocabular
 in a learned-sparse ranker (``terms.png``, ``.svg``), every head's recovery (``heads.csv``), what
 was run, seen and skipped in words (``summary.md``), and every choice, seed, version and checksum
 (``run.json``), and a page to click through: maps, pairs, tables (``report.html``).
+
+Exact patching takes minutes. So that there is something to look at meanwhile, ``figure2`` is first
+drawn from a gradient's estimates on fewer pairs. The picture says so itself, so that a run that is
+interrupted leaves no estimate that could be taken for a result, and the exact figure replaces it.
 """
 
 import argparse
 import io
 import json
+import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mechir_edu.cli.arguments import (
     EMBEDDED,
@@ -30,15 +35,20 @@ from mechir_edu.cli.arguments import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from mechir_edu.cli.experiments import Demonstration
+    from mechir_edu.collection.collection import Collection
     from mechir_edu.rankers.base import Ranker
 
+FIRST_LOOK = 16  # pairs for each axiom of the first picture: a few seconds
 DESCRIPTION = (
     "Append a query term to judged passages (TFC1: a random term, TDC: the rarest term, controls: "
     "a neutral word), and patch every attention head of each ranker to see which heads carry the "
     "change of the relevance score. Writes figure2.png and .svg, terms.png and .svg (of the "
     "learned-sparse ranker), heads.csv, summary.md, report.html (the maps, with each head's pairs) "
-    "and run.json, and prints the summary. The defaults need no network."
+    "and run.json, and prints the summary. Soon after the start, figure2 shows gradient estimates, "
+    "labelled as such, which the exact figure replaces. The defaults need no network."
 )
 
 
@@ -101,7 +111,17 @@ def run(args: argparse.Namespace) -> int:
     require_folder("--out", args.out)
     collection = collection_asked_for(args)
     rankers = load_rankers(args.bi, args.cross, args.sparse, args.device)
-    demonstration = demonstrate(rankers, collection, seed=args.seed, **request)
+    request["seed"] = args.seed
+    first_seconds = None
+    if args.method != "gradient" and args.pairs > FIRST_LOOK:
+        show_estimates(args.out, rankers, collection, **request)
+        first_seconds = round(time.monotonic() - started, 1)
+        print(
+            f"First look after {first_seconds:.0f} s: {args.out / 'figure2.png'} (gradient "
+            f"estimates from {FIRST_LOOK} pairs for each axiom; the exact figure replaces it)",
+            file=sys.stderr,
+        )
+    demonstration = demonstrate(rankers, collection, **request)
     summary = summarise(demonstration)
     left_out = ("out", "command", "debug", "queries", "docs", "qrels")
     choices = {name: value for name, value in vars(args).items() if name not in left_out}
@@ -110,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
         "choices": choices | own | {"dataset": asked_datasets(args)},
         "files": checksums(args, args.axiom),
         "seconds": round(time.monotonic() - started, 1),
+        "seconds_to_first_look": first_seconds,
         "rankers": [describe(ranker) for ranker in rankers],
         "versions": demonstration.experiments[0].result.provenance["versions"],
     }
@@ -145,17 +166,42 @@ def describe(ranker: "Ranker") -> dict:
     }
 
 
+def show_estimates(
+    folder: Path, rankers: "list[Ranker]", collection: "Collection", **request: Any
+) -> None:
+    """Write figure2 from gradient estimates on `FIRST_LOOK` pairs for each axiom, labelled so."""
+    from mechir_edu.cli.experiments import demonstrate
+
+    request |= {"n": FIRST_LOOK, "method": "gradient", "progress": False}
+    estimates = demonstrate(rankers, collection, **request)
+    caution = (
+        f"First look: {estimates.caution.lower()}\n"
+        f"({FIRST_LOOK} pairs for each axiom; the exact figure replaces this one)"
+    )
+    write_figure(folder, "figure2", estimates.figure(caution=caution))
+
+
+def write_figure(folder: Path, name: str, figure: "Figure") -> None:
+    """Write a figure as .png and .svg, each whole or not at all, and close it."""
+    from matplotlib import pyplot as plt
+
+    from mechir_edu.files import write_whole
+
+    for form in ("png", "svg"):
+        image = io.BytesIO()
+        figure.savefig(image, format=form, dpi=150)
+        write_whole(folder / f"{name}.{form}", image.getvalue())
+    plt.close(figure)
+
+
 def write_files(folder: Path, demonstration: "Demonstration", summary: str, record: dict) -> None:
     """Write the demonstration's files, each whole or not at all."""
     from mechir_edu.cli.report import Part, report
     from mechir_edu.files import write_whole
 
-    figures = {"figure2": demonstration.figure(), "terms": demonstration.terms_figure()}
-    for name, figure in figures.items():
-        for form in ("png", "svg") if figure is not None else ():
-            image = io.BytesIO()
-            figure.savefig(image, format=form, dpi=150)
-            write_whole(folder / f"{name}.{form}", image.getvalue())
+    write_figure(folder, "figure2", demonstration.figure())
+    if (terms := demonstration.terms_figure()) is not None:
+        write_figure(folder, "terms", terms)
     table = demonstration.heads_table().to_csv(index=False, float_format="%.6g")
     write_whole(folder / "heads.csv", table.encode())
     write_whole(folder / "summary.md", summary.encode())

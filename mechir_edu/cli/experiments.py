@@ -164,9 +164,25 @@ class Demonstration:
         scored = self.scored(ranker)
         return _difference(scored[first], scored[second])
 
-    def figure(self) -> Figure:
-        """The paper's Figure 2: one map of heads for each axiom and ranker."""
-        return plots.plot_figure2(self.recoveries())
+    @property
+    def caution(self) -> str:
+        """Say which recoveries are a gradient's estimates; empty where all are exact."""
+        results = [experiment.result for experiment in self.experiments]
+        if any(result.method == "gradient" for result in results):
+            return "Gradient estimates, not exact patches"
+        if any(result.exact is not None and not result.exact.all() for result in results):
+            return "Exact for the leading heads, gradient estimates for the others"
+        return ""
+
+    def figure(self, *, caution: str = "") -> Figure:
+        """The paper's Figure 2: one map of heads for each axiom and ranker.
+
+        Estimates are labelled as such in the picture, with `caution`, or with other words for it.
+        """
+        figure = plots.plot_figure2(self.recoveries())
+        if caution := caution or self.caution:
+            figure.suptitle(caution, color=plots.heatmap.EDITED, fontsize=11, fontweight="bold")
+        return figure
 
     def terms_figure(self) -> Figure | None:
         """Vocabulary terms that each axiom moved in learned-sparse rankers; None without one."""

@@ -62,6 +62,8 @@ def _what_was_run(demonstration: Demonstration) -> str:
     for axiom in {e.axiom: e.definition for e in demonstration.experiments}.values():
         source = "" if axiom.name in AXIOMS else f" ({axiom.source})"
         lines.append(f"- {axiom.name}: {' '.join(axiom.statement.split())}{source}")
+    if demonstration.caution:
+        lines.append(f"- **{demonstration.caution}**: `--method exact` patches every head.")
     if not any(kind.reads_together for kind in kinds):
         lines.append("- No cross-encoder was run.")
     return "\n".join(lines)

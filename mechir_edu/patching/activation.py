@@ -43,7 +43,7 @@ from jaxtyping import Bool, Float
 
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.collection.progress import Progress, counted
-from mechir_edu.patching.batches import Batch, Runs, make_batches
+from mechir_edu.patching.batches import Batch, Encoder, Runs, make_batches
 from mechir_edu.patching.engines.choice import (
     Choice,
     choose_engine,
@@ -227,6 +227,12 @@ class Job:
         """What scores and gradients are taken from: the fast stack, or the ranker's hooks."""
         return self.fast if self.is_fast and self.choice.takes_gradients else self.ranker
 
+    @property
+    def scorer(self) -> Encoder:
+        """What scores both runs: `model`, or an engine that keeps what it can use again."""
+        keeps = self.is_fast and self.choice.keeps_texts and self.options.memory is None
+        return self.fast if keeps else self.model
+
     def engine(self, sweep: Sweep) -> Engine:
         """The function that patches one batch as the options ask."""
         if sweep.together:
@@ -351,7 +357,7 @@ def make_job(
 
 def measure(job: Job, direction: Direction) -> Measured:
     """Score both sides, choose the direction, and patch every cell."""
-    chosen, recipient, donor = score_runs(job.model, job.batches, len(job.lengths), direction)
+    chosen, recipient, donor = score_runs(job.scorer, job.batches, len(job.lengths), direction)
     scores = job.patch(chosen, recipient, job.sweep, job.progress)
     return Measured(scores, recipient, donor, chosen)
 
@@ -365,13 +371,9 @@ def estimate(job: Job, direction: Direction) -> Measured:
     baseline, perturbed = in_direction(recipient, donor, guess)  # undoes itself
     chosen = choose_direction(baseline, perturbed, direction)
     if chosen != guess:
-        scores, (recipient, donor) = job.linearise(chosen, _again(job))
+        # Of another pass a bar is shown again, but a function has been told of all pairs.
+        scores, (recipient, donor) = job.linearise(chosen, job.progress is True)
     return Measured(scores, recipient, donor, chosen)
-
-
-def _again(job: Job) -> bool:
-    """Progress of another pass: a bar again, but a function has been told of all pairs."""
-    return job.progress is True
 
 
 def patch_leading_heads(job: Job, estimated: Measured) -> Measured:
@@ -380,7 +382,7 @@ def patch_leading_heads(job: Job, estimated: Measured) -> Measured:
 
     def patch_exactly(cells: list[int]) -> Float[np.ndarray, "cell pair"]:
         chosen = replace(job.sweep, heads=tuple(heads[cell] for cell in cells))
-        return job.patch(estimated.direction, estimated.recipient, chosen, _again(job))
+        return job.patch(estimated.direction, estimated.recipient, chosen, job.progress is True)
 
     estimates = estimated.scores.reshape(len(heads), -1)
     screened = screen(estimates, estimated.recipient, patch_exactly, top_k=job.options.top_k)

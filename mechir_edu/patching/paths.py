@@ -388,7 +388,8 @@ def _patch_edges(
         for sender, x in routes.items() if cells else ():
             arrived = edges.arrive(layer, run_r, x, bias_r)
             for chunk in chunks:
-                yield sender, edges.places(chunk), branch.score(chunk, run_r, arrived)
+                scores = branch.score(*branch.end(chunk, run_r, arrived))
+                yield sender, edges.places(chunk), scores
         # On a route no head is computed again: attention adds what it added to the recipient. A
         # sender of this layer begins its route here, so no head of the same layer hears it.
         resid_mid = {sender: x + run_r.attn_out for sender, x in routes.items()}

@@ -174,7 +174,16 @@ class T5Adapter(EncoderAdapter):
         cls, hf_model: nn.Module, inputs: dict[str, TokenIds]
     ) -> Float[Tensor, "text 1 d_model"]:
         """Final hidden state of the decoder's one step, [text, 1, d_model]."""
-        encoded = hf_model.encoder(**inputs)[0]
+        return cls.decode(hf_model, inputs, hf_model.encoder(**inputs)[0])
+
+    @classmethod
+    def decode(
+        cls,
+        hf_model: nn.Module,
+        inputs: dict[str, TokenIds],
+        encoded: Float[Tensor, "text pos d_model"],
+    ) -> Float[Tensor, "text 1 d_model"]:
+        """The same from the encoder's final hidden states."""
         return hf_model.decoder(
             input_ids=cls.start(hf_model, inputs["input_ids"]),
             encoder_hidden_states=encoded,

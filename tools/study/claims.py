@@ -184,9 +184,14 @@ def _every_circuit_ranks_worse(results: Results) -> bool:
     return all(lost) and all(value.is_below for of_kind in lost for value in of_kind)
 
 
-def _three_rankings_are_left_out(results: Results) -> bool:
+def _every_ranking_is_there(results: Results) -> bool:
     numbers = [len(ranked(results, "tau", kind)) for kind in BOTH]
-    return numbers == [1, len(RANKED_BY) * len(STUDIED)]
+    return numbers == [len(RANKED_BY) * len(STUDIED)] * len(BOTH)
+
+
+def _both_are_made_from_one_model(results: Results) -> bool:
+    # "embedded" is all-MiniLM-L6-v2 for either kind, see `mechir_edu.rankers.embedded`.
+    return [results.name(kind) for kind in results.kinds] == ["embedded"] * len(BOTH)
 
 
 CLAIMS: dict[str, Claim] = {
@@ -229,7 +234,8 @@ CLAIMS: dict[str, Claim] = {
         _a_half_was_not_shown_to_keep
     ),
     "every circuit ranks worse than the whole ranker": _every_circuit_ranks_worse,
-    "three rankings are left out": _three_rankings_are_left_out,
+    "every ranking by a circuit is there": _every_ranking_is_there,
+    "one ranker of each kind, both made from one model": _both_are_made_from_one_model,
     "the rest is answered": _rest_is_answered,
     "every head was patched alone": lambda results: all(
         results.made_of[kind]["method"] == "exact" for kind in BOTH

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from mechir_edu.patching.batches import Runs, repeat_fixed
@@ -22,6 +22,8 @@ from mechir_edu.patching.sweep import Cell, Scored, Sweep
 
 # What each cell's patch adds, [cell, pair, row, d], and what runs on to the hidden states read.
 Patched = tuple[Tensor, Callable[[], Tensor]]
+# Which pairs each cell's patch changes, and what the runs of all end with: None where it is none.
+Ended = tuple[Bool[Tensor, "cell pair"], Tensor | None]
 
 
 def unseen(mask: Int[Tensor, "pair pos"], dtype: torch.dtype) -> Float[Tensor, "pair pos"]:
@@ -83,22 +85,31 @@ class Branch:
         """`patched` for sites that a block has once."""
         raise NotImplementedError
 
-    def score(self, cells: list[Cell], run_r: Any, run_d: Any) -> Float[Tensor, "cell pair"]:
-        """Scores after each cell's patch."""
-        n = len(cells)
+    def end(self, cells: list[Cell], run_r: Any, run_d: Any) -> Ended:
+        """Which pairs each cell's patch changes, and what the patched runs end with."""
         mask = self.masks[[m for _, m, _ in cells]].unsqueeze(-1)
         delta, run_on = self.patched(cells, mask, run_r, run_d)
         # Rounding differs between batches of different size, so "no change" is decided here.
         is_changed = delta.flatten(2).any(dim=-1) & mask.any(dim=(-2, -1))
-        if not is_changed.any():
+        return is_changed, run_on() if is_changed.any() else None
+
+    def score(
+        self, is_changed: Bool[Tensor, "cell pair"], final: Tensor | None
+    ) -> Float[Tensor, "cell pair"]:
+        """Scores of cells from what `end` gives."""
+        n = len(is_changed)
+        if final is None:
             return self.runs.unpatched.expand(n, -1)
-        hidden = run_on()
-        seen = self.counts[:, : hidden.shape[1]].repeat(n, 1)
-        fixed = repeat_fixed(self.runs.batch.fixed, n)
-        scores = self.stack.relevance(hidden, seen, fixed).unflatten(0, (n, -1))
-        return torch.where(is_changed, scores, self.runs.unpatched)
+        seen = self.counts[:, : final.shape[1]].repeat(n, 1)
+        scores = self.stack.relevance(final, seen, repeat_fixed(self.runs.batch.fixed, n))
+        return torch.where(is_changed, scores.unflatten(0, (n, -1)), self.runs.unpatched)
 
     def walk(self, x_r: Tensor, x_d: Tensor, max_tokens: int) -> Iterator[Scored]:
+        """Scores of all cells, those of a layer (or as many as have room) at a time."""
+        for cells, ended in self.ends(x_r, x_d, max_tokens):
+            yield cells, self.score(*ended)
+
+    def ends(self, x_r: Tensor, x_d: Tensor, max_tokens: int) -> Iterator[tuple[list[Cell], Ended]]:
         """Take both runs through the layers; at each, patch its cells and run on from there."""
         n_pairs, n_rows = x_r.shape[:2]
         step = max(1, max_tokens // (n_pairs * n_rows))
@@ -112,5 +123,9 @@ class Branch:
                 run_d = replace(run_r, z=z.expand_as(run_r.z))
             cells = self.cells(index)
             for chunk in (cells[i : i + step] for i in range(0, len(cells), step)):
-                yield chunk, self.score(chunk, run_r, run_d)
+                yield chunk, self.end(chunk, run_r, run_d)
             x_r, x_d = run_r.resid_post, run_d.resid_post
+        self.finished(last + 1, x_r)
+
+    def finished(self, layer: int, x: Tensor) -> None:
+        """Look at the recipient's run as it enters the layer behind the last that was patched."""

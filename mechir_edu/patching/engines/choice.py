@@ -76,6 +76,11 @@ class Choice:
         return self.engine == "post-LN"
 
     @property
+    def keeps_texts(self) -> bool:
+        """Whether the fast engine patches with what it kept when it scored both runs."""
+        return self.engine == "encoder-decoder"
+
+    @property
     def patch(self) -> Callable[..., Iterator[Scored]]:
         """What patches a batch with `fast_stack`: stack, runs, ``sweep=``, ``max_tokens=``."""
         return ENGINES[str(self.engine)][1]

@@ -3,7 +3,8 @@
 - A patch in the encoder runs the encoder's layers behind it (`mechir_edu.patching.engines.pre_ln`;
   every token sees every other, so there is no prefix), and then the decoder's one row.
 - A patch in the decoder leaves the encoder as it was: a cell is one row, and all heads of a layer
-  are patched in one pass.
+  are patched in one pass. What the wrapped model's encoder made of both runs when they were scored
+  is kept, so that the encoder does not run again (of the first `KEPT` bytes).
 - Keys and values of the text, which cross-attention reads, are never made. There is one query, and
   with x the encoder's final stream ``q . (W_K x) = (W_K' q) . x`` and
   ``z = sum of pattern * (W_V x) = W_V (sum of pattern * x)``: products over one row in place of
@@ -19,9 +20,10 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from mechir_edu.patching.batches import Runs
-from mechir_edu.patching.engines.branch import Branch, Patched, unseen
+from mechir_edu.patching.engines.branch import Branch, Ended, Patched, unseen
 from mechir_edu.patching.engines.pre_ln import (
     MLP,
     Heads,
@@ -38,6 +40,8 @@ from mechir_edu.patching.engines.products import linear
 from mechir_edu.patching.sweep import Cell, Scored, Sweep
 from mechir_edu.rankers.base import Inputs, Ranker
 
+KEPT = 2**28  # bytes of final hidden states that are kept for the decoder
+HELD = 16  # passes of the encoder whose final hidden states wait for the decoder
 Row = Float[Tensor, "batch 1 d_model"]
 Asked = Float[Tensor, "batch head d_model"]  # a query, as a vector of the encoder's stream
 Looks = Float[Tensor, "text head pos"]  # scores or pattern; of several cells, head by head
@@ -129,6 +133,17 @@ class EncoderDecoderStack:
         self.steps = [Step(ranker, i) for i in range(ranker.stacks[1].n_layers)]
         self.norms = [part_of(ranker.bridge, f"{of}_ln_final") for of in ("encoder", "decoder")]
         self.relevance, self.counts = ranker.relevance, ranker.counts
+        self.kept = WeakTensorKeyDictionary()  # by the texts' token ids: [text, pos, d_model]
+        self.room = KEPT if ranker.chosen_stack else 0
+
+    def hidden(self, inputs: Inputs) -> Row:
+        """Final hidden state of the wrapped model's decoder; keeps what its encoder gave."""
+        model, family = self.ranker.hf_model, self.ranker.family
+        encoded = model.encoder(**inputs)[0]
+        if encoded.nbytes <= self.room:
+            self.room -= encoded.nbytes
+            self.kept[inputs["input_ids"]] = encoded
+        return family.decode(model, inputs, encoded)
 
     def enter(self, inputs: Inputs) -> tuple[Stream, View]:
         """The stream that enters the encoder, and what its rows see; runs the wrapped model."""
@@ -148,17 +163,20 @@ class EncoderDecoderStack:
         ids = torch.full_like(inputs["input_ids"][:, :1], model.config.decoder_start_token_id)
         return model.decoder.embed_tokens(ids)
 
-    def text(self, x: Stream, inputs: Inputs) -> Text:
-        """What cross-attention reads, from the encoder's last layer's output."""
+    def text(self, hidden: Stream, inputs: Inputs) -> Text:
+        """What cross-attention reads, from the encoder's final hidden states."""
         mask = inputs["attention_mask"]
-        bias = unseen(mask, x.dtype)[:, None].repeat(len(x) // len(mask), 1, 1)
-        return Text(self.norms[0](x), bias)
+        bias = unseen(mask, hidden.dtype)[:, None].repeat(len(hidden) // len(mask), 1, 1)
+        return Text(hidden, bias)
 
-    def encode(self, x: Stream, view: View) -> Stream:
-        """Run the encoder's layers."""
-        for layer in self.layers:
-            x = layer(x, view)
-        return x
+    def read(self, inputs: Inputs, x: Stream, view: View) -> Text:
+        """What cross-attention reads of a run: as it was kept, or from what enters the encoder."""
+        hidden = self.kept.get(inputs["input_ids"])
+        if hidden is None:
+            for layer in self.layers:
+                x = layer(x, view)
+            hidden = self.norms[0](x)
+        return self.text(hidden, inputs)
 
     def decode(self, step: int, x: Row, text: Text) -> Row:
         """Final hidden state, from the input of one of the steps."""
@@ -191,16 +209,15 @@ def _patch(
     max_tokens: int,
 ) -> Iterator[Scored]:
     (x_r, view_r), (x_d, view_d) = entered
-    text_r = stack.text(stack.encode(x_r, view_r), runs.recipient)
-    require_same_score(stack, runs, stack.decode(0, start, text_r))
     if stack.ranker.chosen_stack == 0:
         n = len(stack.layers)
         encoder = EncoderBranch(stack, runs, sweep, [view_r] * n, [view_d] * n, slice(None), start)
         yield from encoder.walk(x_r, x_d, max_tokens)
         return
-    text_d = text_r
+    text_r = text_d = stack.read(runs.recipient, x_r, view_r)
+    require_same_score(stack, runs, stack.decode(0, start, text_r))
     if runs.given_z is None:
-        text_d = stack.text(stack.encode(x_d, view_d), runs.donor)
+        text_d = stack.read(runs.donor, x_d, view_d)
     yield from DecoderBranch(stack, runs, sweep, text_r, text_d).walk(start, start, max_tokens)
 
 
@@ -216,11 +233,44 @@ class EncoderBranch(PreLNBranch):
     stack: EncoderDecoderStack
     start: Row
 
-    def read(self, x: Stream) -> Row:
-        """The decoder's final hidden state."""
-        text = self.stack.text(x, self.runs.recipient)
-        start = self.start.repeat(len(x) // len(self.start), 1, 1)
-        return self.stack.decode(0, start, text)
+    def read(self, x: Stream) -> Stream:
+        """The encoder's final hidden states."""
+        return self.stack.norms[0](x)
+
+    def decode(self, hidden: Stream) -> Row:
+        """The decoder's final hidden state, from the encoder's."""
+        start = self.start.repeat(len(hidden) // len(self.start), 1, 1)
+        return self.stack.decode(0, start, self.stack.text(hidden, self.runs.recipient))
+
+    def walk(self, x_r: Stream, x_d: Stream, max_tokens: int) -> Iterator[Scored]:
+        """Scores of all cells.
+
+        To read the decoder's weights costs more than to multiply the few rows of a layer's cells by
+        them, so the cells of several layers are decoded at once.
+        """
+        most = HELD * max_tokens if x_r.is_cpu else 0  # a GPU reads fast
+        held: list[tuple[list[Cell], Ended]] = []
+        n_held = 0
+        for cells, (is_changed, hidden) in self.ends(x_r, x_d, max_tokens):
+            if hidden is None:
+                yield cells, self.score(is_changed, None)
+                continue
+            held.append((cells, (is_changed, hidden)))
+            n_held += hidden.shape[:2].numel()
+            if n_held >= most:
+                yield self._decoded(held)
+                held, n_held = [], 0
+        if held:
+            yield self._decoded(held)
+
+    def _decoded(self, held: list[tuple[list[Cell], Ended]]) -> Scored:
+        is_changed = torch.cat([changed for _, (changed, _) in held])
+        final = self.decode(torch.cat([hidden for _, (_, hidden) in held]))
+        return [cell for cells, _ in held for cell in cells], self.score(is_changed, final)
+
+    def finished(self, layer: int, x: Stream) -> None:
+        """Compare the score that the recipient ends with with the wrapped model's."""
+        require_same_score(self.stack, self.runs, self.decode(self.finish(layer, x)))
 
 
 @dataclass(frozen=True)
@@ -274,12 +324,13 @@ class DecoderBranch(Branch):
         after = between + cross_out + mlp_out
         return StepRun(x, *attended, step.ask(between), mlp_out, after)
 
-    def score(self, cells: list[Cell], run_r: Any, run_d: Any) -> Float[Tensor, "cell pair"]:
-        """Scores after each cell's patch; of constants exactly the recipient's."""
+    def end(self, cells: list[Cell], run_r: Any, run_d: Any) -> Ended:
+        """What patched runs end with; constants change nothing."""
         constant = self.stack.ranker.stack.constant_layers(self.sweep.site)
         if self.runs.given_z is None and cells[0][0] in constant:
-            return self.runs.unpatched.expand(len(cells), -1)
-        return super().score(cells, run_r, run_d)
+            unchanged = torch.zeros(len(cells), self.runs.batch.n_pairs, dtype=torch.bool)
+            return unchanged.to(self.text_r.hidden.device), None
+        return super().end(cells, run_r, run_d)
 
     def patched(  # noqa: D102
         self, cells: list[Cell], mask: Tensor, run_r: StepRun, run_d: StepRun

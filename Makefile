@@ -2,6 +2,7 @@
 # make long: what make test leaves out, the same over more families and tries; CI runs it too.
 # make study: set up and run the study (tools/study).
 # make study-report: make docs/study's tables, figures and report again, from its scores.
+# make study-published: patch MechIR's published pairs with TAS-B, and compare with their grids.
 # make docs: build the site (site/index.html).  make workshop: slides, handout, answer sheet and key.
 # make dist: build and check what is released.
 # make notebooks: run every notebook in full.
@@ -21,7 +22,7 @@ ALWAYS = not slow and not gpu$(if $(BROWSER),, and not browser)
 # What differs between systems: files, paths, encodings, processes, and the arithmetic.
 SMALL = house files_as_they_are tutorials_command align perturb stats patching
 
-.PHONY: demo study study-report test long small slow lint docs workshop notebooks dist colab binder clean
+.PHONY: demo study study-report study-published test long small slow lint docs workshop notebooks dist colab binder clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/mechir-edu demo --out $(OUT)
@@ -33,6 +34,11 @@ study: $(VENV)/.installed-demo
 
 study-report: $(VENV)/.installed-demo
 	PYTHONPATH=tools $(BIN)/python -m study.publish docs/study
+
+# Hours on a CPU; ARGS="--pairs 50" is a small one. MODEL is a folder, where the hub is out of reach.
+study-published: OUT = published-out
+study-published: $(VENV)/.installed-demo
+	$(BIN)/python tools/published.py grid --out $(OUT) $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(if $(BROWSER),,@echo "*** BROWSER TESTS LEFT OUT: there is no chromium here ***" >&2)

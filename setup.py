@@ -1,4 +1,4 @@
-"""Put the notebooks into the wheel; pyproject.toml says everything else."""
+"""Put the notebooks and their pages into the wheel; pyproject.toml says everything else."""
 
 import shutil
 from pathlib import Path
@@ -6,11 +6,14 @@ from pathlib import Path
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-TUTORIALS = Path(__file__).resolve().parent / "tutorials"
+ROOT = Path(__file__).resolve().parent
+TUTORIALS = ROOT / "tutorials"
+# What notebooks link to, beside files of the package; MANIFEST.in lists the same.
+PAGES = ("README.md", "docs/*.md", "docs/*.png", "docs/study/published*")
 
 
 class WithNotebooks(build_py):
-    """Copy both sets of notebooks, so that the repository holds each of them once.
+    """Copy both sets of notebooks and their pages, so that the repository holds each once.
 
     An editable installation copies nothing: the command finds them in the checkout.
     """
@@ -28,6 +31,10 @@ class WithNotebooks(build_py):
             (target / part).mkdir(parents=True, exist_ok=True)
             for notebook in notebooks:
                 shutil.copyfile(notebook, target / part / notebook.name)
+        for page in (page for pattern in PAGES for page in ROOT.glob(pattern)):
+            place = target / "pages" / page.relative_to(ROOT)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(page, place)
 
 
 setup(cmdclass={"build_py": WithNotebooks})

@@ -11,7 +11,7 @@ from common import arguments, interleave, load_pairs, parse, report
 
 def main() -> None:
     """Time sets together, and one forward through hooks for each set."""
-    parser = arguments(__doc__.splitlines()[0], pairs=8, repeats=3)
+    parser = arguments(__doc__.splitlines()[0], pairs=2, repeats=2)
     parser.add_argument("--kind", choices=("dot", "cat"), default="cat", help="which ranker")
     parser.add_argument("--model", default="embedded", help="its checkpoint")
     parser.add_argument("--order", choices=("gradient", "random"), default="gradient", help="heads")

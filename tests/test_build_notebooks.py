@@ -224,6 +224,22 @@ def test_seconds_of_every_cell_stand_on_the_instructors_page(built):
     )
 
 
+def test_minutes_of_reading_running_and_doing_add_up_on_the_instructors_page(built):
+    cells = [cell.id for cell in load(built).cells if cell.cell_type == "code"]
+    store_cost(NAME, Cost(9, 8e8, dict.fromkeys(cells, 12.0)), root=built)
+    page = (built / "docs/instructors.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.count("|") == 8]
+    header, _, readme, notebook, together = rows
+    assert (readme[0], notebook[0]) == ("README", "03 Try it, planned 45 min")
+    assert readme[1:3] == ["3", "0"]  # Small, The end; its table is not there yet
+    n_words, n_lines, _, running, planned, _ = map(float, notebook[1:])
+    assert (running, planned) == (round(len(cells) * 12 / 60, 1), 5)
+    sums = [float(a) + float(b) for a, b in zip(readme[1:], notebook[1:], strict=True)]
+    assert [float(figure) for figure in together[1:]] == pytest.approx(sums, abs=1.01)
+    assert n_words > 20
+    assert n_lines > 5
+
+
 def test_a_page_edited_by_hand_and_a_notebook_too_large_for_its_promise_are_told(built):
     cells = [cell.id for cell in load(built).cells if cell.cell_type == "code"]
     store_cost(NAME, Cost(9, 1.7e9, dict.fromkeys(cells, 0.5)), root=built)

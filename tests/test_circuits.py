@@ -1,6 +1,8 @@
 """Circuits: sets of heads put in fast, both questions about them, and the answer that is known."""
 
+from contextlib import nullcontext
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,11 +11,12 @@ from patching_helpers import APPENDED, LIKE_OTHERS, PAIRS, assert_same, hook_nam
 from small_models import FAMILIES, save_model
 
 import mechir_edu as me
+from mechir_edu.patching.circuits import circuit as circuit_module
 from mechir_edu.patching.circuits import folder as circuit_folder
 from mechir_edu.patching.circuits.circuit import circuit_into_folder
-from mechir_edu.patching.circuits.measure import Measure, room_for_runs, set_job
+from mechir_edu.patching.circuits.measure import Measure, Tried, room_for_runs, set_job
 from mechir_edu.patching.circuits.options import ABLATIONS, ORDERS, CircuitOptions
-from mechir_edu.patching.circuits.orders import eliminate, grow
+from mechir_edu.patching.circuits.orders import SEARCHES, eliminate, grow, n_sets, prune
 from mechir_edu.patching.circuits.sets import HookedSets, all_heads
 from mechir_edu.patching.engines.hooks import activations
 from mechir_edu.patching.scoring import align_for
@@ -94,6 +97,18 @@ def test_both_engines_measure_the_same_whatever_stands_outside(small_ranker, abl
     slow.__dict__["engine"] = HookedSets(slow.job.ranker, 100, may_skip=False)
     for first, second in zip(fast.effects(SETS, SETS), slow.effects(SETS, SETS), strict=True):
         assert_same(first, second)
+
+
+def test_layers_put_in_whole_or_in_part_or_not_at_all_give_what_hooks_give(planted, planted_pairs):
+    of_layer = [(), (1,), range(planted.n_heads)]
+    sets = [
+        frozenset((layer, head) for layer, heads in enumerate(chosen) for head in heads)
+        for chosen in product(of_layer, repeat=planted.n_layers)
+    ]
+    fast, slow = (measure_on(planted, planted_pairs[:1]) for _ in range(2))
+    slow.__dict__["engine"] = HookedSets(planted, 2000, may_skip=False)
+    for first, second in zip(fast.effects(sets, sets), slow.effects(sets, sets), strict=True):
+        np.testing.assert_allclose(first, second, atol=1e-4)
 
 
 def test_a_set_restores_what_patching_it_together_does(small_ranker):
@@ -237,12 +252,47 @@ GRID = [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
 
 
 @pytest.mark.parametrize(
-    "search", [lambda value: grow(value, GRID, 3), lambda v: eliminate(v, GRID)]
+    "search",
+    [lambda value: grow(value, GRID, 3), lambda v: eliminate(v, GRID), lambda v: prune(v, GRID)],
 )
 def test_searches_find_heads_that_do_nothing_alone(search):
     order = search(chain_of_heads)
     assert set(order[:3]) == {(0, 0), (1, 0), (1, 1)}
     assert sorted(order) == GRID
+
+
+@torch.no_grad()
+def test_pruning_drops_what_a_loop_of_whole_runs_drops(small_ranker):
+    ranker = small_ranker("bert", "cat")
+    measure, heads = measure_on(ranker, PAIRS[1:2]), all_heads(ranker)
+    (batch,) = measure.job.batches
+    before = z_of(ranker, batch, "baseline")
+    sign = 1e3  # any change of score; only which set's share is largest counts
+    kept, dropped = set(heads), []
+    while kept:
+        scores = {
+            h: hook_by_hook(ranker, batch, "perturbed", {*heads} - kept | {h}, before) for h in kept
+        }
+        dropped.append(max(scores, key=scores.get))
+        kept.remove(dropped[-1])
+    assert prune(Tried(measure, sign), heads) == tuple(reversed(dropped))
+
+
+@pytest.mark.parametrize("how", SEARCHES)
+def test_the_bar_of_a_search_knows_its_number_of_sets(planted, planted_pairs, monkeypatch, how):
+    totals, seen = [], []
+
+    def bar(total, label, *, unit, shown):
+        totals.append(total)
+        return nullcontext(SimpleNamespace(update=seen.append))
+
+    monkeypatch.setattr(circuit_module, "bar", bar)
+    measured(planted, planted_pairs[:2], order=how, sizes=[0, 3, 16])
+    (total,) = totals
+    heads = all_heads(planted)
+    assert total == n_sets(how, heads, 3)
+    assert how == "backward" or 0.8 * total < sum(seen) <= total
+    assert how != "pruning" or sum(seen) == total == len(heads) * (len(heads) + 1) // 2 - 1
 
 
 def test_a_result_that_is_saved_comes_back(by_exact_effect, with_random, tmp_path):

@@ -1,4 +1,4 @@
-"""Papers are linked by DOI, which says the same as its link, and every axiom's source has one."""
+"""Papers are linked by DOI, all stand on one page, and what a docstring cites is there."""
 
 import re
 from pathlib import Path
@@ -9,6 +9,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "tutorials/src").glob("*.py"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *SOURCES]
 TEXTS = {path: path.read_text(encoding="utf-8") for path in PAGES}
+MODULES = sorted((ROOT / "mechir_edu").rglob("*.py"))
+CODE = {path: path.read_text(encoding="utf-8") for path in MODULES}
+PAPERS = TEXTS[ROOT / "docs/papers.md"]
 # What has been published on the web alone.
 WITHOUT_DOI = ("transformer-circuits.pub", "www.stat.columbia.edu", "www.neelnanda.io")
 
@@ -41,3 +44,47 @@ def test_the_source_of_every_axiom_is_listed_with_its_doi():
     for axiom in AXIOMS.values():
         for venue in re.findall(r"(?:SIGIR|CIKM|ECIR|ACM TOIS 29\(2\),) \d{4}", axiom.source):
             assert re.search(rf"{re.escape(venue)}, \[doi:", page), (axiom.name, venue)
+
+
+# --- one list of papers ---------------------------------------------------------------------------
+
+
+def cited(text):
+    """DOIs that a text names, in links, as ``doi:...`` or as ``arXiv:...``."""
+    arxiv = {f"10.48550/arXiv.{number}" for number in re.findall(r"arXiv:(\d{4}\.\d{5})\b", text)}
+    dois = re.findall(r"\b(10\.\d{4,9}/[^\s\]\)\"'<>`|,;]+)", text)
+    return arxiv | {doi.rstrip(".") for doi in dois}
+
+
+def test_every_doi_of_pages_notebooks_and_docstrings_is_on_the_page_of_papers():
+    listed = cited(PAPERS)
+    for path, text in (TEXTS | CODE).items():
+        assert cited(text) <= listed, path.name
+    assert len(set().union(*map(cited, CODE.values()))) > 10
+
+
+def test_a_docstring_gives_arxivs_numbers_in_their_one_form():
+    odd = r"(?i)arxiv(?!:\d{4}\.\d{5}\b)[ :./]*\d{4}|doi(?:\.org)?[ :/]+(?!10\.\d{4,9}/)\d|https?://(?:dx\.)?doi"
+    assert {path.name: re.findall(odd, text) for path, text in CODE.items()} == {
+        path.name: [] for path in MODULES
+    }
+
+
+def test_every_author_that_a_docstring_names_with_a_year_is_on_the_page_of_papers():
+    found = set()
+    for text in CODE.values():
+        words = " ".join(text.split())
+        found |= set(re.findall(r"([A-Z][\w-]+) et al\.", words))
+        found |= set(re.findall(r"([A-Z][\w-]+)(?:'s)? \((?:19|20)\d\d\)", words))
+    assert found >= {"Wang", "Fieller", "Wilson", "Yekutieli"}
+    assert {name for name in found if not re.search(rf"\b{name}\b", PAPERS)} == set()
+
+
+def test_every_paper_of_the_page_is_cited_somewhere():
+    elsewhere = " ".join(text for path, text in (TEXTS | CODE).items() if path.name != "papers.md")
+    named = cited(elsewhere)
+    rows = re.findall(r"(?m)^\| (?!authors|---)([^|]+) \| \*([^|]+)\* \| [^|]+ \| (.+) \|$", PAPERS)
+    assert len(rows) > 40
+    for authors, title, link in rows:
+        first = re.match(r"[\w-]+", authors)[0]
+        assert cited(link) & named or re.search(rf"\b{first}\b", elsewhere), title

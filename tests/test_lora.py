@@ -196,6 +196,20 @@ def test_an_adapter_in_a_folder_of_sentence_transformers_keeps_its_modules(tmp_p
     assert me.Dot(tmp_path / "adapter", verify=False).checksum != ranker.checksum
 
 
+def test_a_base_of_sentence_transformers_may_keep_its_encoder_in_a_folder(tmp_path):
+    base = tmp_path / "saved"
+    publisher = sentence_transformer_with_adapter(tmp_path, base=base)
+    (base / "0_Transformer").mkdir()
+    for file in base.iterdir():
+        if file.is_file() and file.name != "modules.json":
+            file.rename(base / "0_Transformer" / file.name)
+    modules = base / "modules.json"
+    modules.write_text(modules.read_text().replace('"path": ""', '"path": "0_Transformer"'))
+    ranker = me.Dot(tmp_path / "adapter")
+    assert ranker.settings["base"] == weights_sha256(base / "0_Transformer")
+    assert_same(ranker.embed(TEXTS).numpy(), publisher.encode(TEXTS))
+
+
 def test_a_yes_no_rerankers_adapter_keeps_its_answers_and_its_chat_template(tmp_path):
     from sentence_transformers import CrossEncoder
 

@@ -337,6 +337,15 @@ def test_a_collators_pairs_read_as_the_ranker_does(ranker):
     assert_same(scores.perturbed, ranker.score("coral", ["Warm water. reef"]))
 
 
+def test_words_may_be_given_by_their_ids(folders, ranker):
+    ids = ranker.tokenizer.convert_tokens_to_ids(["▁true", "▁false"])
+    by_id = me.MonoT5(str(folders["flan-t5"]), true_token=ids[0], false_token=ids[1], verify=False)
+    assert by_id.settings == ranker.settings
+    assert_same(by_id.score("coral", TEXTS), ranker.score("coral", TEXTS))
+    with pytest.raises(ValueError, match="or an id below"):
+        me.MonoT5(str(folders["t5"]), true_token=ids[0], false_token=10**6)
+
+
 def test_words_are_known_by_name_or_asked_for(folders):
     assert answers_of("castorini/monot5-3b-msmarco-10k@main", None, None) == ("▁true", "▁false")
     assert answers_of("unicamp-dl/mt5-base-mmarco-v2", None, None) == ("▁yes", "▁no")
@@ -399,7 +408,7 @@ def test_a_direction_is_as_wide_as_a_head(ranker):
 def test_what_a_head_sees_of_roles_is_read_off_the_alignment_alone(ranker):
     seen = role_attention(ranker, SHORT)
     assert seen.between("other document", "prompt").min() > 0
-    with pytest.raises(ValueError, match="writes nothing between query and document"):
+    with pytest.raises(ValueError, match="writes no special token between query"):
         term_attention(ranker, "coral", ["warm water"])
 
 

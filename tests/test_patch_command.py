@@ -104,7 +104,7 @@ def test_every_option_of_the_command_reaches_the_patch(tmp_path, ranker):
 @pytest.mark.parametrize(
     ("kind", "save", "settings"),
     [
-        ("monot5", partial(save_mono_t5, "t5"), ["true_token=▁true", "false_token=▁false"]),
+        ("monot5", partial(save_mono_t5, "t5"), ["true_token=▁true", "false_token=5"]),
         ("cat", partial(save_model, "qwen3", "ForCausalLM"), ["readout=query likelihood"]),
         ("dot", partial(save_model, "bert", "Model"), ["pooling=mean", "max_length=96"]),
     ],

@@ -271,7 +271,7 @@ def test_rows_of_few_pairs_have_a_point_for_each_and_long_rows_have_none():
 def test_pairs_outside_the_picture_are_counted_and_explained():
     change = np.r_[np.linspace(0, 1, 400), 50.0]
     label = plot_score_change([("long tail", change, np.arange(401))]).get_xlabel()
-    assert "the middle 98 % of each row: 1 pairs lie outside" in label
+    assert "the middle 98 % of each row: 1 pair lies outside" in label
     label = plot_score_change([("no tail", np.linspace(0, 1, 100), np.arange(100))]).get_xlabel()
     assert "outside" not in label
 

@@ -7,9 +7,11 @@ from few import few
 from patching_helpers import HEAD_SITES, PAIRS, SITES, a_pair, assert_same, patched
 from small_models import save_model, save_yes_no
 from torch import nn
+from transformers import DynamicCache
 
 from mechir_edu import Cat, Dot, Knockout, ablate
 from mechir_edu.patching.batches import make_batches
+from mechir_edu.patching.budget import bytes_per_token
 from mechir_edu.patching.circuits.measure import Measure, set_job
 from mechir_edu.patching.engines import pre_ln
 from mechir_edu.patching.engines.choice import choose_engine, require_agreement
@@ -26,7 +28,9 @@ MIXED = [
 ]
 SHORT = [a_pair("Warm sea.", "reef"), a_pair("The sea is.", "fish", 1)]
 METHODS = ("exact", "naive")
-FAMILIES = ("llama", "qwen3", "gemma2", "gemma3")  # of these, the last two have windows, one caps
+# Gemma's have windows, and gemma2 caps; Mistral has windows in all layers; Qwen2 is Llama with other
+# biases.
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3")
 FAST, GENERIC = "causal suffix", "suffix through hooks behind a shared prefix"
 
 
@@ -88,6 +92,15 @@ def test_all_heads_in_batches_of_several_pairs_and_passes(gemma):
     result = both(gemma, [*MIXED, *MIXED[:2]])
     few = patched(gemma, [*MIXED, *MIXED[:2]], memory=10_000_000)
     assert_same(few.scores, result.scores)
+
+
+def test_a_budget_counts_the_keys_and_values_of_a_prefix(gemma, monkeypatch):
+    cache, ids = DynamicCache(), torch.arange(1, 8).unsqueeze(0)
+    gemma.hf_model.base_model(ids, past_key_values=cache, use_cache=True)
+    held = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    needed = bytes_per_token(gemma)
+    monkeypatch.setattr(gemma.family, "is_causal", lambda config: False)
+    assert 7 * (needed - bytes_per_token(gemma)) == held
 
 
 def test_pairs_that_are_edited_elsewhere_stand_in_another_batch(gemma, small_ranker):

@@ -70,15 +70,27 @@ def test_the_instructors_page_points_to_each_page_of_the_kit():
         assert [form for form in forms if f"`workshop/{name}.{form}`" not in INSTRUCTORS] == []
 
 
-@pytest.mark.parametrize(("plan", "minutes"), [("Ninety minutes", 90), ("Half a day", 210)])
+def plan_of(heading):
+    return INSTRUCTORS.split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize(
+    ("plan", "minutes"), [("Ninety minutes", 90), ("Half a day", 210), ("A lecture", 45)]
+)
 def test_the_minutes_of_a_plan_follow_each_other_and_add_up(plan, minutes):
-    text = INSTRUCTORS.split(f"## {plan}\n")[1].split("\n## ")[0]
+    text = plan_of(plan)
     rows = re.findall(r"(?m)^\| (\d):(\d\d) \| (\d+) \|", text)
     at = 0
     for hours, start, lasts in rows:
         assert 60 * int(hours) + int(start) == at
         at += int(lasts)
     assert at == minutes
+
+
+def test_the_lectures_plan_takes_its_slides_in_order_and_leaves_none_out():
+    rows = re.findall(r"(?m)^\| \d:\d\d .*\| (\d+)(?: to (\d+))? \|$", plan_of("A lecture"))
+    planned = [n for first, last in rows for n in range(int(first), int(last or first) + 1)]
+    assert planned == list(range(1, deck("lecture").count('<section class="slide"') + 1))
 
 
 # --- slides -------------------------------------------------------------------------------------
@@ -244,4 +256,30 @@ def test_slides_go_on_by_keyboard_and_the_speakers_window_follows(tmp_path):
         page.wait_for_function("document.querySelector('.slide.on').id === '3'")
         page.keyboard.press("End")
         speaker.wait_for_function("document.querySelector('#next').textContent === 'the end'")
+        assert complaints == []
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(lab.CHROMIUM is None, reason="the slides were NOT OPENED: no Chromium here")
+def test_every_slide_fits_its_screen_and_its_figure_fills_it(pages, tmp_path):
+    measure = """() => slides.map((slide, i) => {
+        show(i);
+        const inside = e => e.getBoundingClientRect();
+        const parts = [...slide.querySelectorAll(".content, .content *")];
+        const over = parts.filter(e => inside(e).bottom > innerHeight
+            || inside(e).right > innerWidth
+            || (e.tagName === "PRE" && e.scrollWidth > e.clientWidth));
+        const small = [...slide.querySelectorAll("img")].filter(
+            e => inside(e).width < innerWidth / 3 || inside(e).height < innerHeight / 2);
+        const isEmpty = slide.querySelector(".content").textContent.trim().length < 20
+            && !slide.querySelector("img");
+        return over.length || small.length || isEmpty ? slide.id : null;
+    }).filter(Boolean)"""
+    with lab.browser_page() as (page, complaints):
+        for name in ("half_day", "lecture"):  # the shortest class has no slide of its own
+            (path := tmp_path / f"{name}.html").write_text(pages[name], encoding="utf-8")
+            page.goto(path.as_uri())
+            for width, height in ((1024, 768), (1920, 1080)):
+                page.set_viewport_size({"width": width, "height": height})
+                assert page.evaluate(measure) == [], (name, width)
         assert complaints == []

@@ -190,6 +190,34 @@ def _under(ranker: Ranker, folder: Path) -> None:
         assert not np.allclose(ranker.under(change).score(QUERY, TEXTS), ranker.score(QUERY, TEXTS))
 
 
+def _circuit(ranker: Ranker, folder: Path) -> None:
+    heads: list = [(0, 0), (1, 1)]
+    whole = me.circuit(ranker, PAIRS, order=heads, sizes=[2], n_random=0, progress=False)
+    set_of_two = me.patch(ranker, PAIRS, heads=heads, together=True, progress=False)
+    np.testing.assert_allclose(
+        whole.restored().value, set_of_two.recovery().value, rtol=1e-3, atol=1e-5
+    )
+
+
+def _cut(ranker: Ranker, folder: Path) -> None:
+    changed = ranker.under(me.Cut("document", "query", both_ways=True))
+    assert not np.allclose(changed.score(QUERY, TEXTS), ranker.score(QUERY, TEXTS))
+
+
+def _role_attention(ranker: Ranker, folder: Path) -> None:
+    mass = me.role_attention(ranker, FEW).mass
+    given = mass.sum(axis=3)  # of all that a token of a role looks at; NaN where there is none
+    assert np.isfinite(given).any()
+    np.testing.assert_allclose(given[np.isfinite(given)], 1, atol=1e-5)
+
+
+def _scrubbed(ranker: Ranker, folder: Path) -> None:
+    options = {"how": "resample", "heads": [(0, 0)], "together": True, "progress": False}
+    any_pair = me.ablate(ranker, PAIRS, **options)
+    agreeing = me.ablate(ranker, PAIRS, among=lambda pair: pair.axiom, **options)
+    np.testing.assert_allclose(me.scrubbed(agreeing, any_pair).value, 0, atol=1e-6)
+
+
 def _plots(ranker: Ranker, folder: Path) -> None:
     result = me.patch(ranker, PAIRS, progress=False)
     me.plots.plot_heads(result.recovery())
@@ -238,7 +266,11 @@ USES: dict[str, Callable[[Ranker, Path], object]] = {
     "screened": partial(_patch, method="screened", top_k=2),
     "`path_patch`": lambda ranker, _: me.path_patch(ranker, FEW, progress=False),
     "`ablate`": lambda ranker, _: me.ablate(ranker, PAIRS, progress=False),
+    "`circuit`": _circuit,
+    "`scrubbed`": _scrubbed,
     "`under`": _under,
+    "`Cut` between query and document": _cut,
+    "`role_attention`": _role_attention,
     "`compare`": _evaluate,
     "PyTerrier": _pyterrier,
     "plots": _plots,
@@ -253,7 +285,8 @@ def outcome(use: str, ranker: Ranker, folder: Path) -> str:
     try:
         USES[use](ranker, folder)
     except ValueError as refusal:
-        return f"no: {str(refusal).split(', one of')[0].split(';')[0]}"
+        reason = str(refusal).replace(ranker.name, "the checkpoint").replace("|", "\\|")
+        return f"no: {reason.split(', one of')[0].split(';')[0]}"
     return "yes"
 
 
@@ -288,6 +321,8 @@ say which words it answers with |
 
 On the command line the same arguments are given by `--set`, once for each:
 `mechir-edu patch --kind monot5 --model FOLDER --set true_token=▁true --set false_token=▁false ...`.
+A whole number is a token's id, as in Python (`--set true_token=1176`); a word that is a number
+stands in quotes (`--set 'true_token="1"'`).
 An argument that the kind does not have is refused, and the message lists those that it has.
 
 **Query likelihood** scores a passage by the mean log-probability of the query's tokens behind it,
@@ -301,8 +336,9 @@ first word, and does not where it is a token of its own.
 when it is loaded (`pip install 'mechir-edu[lora]'`): adapters of encoders, of classifiers with
 their trained head, of language models, and what sentence-transformers saves of a ranker with an
 adapter, whose pooling, other modules and chat template come along. Checksum and settings name the
-weights of both. Refused by name are other adapters, an adapter whose base is not at hand or has
-modules that the adapter's folder lacks, and one in a folder below `modules.json`.
+weights of both. The base may be a folder of sentence-transformers, with its encoder in a folder of
+its own. Refused by name are other adapters, an adapter whose base is not at hand or has modules
+that the adapter's folder lacks, and one in a folder below `modules.json`.
 
 ## Checkpoints to start with
 

@@ -140,8 +140,8 @@ def role_reader(ranker: Any, side: Side) -> RoleReader:
     at = np.flatnonzero(reader.template.slots != SPECIAL)
     if len(texts) > 1 and at[1] == at[0] + 1:
         raise ValueError(
-            f"the tokenizer of {ranker.name} writes nothing between query and document, so that "
-            "they cannot be told apart in every text; needed a ranker whose tokenizer does"
+            f"the tokenizer of {ranker.name} writes no special token between query and document, "
+            "so that they cannot be told apart in every text; needed a ranker whose tokenizer does"
         )
     return reader
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--order",
         default="exact",
         help="exact (default), exact_magnitude, gradient, gradient_magnitude, greedy, backward, "
-        "random, or heads such as 3.5,4.1 (layer.head)",
+        "pruning (best, and slow), random, or heads such as 3.5,4.1 (layer.head)",
     )
     parser.add_argument(
         "--sizes",

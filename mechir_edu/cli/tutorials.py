@@ -1,7 +1,8 @@
 """Copy the notebooks of the installed version into a folder.
 
 A wheel holds them under ``assets/tutorials`` (setup.py puts them there); in a checkout, and for an
-editable installation, they are the folder ``tutorials`` beside the package.
+editable installation, they are the folder ``tutorials`` beside the package. The pages that they
+link to come along (`linked_pages`), so that no link of a copy leads out of its folder.
 """
 
 import argparse
@@ -9,15 +10,18 @@ import os
 from pathlib import Path
 
 import mechir_edu
+from mechir_edu.cli import linked_pages
 from mechir_edu.cli.arguments import path, require_folder
 
 DESCRIPTION = (
     "Copy the notebooks that belong to the installed version into a folder. A notebook that is "
     "already there and differs, such as one that you have worked in, stops the command before "
-    "anything is written. Links to the documentation lead somewhere only in a clone."
+    "anything is written. The pages that notebooks link to are copied into DIR/pages."
 )
 _PACKAGE = Path(mechir_edu.__file__).parent
 PLACES = (_PACKAGE / "assets/tutorials", _PACKAGE.parent / "tutorials")
+# Where README.md, docs/ and mechir_edu/ lie: in a wheel, in a checkout.
+ROOTS = (_PACKAGE / "assets/tutorials/pages", _PACKAGE.parent)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,8 +71,22 @@ def notebooks(*, solutions: bool = False) -> dict[str, Path]:
     )
 
 
+def contents(*, solutions: bool = False) -> dict[str, bytes]:
+    """All that is copied, with links that hold there: place in the copy -> content.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the installation holds no notebooks, or not all pages that they link to.
+    """
+    read = {name: file.read_bytes() for name, file in notebooks(solutions=solutions).items()}
+    targets = set().union(*map(linked_pages.linked, read.values()))
+    made = {name: linked_pages.relinked(content, name) for name, content in read.items()}
+    return made | linked_pages.pages(targets, ROOTS)
+
+
 def copy_notebooks(to: Path, *, solutions: bool = False) -> tuple[int, int]:
-    """Copy the notebooks, all of them or none.
+    """Copy the notebooks and the pages that they link to, all of them or none.
 
     Parameters
     ----------
@@ -77,7 +95,7 @@ def copy_notebooks(to: Path, *, solutions: bool = False) -> tuple[int, int]:
 
     Returns
     -------
-    Numbers of notebooks that were copied and that were there already, byte for byte.
+    Numbers of notebooks that were copied and that were there already, unchanged.
 
     Raises
     ------
@@ -89,22 +107,21 @@ def copy_notebooks(to: Path, *, solutions: bool = False) -> tuple[int, int]:
     from mechir_edu.cli.offline.switch import beside, switch
 
     require_folder("--to", to)
-    contents = {
-        to / name: file.read_bytes() for name, file in notebooks(solutions=solutions).items()
-    }
-    there = {target for target in contents if os.path.lexists(target)}
-    same = {t for t in there if t.is_file() and t.read_bytes() == contents[t]}
+    made = {to / name: content for name, content in contents(solutions=solutions).items()}
+    there = {target for target in made if os.path.lexists(target)}
+    same = {t for t in there if t.is_file() and t.read_bytes() == made[t]}
     if there != same:
         names = ", ".join(str(target.relative_to(to)) for target in sorted(there - same))
         raise ValueError(
             f"{to} has other versions of {names}, such as those that you have worked in; nothing "
             "was copied. Choose an empty folder for --to, or move them away"
         )
-    if new := {t: content for t, content in contents.items() if t not in same}:
+    if new := {t: content for t, content in made.items() if t not in same}:
         place = to.resolve()
         with beside([place]) as aside:
             moves = [(aside[place] / str(number), target) for number, target in enumerate(new)]
             for (unfinished, _), content in zip(moves, new.values(), strict=True):
                 unfinished.write_bytes(content)
             switch(moves, aside)
-    return len(new), len(same)
+    is_notebook = [target.suffix == ".ipynb" for target in new]
+    return sum(is_notebook), sum(target.suffix == ".ipynb" for target in same)

@@ -24,7 +24,7 @@ _STAGES: ContextVar[Any] = ContextVar("bar of the stages", default=None)
 
 
 def bar(
-    total: int,
+    total: int | None,
     label: str = "",
     *,
     unit: str = "pairs",
@@ -35,7 +35,7 @@ def bar(
 
     Parameters
     ----------
-    total : units of work in all.
+    total : units of work in all; None where nobody knows.
     label, unit : what is worked on, and what a unit is called.
     shown : False makes a bar that says nothing.
     items : what to iterate over, a unit each; without it, the bar is told by ``update``.

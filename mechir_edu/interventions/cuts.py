@@ -10,7 +10,7 @@ asks what a ranker loses if passages cannot read the query in blocks 0 to 5.
 
 Sources
 -------
-M. Vast, B. Van Cooten, L. Soulier, B. Piwowarski: MICE, 2026, arXiv 2602.16299, cut attention
+M. Vast, B. Van Cooten, L. Soulier, B. Piwowarski: MICE, 2026, arXiv:2602.16299, cut attention
 between such segments before they train. M. Geva, J. Bastings, K. Filippova, A. Globerson:
 Dissecting Recall of Factual Associations, EMNLP 2023, call cuts at inference *knockouts*.
 """

@@ -11,6 +11,7 @@ from mechir_edu.rankers.base import Ranker
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 MOST = 10**18  # bytes
 FLOAT = 4  # bytes
+HELD = 16  # passes of an encoder whose final hidden states wait for the decoder
 SHARD_SIZE = 16  # pairs that a long run holds at once, and loses when it is killed
 
 
@@ -58,10 +59,17 @@ def bytes_per_token(ranker: Ranker) -> int:
     """Estimate what one token takes while a patched run passes through a layer, at full length.
 
     Two copies of the MLP's inner activation, eight of the stream (residual, q, k, v, z and sums),
-    and a row of attention scores for each head.
+    and a row of attention scores for each head; of a causal ranker also the keys and values of all
+    layers, and of an encoder-decoder the final hidden states that wait for the decoder.
     """
     d_model, d_mlp = _widths(ranker)
-    return FLOAT * (2 * d_mlp + 8 * d_model + ranker.n_heads * ranker.max_length)
+    n_numbers = 2 * d_mlp + 8 * d_model + ranker.n_heads * ranker.max_length
+    if ranker.family.is_causal(ranker.hf_model.config):
+        attention = getattr(ranker.stack.block(ranker.bridge, 0), ranker.stack.attention)
+        n_numbers += 2 * ranker.n_layers * attention.k.weight.shape[0]
+    if ranker.engine == "encoder-decoder":
+        n_numbers += HELD * d_model
+    return FLOAT * n_numbers
 
 
 def bytes_of_weights(ranker: Ranker) -> int:

@@ -42,10 +42,10 @@ Effects of paths do not add up to the effect of patching A: LayerNorm and attent
 Sources
 -------
 K. Wang, A. Variengien, A. Conmy, B. Shlegeris, J. Steinhardt: Interpretability in the wild: a
-circuit for indirect object identification in GPT-2 small. ICLR 2023, arXiv 2211.00593.
+circuit for indirect object identification in GPT-2 small. ICLR 2023, arXiv:2211.00593.
 
 N. Goldowsky-Dill, C. MacLeod, L. Sato, A. Arora: Localizing model behavior with path patching.
-2023, arXiv 2304.05969.
+2023, arXiv:2304.05969.
 """
 
 from collections.abc import Iterator, Sequence

@@ -2,7 +2,7 @@
 
 Attention mass is the sum of a pattern's entries from one token to all tokens of a role, between 0
 and 1. From a query token to the document's tokens it grows with the number of tokens that the head
-takes for a match: a *soft term frequency* (Lu, Chen and Eickhoff, EMNLP 2025, arXiv 2502.04645).
+takes for a match: a *soft term frequency* (Lu, Chen and Eickhoff, EMNLP 2025, arXiv:2502.04645).
 A large mass says where a head looks, not that the score depends on it.
 """
 

@@ -67,7 +67,8 @@ def _about(values: Sequence[np.ndarray]) -> str:
     low, high = middle(values)
     n_outside = sum(int(((change < low) | (change > high)).sum()) for change in values)
     if n_outside:
-        said += f"\nthe axis spans the middle 98 % of each row: {n_outside} pairs lie outside"
+        outside = "1 pair lies" if n_outside == 1 else f"{n_outside} pairs lie"
+        said += f"\nthe axis spans the middle 98 % of each row: {outside} outside"
     return said
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from mechir_edu.patching.result import PatchingResult
 from mechir_edu.plots.changes import middle
-from mechir_edu.plots.heatmap import DARK
+from mechir_edu.plots.heatmap import DARK, are_constant
 from mechir_edu.rankers.hook_names import require_heads
 from mechir_edu.stats.recovered import Recovery
 
@@ -70,6 +70,7 @@ def describe_head(recovery: Recovery, layer: int, head: int) -> str:
         span = "no bounded interval"
     # Adding zero turns -0.00 into 0.00.
     text = f"layer {layer}, head {head}: recovery {round(value, 2) + 0.0:.2f} ({span})"
+    text += ", exactly 0 in every pair" * bool(are_constant(recovery)[layer, head])
     return text.replace("-", "−")
 
 

@@ -55,7 +55,8 @@ def guess_kind(name: str | Path) -> str:
 def read_settings(kind: str, settings: Sequence[str]) -> dict[str, str | int]:
     """Arguments of a kind's class, given as texts such as ``"true_token=▁true"``.
 
-    A value is a text, or a whole number where the class takes no text (``max_length``).
+    A value is a text; a whole number where the class takes numbers: ``max_length=128``, or a
+    token's id in ``true_token=1176``. There a text in quotes is a word (``true_token="1"``).
 
     Raises
     ------
@@ -67,6 +68,8 @@ def read_settings(kind: str, settings: Sequence[str]) -> dict[str, str | int]:
     --------
     >>> read_settings("dot", ["pooling=mean", "max_length=128"])
     {'pooling': 'mean', 'max_length': 128}
+    >>> read_settings("monot5", ["true_token=1176", 'false_token="0"'])
+    {'true_token': 1176, 'false_token': '0'}
     """
     of_kind: Any = find_kind(kind)
     arguments = signature(of_kind).parameters.values()
@@ -80,10 +83,13 @@ def read_settings(kind: str, settings: Sequence[str]) -> dict[str, str | int]:
                 f"{of_kind.kind_name} ({kind}) takes {', '.join(names)}, each as NAME=VALUE and "
                 f"once; got {setting!r}"
             )
-        is_text = str in get_args(taken[name])
-        if not is_text and not value.isdecimal():
+        types, is_number = get_args(taken[name]), value.isascii() and value.isdecimal()
+        if str not in types and not is_number:
             raise ValueError(f"{name} needs a whole number, got {value!r}")
-        read[name] = value if is_text else int(value)
+        takes_both = str in types and int in types
+        if takes_both and len(value) > 2 and value[0] == value[-1] == '"':
+            value = value[1:-1]
+        read[name] = int(value) if int in types and is_number else value
     return read
 
 

@@ -12,10 +12,10 @@ Sources
 -------
 J. Ponte, W. B. Croft: A Language Modeling Approach to Information Retrieval. SIGIR 1998.
 D. S. Sachan, M. Lewis, M. Joshi, A. Aghajanyan, W. Yih, J. Pineau, L. Zettlemoyer: Improving
-Passage Retrieval with Zero-Shot Question Generation. EMNLP 2022, arXiv 2204.07496 (UPR: the mean
+Passage Retrieval with Zero-Shot Question Generation. EMNLP 2022, arXiv:2204.07496 (UPR: the mean
 log-probability of a query's tokens given the passage).
 S. Zhuang, B. Liu, B. Koopman, G. Zuccon: Open-source Large Language Models are Strong Zero-shot
-Query Likelihood Models for Document Ranking. Findings of EMNLP 2023, arXiv 2310.13243 (decoders).
+Query Likelihood Models for Document Ranking. Findings of EMNLP 2023, arXiv:2310.13243 (decoders).
 Their prompts differ, and may be given as ``template``.
 """
 

@@ -15,6 +15,7 @@ from mechir_edu.collection.given import checked_text
 from mechir_edu.rankers.base import BATCH_SIZE, Inputs, PromptsAround
 from mechir_edu.rankers.checkpoint import loading
 from mechir_edu.rankers.checkpoint.cross_loading import require_room
+from mechir_edu.rankers.checkpoint.lengths import is_whole
 from mechir_edu.rankers.checkpoint.tokenizer import load_tokenizer
 from mechir_edu.rankers.encoder_decoders import T5Adapter
 from mechir_edu.rankers.joint import JointRanker
@@ -58,7 +59,7 @@ class WordHead(AnswerHead):
 
 
 def load_parts(
-    name: str, true_token: str | None, false_token: str | None
+    name: str, true_token: str | int | None, false_token: str | int | None
 ) -> tuple[nn.Module, PreTrainedTokenizerBase, str, WordHead]:
     """Model, tokenizer, checksum and head of a MonoT5: a folder, or a hub id."""
     folder = loading.model_folder(name, "monot5")
@@ -95,8 +96,10 @@ def take_prompts(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
             )
 
 
-def answers_of(name: str, true_token: str | None, false_token: str | None) -> tuple[str, str]:
-    """The words for *relevant* and *not relevant*: those given, or those of a known checkpoint.
+def answers_of(
+    name: str, true_token: str | int | None, false_token: str | int | None
+) -> tuple[str | int, str | int]:
+    """Words or ids of *relevant* and *not relevant*: those given, or those of a known checkpoint.
 
     Raises
     ------
@@ -109,7 +112,7 @@ def answers_of(name: str, true_token: str | None, false_token: str | None) -> tu
     ('▁true', '▁false')
     """
     if true_token is not None and false_token is not None:
-        return checked_text(true_token, "true_token"), checked_text(false_token, "false_token")
+        return _word(true_token, "true_token"), _word(false_token, "false_token")
     last = Path(name.partition("@")[0]).name
     known = next((words for start, words in ANSWERS.items() if last.startswith(start)), None)
     if known is None or (true_token, false_token) != (None, None):
@@ -119,6 +122,10 @@ def answers_of(name: str, true_token: str | None, false_token: str | None) -> tu
             f"{', '.join(ANSWERS)})"
         )
     return known
+
+
+def _word(token: str | int, what: str) -> str | int:
+    return int(token) if is_whole(token) else checked_text(token, what)
 
 
 class MonoT5Encoder(JointRanker):
@@ -136,9 +143,9 @@ class MonoT5Encoder(JointRanker):
     Parameters
     ----------
     name : a local folder, or a hub id, of T5, Flan-T5 or mT5.
-    true_token, false_token : the words, or pieces such as ``"▁true"``, that stand for *relevant*
-        and *not relevant*. Known by name for the checkpoints of castorini and unicamp-dl that
-        pygaggle lists.
+    true_token, false_token : the words, pieces such as ``"▁true"``, or ids of tokens that stand for
+        *relevant* and *not relevant*. Known by name for the checkpoints of castorini and unicamp-dl
+        that pygaggle lists.
     max_length : longest sequence in tokens; the document alone is cut, never the prompts.
     device, verify : as for `me.Dot`.
 
@@ -150,7 +157,7 @@ class MonoT5Encoder(JointRanker):
     Sources
     -------
     R. Nogueira, Z. Jiang, R. Pradeep, J. Lin: Document Ranking with a Pretrained Sequence-to-
-    Sequence Model. Findings of EMNLP 2020, arXiv 2003.06713.
+    Sequence Model. Findings of EMNLP 2020, arXiv:2003.06713.
     """
 
     kind, kind_name = "monot5", "MonoT5 ranker"
@@ -159,8 +166,8 @@ class MonoT5Encoder(JointRanker):
         self,
         name: str | Path,
         *,
-        true_token: str | None = None,
-        false_token: str | None = None,
+        true_token: str | int | None = None,
+        false_token: str | int | None = None,
         max_length: int | None = None,
         device: str = "auto",
         verify: bool = True,

@@ -86,7 +86,7 @@ class MultiVectorEncoder(EncodesApart):
 
     Sources
     -------
-    O. Khattab, M. Zaharia: ColBERT. SIGIR 2020, arXiv 2004.12832.
+    O. Khattab, M. Zaharia: ColBERT. SIGIR 2020, arXiv:2004.12832.
     """
 
     kind, kind_name = "multi-vector", "multi-vector ranker"

@@ -57,8 +57,8 @@ class SparseEncoder(EncodesApart):
 
     Sources
     -------
-    T. Formal, B. Piwowarski, S. Clinchant: SPLADE. SIGIR 2021, arXiv 2107.05720; with the largest
-    logit: SPLADE v2, arXiv 2109.10086. ``log1p_relu``, a second logarithm: arXiv 2504.14839.
+    T. Formal, B. Piwowarski, S. Clinchant: SPLADE. SIGIR 2021, arXiv:2107.05720; with the largest
+    logit: SPLADE v2, arXiv:2109.10086. ``log1p_relu``, a second logarithm: arXiv:2504.14839.
 
     Examples
     --------

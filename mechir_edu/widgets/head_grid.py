@@ -13,7 +13,14 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
 from mechir_edu.plots.head_pairs import describe_head
-from mechir_edu.plots.heatmap import DIVERGING, limit_of, notes_of
+from mechir_edu.plots.heatmap import (
+    DIVERGING,
+    HATCH,
+    are_constant,
+    constant_note,
+    limit_of,
+    notes_of,
+)
 from mechir_edu.stats.recovered import Recovery
 
 _STYLE = """<style>
@@ -25,7 +32,9 @@ _STYLE = """<style>
 .mechir-grid .mechir-chosen button, .mechir-grid button.mechir-chosen {
   outline: 3px solid #e69f00; outline-offset: -3px; }
 .mechir-grid .mechir-sure button, .mechir-grid button.mechir-sure { font-weight: bold; }
-</style>"""
+.mechir-grid .mechir-constant button, .mechir-grid button.mechir-constant {
+  background-image: repeating-linear-gradient(-45deg, transparent 0 5px, HATCH 5px 6px); }
+</style>""".replace("HATCH", HATCH)
 _LEGEND = (
     "rows: layers, columns: heads; click on one. Recovery, share of the score change: red as the "
     "donor, blue the other way; darkest is ±{limit:.2g}"
@@ -70,11 +79,13 @@ class HeadGrid:
             self._build(n_layers, n_heads)
         limit = limit_of([recovery])
         is_sure = recovery.significant()
+        is_constant = are_constant(recovery)
         for (at, button), value in zip(self.cells.items(), recovery.value.ravel(), strict=True):
             _paint(button, float(value), limit, bool(is_sure[at]))
+            (button.add_class if is_constant[at] else button.remove_class)("mechir-constant")
             button.tooltip = describe_head(recovery, *at)
-        notes = "; ".join([_LEGEND.format(limit=limit), *notes_of(recovery)])
-        self._legend.value = f'{_STYLE}<div style="max-width: 60em">{notes}</div>'
+        notes = [_LEGEND.format(limit=limit), *notes_of(recovery), *constant_note(recovery)]
+        self._legend.value = f'{_STYLE}<div style="max-width: 60em">{"; ".join(notes)}</div>'
         self._shown = recovery
 
     def _build(self, n_layers: int, n_heads: int) -> None:

@@ -14,6 +14,7 @@ from notebooks.copies import make_copy
 from notebooks.execution import Cost
 from notebooks.frame import MOST_BYTES
 from notebooks.sources import ROOT, contents, titles
+from notebooks.stopwatch import stopwatch_table
 from notebooks.table import with_table
 
 START, END = "<!-- seconds -->", "<!-- /seconds -->"
@@ -48,8 +49,11 @@ def write_seconds(*, root: Path = ROOT) -> None:
 
 
 def seconds_table(*, root: Path = ROOT) -> str:
-    """Make the tables: each notebook's cells of a second or more, and a row for the others."""
-    return "\n\n".join(_table(name, cost, root) for name, cost in load_costs(root).items())
+    """Make the tables: the way to 04, then each notebook's cells of a second or more."""
+    costs = load_costs(root)
+    seconds = {name: sum(cost["seconds"].values()) for name, cost in costs.items()}
+    tables = [_table(name, cost, root) for name, cost in costs.items()]
+    return "\n\n".join([stopwatch_table(seconds, root=root), *tables])
 
 
 def outdated_costs(*, root: Path = ROOT) -> list[str]:

@@ -279,7 +279,8 @@ def in_numbers(rows, sign=1) -> pd.DataFrame:
         estimate = me.stats.mean_change(change, query_ids=ids, expected_sign=sign)
         lines[label] = [getattr(estimate, column) for column in columns]
     table = pd.DataFrame.from_dict(lines, orient="index", columns=columns)
-    return table.round(4).astype({"n_pairs": int, "n_queries": int})
+    table = table.round(4).astype({"n_pairs": int, "n_queries": int})
+    return table.rename(columns=lambda name: name.replace("_", " "))
 
 
 in_numbers(rows)
@@ -287,7 +288,7 @@ in_numbers(rows)
 # %% [markdown]
 # **Read.** Each row is a distribution over pairs. The dot is the mean and the bar its 95 % interval
 # *over queries*: passages of one query are alike, so the queries are the independent units.
-# `sign_agreement` is the share of pairs whose score rose. The axis ends where the middle 98 % of
+# *Sign agreement* is the share of pairs whose score rose. The axis ends where the middle 98 % of
 # the pairs do, so that one extreme pair cannot squeeze all others. Look first at whether a bar
 # crosses the dotted zero.
 

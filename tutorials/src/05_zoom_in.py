@@ -328,6 +328,9 @@ for site in ["head", "pattern", "v"]:
         )
 
 # %% [markdown]
+# An interval is about one head; q allows for the three that are tested together. Where an interval
+# leaves out zero and q is above 0.05, q decides: that head is not significant.
+#
 # Does one half of a head bring most of its effect?
 
 # %%

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from mechir_edu.alignment.aligned import AlignedPairs
-from mechir_edu.collection.progress import Progress
+from mechir_edu.collection.progress import Progress, bar
 from mechir_edu.patching.circuits.folder import Kept, kept_in
 from mechir_edu.patching.circuits.measure import Measure, Tried, room_for_runs, set_job
 from mechir_edu.patching.circuits.options import FEWEST_DRAWS, CircuitOptions
-from mechir_edu.patching.circuits.orders import by_effect, eliminate, grow, shuffled
+from mechir_edu.patching.circuits.orders import SEARCHES, by_effect, n_sets, shuffled
 from mechir_edu.patching.circuits.result import CircuitResult
 from mechir_edu.patching.circuits.sets import HeadSet, all_heads
 from mechir_edu.patching.engines.choice import product_note
@@ -53,8 +53,8 @@ def circuit(
     Parameters
     ----------
     ranker, pairs, direction, filler, memory, progress : as in `mechir_edu.patch`.
-    order : "exact", "exact_magnitude", "gradient", "gradient_magnitude", "greedy", "backward" or
-        "random" (`mechir_edu.patching.circuits.orders`), or a list of (layer, head).
+    order : "exact", "exact_magnitude", "gradient", "gradient_magnitude", "greedy", "backward",
+        "pruning" or "random" (`mechir_edu.patching.circuits.orders`), or a list of (layer, head).
     sizes : ascending; whole numbers are numbers of heads, fractions are shares of all heads,
         rounded down. MIB's 0.1 to 100 % when omitted, or each number of a list of some heads.
     ablation : what stands for everything outside the circuit: "other run", the recipient's;
@@ -118,7 +118,7 @@ def circuit_with(
         _require_change(change)
         numbers = [number for _, number in sized]
         part = _part(aligned, ranked)
-        order = _order(options, ranker, part, direction, float(change), numbers, kept)
+        order = _order(options, ranker, part, direction, float(change), numbers, kept, progress)
         kept.keep_order(order)
     measure = Measure(
         set_job(ranker, _part(aligned, measured), options.memory),
@@ -237,6 +237,7 @@ def _order(
     change: float,
     numbers: Sequence[int],
     kept: Kept,
+    progress: Progress,
 ) -> tuple[Head, ...]:
     """Order heads on the pairs to rank them on."""
     if not isinstance(options.order, str):
@@ -244,16 +245,19 @@ def _order(
     heads = all_heads(ranker)
     if options.order == "random":
         return shuffled(heads, options.seed, 0)
-    if options.order not in ("greedy", "backward"):
+    if options.order not in SEARCHES:
         return by_effect(ranker, aligned, options.order, direction)
     job = set_job(ranker, aligned, options.memory)
     room = room_for_runs(job)
     measure = Measure(job, direction, options.ablation, options.seed, room)
-    tried = Tried(measure, change, kept.tried(), kept.keep_tried)
-    if options.order == "backward":
-        return eliminate(tried, heads)
     # How the heads behind the largest circuit stand does not matter.
-    return grow(tried, heads, max(number for number in (0, *numbers) if number < len(heads)))
+    until = max(number for number in (0, *numbers) if number < len(heads))
+    total = n_sets(options.order, heads, until)
+    with bar(
+        total, f"ordering heads, {options.order}", unit="sets", shown=progress is True
+    ) as seen:
+        tried = Tried(measure, change, kept.tried(), kept.keep_tried, seen.update)
+        return SEARCHES[options.order](tried, heads, until)
 
 
 def _measured(measure: Measure, sets: list[HeadSet], kept: Kept, progress: Progress) -> np.ndarray:

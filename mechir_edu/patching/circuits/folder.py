@@ -4,7 +4,7 @@
 
     run/
       manifest.json       what the run is made of
-      tried.jsonl         sets that a search ("greedy", "backward") has measured, a line a step
+      tried.jsonl         sets that a search ("greedy", "pruning", ...) has measured, a line a step
       order.json          the order of the heads, once it is known
       measured/00003.npz  effects of all sets on the pairs of batch 3
       circuit.npz         the result, once all batches are done

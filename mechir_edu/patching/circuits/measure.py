@@ -48,6 +48,7 @@ from mechir_edu.patching.options import ChosenDirection, PatchOptions
 from mechir_edu.rankers.base import Ranker
 
 ROOM = 256 * 10**6  # bytes of runs that a search keeps at most
+STACKED = 1600  # tokens of sets in one pass without a budget; fewer are up to a fifth slower
 
 
 def set_job(
@@ -121,7 +122,9 @@ class Measure:
     def engine(self) -> SuffixSets | HookedSets:
         """The fast engine where weights say all there is to know, else hooks."""
         if isinstance(self.job.model, PostLNStack):
-            return SuffixSets(self.job.model, self.job.limit)
+            limit = self.job.limit
+            limit = max(limit, STACKED) if self.job.options.memory is None else limit
+            return SuffixSets(self.job.model, limit)
         return HookedSets(self.job.ranker, self.job.limit, self.job.choice.may_skip)
 
     @property
@@ -213,12 +216,14 @@ class Tried:
     change : mean score change of these pairs, donor minus recipient.
     values : what was measured so far.
     keep : told of new values.
+    count : told how many sets were asked for, measured anew or not.
     """
 
     measure: Measure
     change: float
     values: dict[str, float] = field(default_factory=dict)
     keep: Callable[[dict[str, float]], object] = lambda values: None
+    count: Callable[[int], object] = lambda n: None
 
     def __call__(self, sets: Sequence[HeadSet]) -> list[float]:
         """Share of the mean score change that survives in each set."""
@@ -230,6 +235,7 @@ class Tried:
             values = dict(zip(new, shares.tolist(), strict=True))
             self.values |= values
             self.keep(values)
+        self.count(len(sets))
         return [self.values[name] for name in names]
 
 

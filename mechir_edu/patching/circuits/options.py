@@ -22,6 +22,7 @@ ORDERS = (
     "gradient_magnitude",
     "greedy",
     "backward",
+    "pruning",
     "random",
 )
 ABLATIONS = ("other run", "mean", "resample")

@@ -16,6 +16,11 @@
     if what survives moves away from 1 by less than a threshold. When a sweep is done, the threshold
     is doubled and the heads that are left are tried again, so the heads that are dropped last come
     first in the order.
+``pruning``
+    Heads are dropped one at a time: of all that are left, the head without which most survives, by
+    exact measurement (greedy backward elimination; iterative pruning of heads in Michel, Levy and
+    Neubig, Are sixteen heads really better than one?, NeurIPS 2019). The head dropped last comes
+    first. It measures n (n + 1) / 2 - 1 sets of n heads, 4,655 of 96.
 ``random``
     Shuffled.
 
@@ -91,8 +96,17 @@ def grow(value: Value, heads: Sequence[Head], until: int) -> tuple[Head, ...]:
     return tuple(grown)
 
 
-def eliminate(value: Value, heads: Sequence[Head]) -> tuple[Head, ...]:
-    """Order heads by backward elimination with a rising threshold; parameters as for `grow`."""
+def prune(value: Value, heads: Sequence[Head], until: int = 0) -> tuple[Head, ...]:
+    """Order all heads by dropping that without which most survives; ``value`` as for `grow`."""
+    kept, dropped = list(heads), list[Head]()
+    while len(kept) > 1:
+        without = value([frozenset(kept) - {head} for head in kept])
+        dropped.append(kept.pop(int(np.argmax(without))))
+    return (*kept, *reversed(dropped))
+
+
+def eliminate(value: Value, heads: Sequence[Head], until: int = 0) -> tuple[Head, ...]:
+    """Order all heads by backward elimination with a rising threshold; ``value`` as for `grow`."""
     kept, dropped, threshold = list(heads), list[Head](), FIRST_THRESHOLD
     (now,) = value([frozenset(kept)])
     while kept:
@@ -104,3 +118,22 @@ def eliminate(value: Value, heads: Sequence[Head]) -> tuple[Head, ...]:
                 now = without
         threshold *= 2
     return tuple(reversed(dropped))
+
+
+SEARCHES = {"greedy": grow, "backward": eliminate, "pruning": prune}
+
+
+def n_sets(how: str, heads: Sequence[Head], until: int) -> int | None:
+    """How many sets a search of `SEARCHES` measures: at most, for "greedy"; None where it depends.
+
+    Parameters
+    ----------
+    how, heads, until : name and input of the search.
+    """
+    n = len(heads)
+    if how == "pruning":
+        return n * (n + 1) // 2 - 1
+    if how == "greedy":
+        n_layers = len({layer for layer, _ in heads})
+        return sum(n - taken + min(n_layers, n - taken) for taken in range(until + 1))
+    return None

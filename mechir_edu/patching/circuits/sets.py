@@ -3,8 +3,10 @@
 What a layer gives depends on the heads that are put in up to it. So a set leaves the layers before
 its first head as they were (the run that is changed is kept, layer by layer), and sets that agree
 up to a layer are computed together up to there: of a curve of 1, 2, 3, ... heads each step changes
-the layers from the new head's on. In a layer all of whose heads are put in, attention is not
-computed at all. What is left is stacked along the batch.
+the layers from the new head's on. Queries, keys and values are computed of those heads alone that
+are left to themselves. Where the score is read off the first position and every head behind a layer
+is put in, the layer is computed at that position alone, for nothing reads the others. What is left
+is stacked along the batch.
 
 `SuffixSets` computes with the modules' own weights (`mechir_edu.patching.engines.suffix`),
 `HookedSets` through hooks, on every architecture; both give the same scores to float rounding.
@@ -13,7 +15,9 @@ computed at all. What is left is stacked along the batch.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -32,8 +36,9 @@ Effects = Float[np.ndarray, "set pair"]
 # Effects of the sets that restore and of those that survive.
 BothEffects = tuple[Float[np.ndarray, "restoring pair"], Float[np.ndarray, "surviving pair"]]
 Bits = tuple[int, ...]  # for each layer the heads that are put in, one bit each
+Node = tuple[int, int]  # its parent in the layer before, and the bits that are put in
 CLEAN = -1  # the node of what no set has changed so far
-HELD = 32  # passes whose streams are held at once on a CPU; they share their first layers
+HELD = 8  # passes whose streams are held at once on a CPU; they share their first layers
 Z = Float[Tensor, "pair pos head d_head"]
 
 
@@ -109,65 +114,105 @@ class SuffixSets:
         self, bits: list[Bits], run: KeptRun, given: Sequence[Tensor], step: int
     ) -> Float[Tensor, "set pair"]:
         """Take sets through the layers; those equal so far are one node, computed once."""
-        nodes_of, x = [CLEAN] * len(bits), run.resid_pre[0][None][:0]
+        nodes_of, streams = [CLEAN] * len(bits), list[Tensor]()
         for index in range(len(self.stack.layers)):
             # Each node has a parent, the layer before it, and what is put in here.
             grown = [(node, of_set[index]) for node, of_set in zip(nodes_of, bits, strict=True)]
-            new = {key: 0 for key in grown if key != (CLEAN, 0)}
-            new = {key: place for place, key in enumerate(new)}
-            nodes_of = [new.get(key, CLEAN) for key in grown]
-            if new:
-                x = self._through_layer(index, list(new), x, run, given, step)
+            new: dict[Node, bool] = {}
+            for key, of_set in zip(grown, bits, strict=True):
+                if key != (CLEAN, 0):
+                    new[key] = new.get(key, False) or self._is_read_everywhere(of_set, index)
+            places = {key: place for place, key in enumerate(new)}
+            nodes_of = [places.get(key, CLEAN) for key in grown]
+            streams = self._through_layer(index, new, streams, run, given, step)
         scores = run.scores.repeat(len(bits), 1)
         changed = [i for i, node in enumerate(nodes_of) if node != CLEAN]
         if changed:
-            of_nodes = self._relevance(x.flatten(0, 1), run.batch, run.inputs, len(x))
+            x = torch.cat(streams)
+            of_nodes = self._relevance(x, run.batch, run.inputs, len(streams))
             scores[changed] = of_nodes[[nodes_of[i] for i in changed]]
         return scores
+
+    def _is_read_everywhere(self, of_set: Bits, index: int) -> bool:
+        """Whether more than the position that the score is read off matters behind a layer.
+
+        Heads alone read other positions, and those that are put in read nothing.
+        """
+        every = 2 ** self.stack.layers[index].n_heads - 1
+        behind = of_set[index + 1 :]
+        return not self.stack.first_row_only or any(put != every for put in behind)
 
     def _through_layer(
         self,
         index: int,
-        nodes: list[tuple[int, int]],
-        x: Float[Tensor, "parent pair pos d_model"],
+        nodes: dict[Node, bool],
+        streams: Sequence[Tensor],
         run: KeptRun,
         given: Sequence[Tensor],
         step: int,
-    ) -> Float[Tensor, "node pair row d_model"]:
-        """Run a layer from each node's parent's stream, with its heads put in."""
-        layer, rows = self.stack.layers[index], self.stack.rows_needed(index)
-        n_heads = layer.n_heads
-        put_in = given[index].expand_as(run.z[index])[:, rows].transpose(1, 2)
-        clean_x, clean_z = run.resid_pre[index][:, rows], run.z[index][:, rows].transpose(1, 2)
-        # Attention of those parents alone of which a node leaves a head of this layer to itself.
-        attending = sorted({p for p, put in nodes if p != CLEAN and put != 2**n_heads - 1})
-        own = [
-            self._own_z(index, x[attending[i : i + step]], rows, run.bias)
-            for i in range(0, len(attending), step)
-        ]
-        z_of = dict(zip(attending, torch.cat(own), strict=True)) if own else {}
-        out = []
-        for piece in (nodes[i : i + step] for i in range(0, len(nodes), step)):
-            mask = torch.tensor([[put >> h & 1 for h in range(n_heads)] for _, put in piece])
-            mask = mask.bool().to(put_in.device)[:, None, :, None, None]
-            z = torch.stack([clean_z if p == CLEAN else z_of.get(p, put_in) for p, _ in piece])
-            z = torch.where(mask, put_in, z).flatten(0, 1)
-            stream = [clean_x if p == CLEAN else x[p][:, rows] for p, _ in piece]
-            resid_mid = torch.cat(stream) + layer.attn_out(z)
-            out.append(layer.after_attention(resid_mid).unflatten(0, (len(piece), -1)))
-        return torch.cat(out)
+    ) -> list[Float[Tensor, "pair row d_model"]]:
+        """Run a layer from each node's parent's stream, with its heads put in.
+
+        Parameters
+        ----------
+        nodes : whether all positions of each node's output are needed, or the first alone.
+        streams : what the layer before gave for each parent.
+        """
+        layer, n_heads = self.stack.layers[index], self.stack.layers[index].n_heads
+        put_in = given[index].expand_as(run.z[index]).transpose(1, 2)
+        z_of, every = self._own_z(index, nodes, streams, run.bias, step), 2**n_heads - 1
+        out: dict[Node, Tensor] = {}
+        for rows in (slice(None), slice(0, 1)):
+            clean_x, clean_z = run.resid_pre[index][:, rows], run.z[index][:, rows].transpose(1, 2)
+            given_z = put_in[:, :, rows]
+            members = [node for node, whole in nodes.items() if whole == (rows == slice(None))]
+            for piece in _pieces(members, step):
+                mask = torch.tensor([[put >> h & 1 for h in range(n_heads)] for _, put in piece])
+                mask = mask.bool().to(put_in.device)[:, None, :, None, None]
+                own = [
+                    clean_z if p == CLEAN else given_z if put == every else z_of[p][:, :, rows]
+                    for p, put in piece
+                ]
+                z = torch.where(mask, given_z, torch.stack(own)).flatten(0, 1)
+                stream = [clean_x if p == CLEAN else streams[p][:, rows] for p, _ in piece]
+                resid_post = layer.after_attention(torch.cat(stream) + layer.attn_out(z))
+                out |= zip(piece, resid_post.split(len(clean_x)), strict=True)
+        return [out[node] for node in nodes]
 
     def _own_z(
-        self, index: int, x: Float[Tensor, "set pair pos d"], rows: slice, bias: Tensor | None
-    ) -> Float[Tensor, "set pair head row d_head"]:
-        n, n_pairs = x.shape[:2]
-        layer, x = self.stack.layers[index], x.flatten(0, 1)
-        if bias is not None:
-            bias = bias[..., rows, :] if bias.shape[-2] > 1 else bias
-            bias = bias if len(bias) == 1 else bias.repeat(n, 1, 1, 1)
-        (q,) = layer.project(x[:, rows], slice(0, 1))
-        k, v = layer.project(x, slice(1, 3))
-        return attend(q, k, v, bias).unflatten(0, (n, n_pairs))
+        self,
+        index: int,
+        nodes: dict[Node, bool],
+        streams: Sequence[Tensor],
+        bias: Tensor | None,
+        step: int,
+    ) -> dict[int, Float[Tensor, "pair head row d_head"]]:
+        """Z that a layer computes from each parent, of the heads that a node leaves to themselves.
+
+        Zeros stand for the other heads; a parent all of whose heads are put in is missing.
+        """
+        layer, every = self.stack.layers[index], 2 ** self.stack.layers[index].n_heads - 1
+        left_to: dict[int, int] = defaultdict(int)
+        is_whole: dict[int, bool] = defaultdict(bool)
+        for (parent, put), whole in nodes.items():
+            if parent != CLEAN and put != every:
+                left_to[parent] |= every & ~put
+                is_whole[parent] |= whole
+        z_of: dict[int, Tensor] = {}
+        for rows in (slice(None), slice(0, 1)):
+            members = [p for p in left_to if is_whole[p] == (rows == slice(None))]
+            members.sort(key=lambda parent: left_to[parent].bit_count())
+            for piece in _pieces(members, step):
+                x = torch.cat([streams[parent] for parent in piece])
+                left = reduce(or_, (left_to[parent] for parent in piece))
+                heads = [head for head in range(layer.n_heads) if left >> head & 1]
+                (q,) = layer.project(x[:, rows], slice(0, 1), heads)
+                k, v = layer.project(x, slice(1, 3), heads)
+                own = attend(q, k, v, _bias_of(bias, heads, rows, len(piece)))
+                z = own.new_zeros(len(x), layer.n_heads, *own.shape[2:])
+                z[:, heads] = own
+                z_of |= zip(piece, z.chunk(len(piece)), strict=True)
+        return z_of
 
     def _relevance(
         self, x: Tensor, batch: Batch, inputs: Inputs, n: int
@@ -216,6 +261,19 @@ class HookedSets:
 
     def _name(self, site: str, layer: int) -> str:
         return self.ranker.stack.hook_name(site, layer)
+
+
+def _bias_of(bias: Tensor | None, heads: list[int], rows: slice, n: int) -> Tensor | None:
+    """What is added to the scores of some heads, where ``n`` runs of a batch are stacked."""
+    if bias is None:
+        return None
+    bias = bias if bias.shape[1] == 1 else bias[:, heads]
+    bias = bias if bias.shape[-2] == 1 else bias[..., rows, :]
+    return bias if len(bias) == 1 else bias.repeat(n, 1, 1, 1)
+
+
+def _pieces(members: Sequence[Any], step: int) -> Iterator[Sequence[Any]]:
+    return (members[start : start + step] for start in range(0, len(members), step))
 
 
 def _put_in(given: Tensor, chosen: Bool[Tensor, "set head"]) -> Any:

@@ -107,11 +107,19 @@ class Layer:
         """The MLP's first product after LN1's mean and gain, without its scale and the biases."""
         return linear((x - x.mean(dim=-1, keepdim=True)) * self.ln1.weight, self.w_in)
 
-    def project(self, x: Stream, wanted: slice = slice(None)) -> list[Heads]:
-        """Q, k, v (or a slice of the three) of each head."""
-        entered = enter(x)
-        parts = [leave(F.linear(entered, weight, bias)) for weight, bias in self.qkv[wanted]]
-        return [part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in parts]
+    def project(
+        self, x: Stream, wanted: slice = slice(None), heads: list[int] | None = None
+    ) -> list[Heads]:
+        """Q, k, v (or a slice of the three) of each head, or of some."""
+        entered, parts = enter(x), self.qkv[wanted]
+        n_heads = self.n_heads if heads is None else len(heads)
+        if n_heads < self.n_heads:
+            parts = [(self._of(heads, weight), self._of(heads, bias)) for weight, bias in parts]
+        projected = [leave(F.linear(entered, weight, bias)) for weight, bias in parts]
+        return [part.unflatten(-1, (n_heads, -1)).transpose(1, 2) for part in projected]
+
+    def _of(self, heads: list[int] | None, part: Tensor | None) -> Tensor | None:
+        return part if part is None else part.unflatten(0, (self.n_heads, -1))[heads].flatten(0, 1)
 
     def attn_out(self, z: Heads) -> Stream:
         """W_O z + b_O."""

@@ -21,6 +21,7 @@ from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from mechir_edu.files import sha256
+from mechir_edu.rankers.checkpoint.settings import encoder_folder
 from mechir_edu.rankers.checkpoint.stored import read_object, refuse_pointers, shown
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -98,6 +99,7 @@ def merged(
         )
     refuse_pointers([folder / WEIGHTS])
     changes = "".join(sha256(folder / name) for name in (CONFIG, WEIGHTS))  # its scale is in CONFIG
+    base = encoder_folder(base)
     sums = (base_sha256(base), hashlib.sha256(changes.encode()).hexdigest())
     return Path(_merge(folder, base, sums, _beside(folder, base)).name)
 

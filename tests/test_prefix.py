@@ -28,8 +28,7 @@ MIXED = [
 ]
 SHORT = [a_pair("Warm sea.", "reef"), a_pair("The sea is.", "fish", 1)]
 METHODS = ("exact", "naive")
-# Gemma's have windows, and gemma2 caps; Mistral has windows in all layers; Qwen2 is Llama with other
-# biases.
+# Layers with windows: all of mistral, some of both gemmas; gemma2 caps; qwen2 is Llama with biases.
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3")
 FAST, GENERIC = "causal suffix", "suffix through hooks behind a shared prefix"
 

@@ -182,6 +182,7 @@ def test_each_trick_on_the_page_about_speed_stands_in_the_file_that_it_names():
         assert all(re.search(rf"\b{part}\b", code) for part in name.split(".")), (path, name)
 
 
+@pytest.mark.long
 def test_start_is_timed_in_processes_of_their_own(tmp_path):
     _, rows = run("import_time.py", tmp_path / "start.json")
     assert len(rows) == 3

@@ -30,9 +30,7 @@ def test_the_data_are_whole_and_hold_no_passage(data):
         shape = (2, len(data["sizes"]), len(of_axiom["queries"]))
         for name, order in of_axiom["orders"].items():
             assert name in ORDERS
-            assert sorted(order["order"]) == [
-                [layer, head] for layer in range(8) for head in range(12)
-            ]
+            assert sorted(map(tuple, order["order"])) == list(product(range(8), range(12)))
             effects = np.array(order["effects"])
             assert effects.shape == shape
             # No head: nothing. All heads: the whole change, by either question.

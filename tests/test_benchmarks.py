@@ -64,6 +64,7 @@ def test_cost_grows_with_each_size_as_the_operations_say_or_nearly(tmp_path):
     assert figure.read_text().startswith("<?xml")
 
 
+@pytest.mark.long
 def test_start_is_timed_in_processes_of_their_own(tmp_path):
     _, rows = run("import_time.py", tmp_path / "start.json")
     assert len(rows) == 3

@@ -241,7 +241,7 @@ for n_queries in (12, 43, 97):
 # Patch axiom and control in the same direction, so that you can subtract them.
 
 # %% tags=["figure"] alt="Heat map of recovery per head for the headline axiom: rows are layers, columns heads."
-few = me.tutorial.pick(16, 4)
+few = me.tutorial.pick(16, 2)
 options = {"direction": "perturbed_to_baseline"}
 result = me.patch(ranker, pairs[:few], **options)
 me.plots.plot_heads(result.recovery())

@@ -286,7 +286,11 @@ print(f'Maps with the fillers "a" and "neutral" correlate by {shared:.2f} over a
 
 # %%
 tfc1 = me.make_pairs(collection, "TFC1", 60, seed=0)
-kinds = {"Dot": me.Dot("embedded"), "Cat": me.Cat("embedded"), "Sparse": me.Sparse("embedded")}
+loaded = {type(ranker): ranker} if ranker_name == "embedded" else {}  # no ranker is loaded twice
+kinds = {
+    of_kind.__name__: loaded[of_kind] if of_kind in loaded else of_kind("embedded")
+    for of_kind in (me.Dot, me.Cat, me.Sparse)
+}
 # A trained multi-vector ranker does not travel with the package; where there is a network, add it:
 # kinds["MultiVector"] = me.MultiVector("answerdotai/answerai-colbert-small-v1")
 compared = {name: me.tutorial.patch(of_kind, tfc1) for name, of_kind in kinds.items()}

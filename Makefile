@@ -6,6 +6,7 @@
 # make docs: build the site (site/index.html).  make workshop: slides, handout, answer sheet and key.
 # make dist: build and check what is released.
 # make notebooks: run every notebook in full.
+# make benchmarks: measure speed and memory, and write benchmarks/README.md's tables (25 minutes).
 # On Linux without an NVIDIA card, TORCH_INDEX=URL takes PyTorch's CPU build from there.
 
 PYTHON ?= python3
@@ -22,7 +23,7 @@ ALWAYS = not slow and not gpu$(if $(BROWSER),, and not browser)
 # What differs between systems: files, paths, encodings, processes, and the arithmetic.
 SMALL = house files_as_they_are tutorials_command align perturb stats patching
 
-.PHONY: demo study study-report study-published test long small slow lint docs workshop notebooks dist colab binder clean
+.PHONY: demo study study-report study-published test long small slow lint docs workshop notebooks benchmarks dist colab binder clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/mechir-edu demo --out $(OUT)
@@ -68,6 +69,12 @@ docs: $(VENV)/.installed-docs
 
 workshop: $(VENV)/.installed-docs
 	PYTHONPATH=tools $(BIN)/python -m workshop workshop
+
+# MechIR's environment and a checkpoint are fetched once, into ~/.cache/mechir-edu-benchmarks.
+benchmarks: $(VENV)/.installed-demo
+	$(BIN)/python benchmarks/mechir_environment.py
+	$(BIN)/python benchmarks/mpnet_weights.py
+	$(BIN)/python benchmarks/run_all.py $(ARGS)
 
 # With TAG=vX.Y.Z, also refuse a tag that is not the package's version.
 dist: $(VENV)/.installed-dist

@@ -426,6 +426,7 @@ def test_an_electra_with_two_labels_scores_by_the_last_minus_the_first(monoelect
     assert ranker.score("sea ice", [TEXTS[0]])[0] == pytest.approx(change, 1e-4)
 
 
+@pytest.mark.long
 def test_the_demo_runs_with_models_of_the_published_architectures(tasb, monoelectra, tmp_path):
     options = ["--bi", str(tasb), "--cross", str(monoelectra), "--sparse", "none"]
     options += ["--axiom", "TFC1"]

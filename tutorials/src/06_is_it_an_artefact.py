@@ -68,7 +68,9 @@ for edit, moved_by in zip(texts, scores - scores[0], strict=True):
 # %%
 draw = {"seed": 0, "length": ranker.n_pieces}  # controls are as many word pieces long
 pairs = {
-    (axiom, place): me.make_pairs(collection, axiom, n=72, place=place, **draw)
+    (axiom, place): me.make_pairs(
+        collection, axiom, n=me.tutorial.pick(72, 16), place=place, **draw
+    )
     for axiom in ("TFC1", "TFC1-control")
     for place in ("end", "start")
 }

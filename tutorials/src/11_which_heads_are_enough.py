@@ -300,9 +300,10 @@ me.checks.check_drop_one_by_one(drop_one_by_one)
 # %% [markdown]
 # ## Repair the circuit
 #
-# The package searches in this way, too. `order="backward"` drops heads from the last layer to the first
-# where what survives moves by less than a threshold, and doubles the threshold after each sweep (the idea
-# of ACDC). It searched on the queries that ranked the heads above, and both orders are measured on the
+# The package searches in this way, too: `order="pruning"`, which measures 4,655 sets of this ranker's
+# heads. `order="backward"` needs far fewer. It drops heads from the last layer to the first where
+# what survives moves by less than a threshold, and doubles the threshold after each sweep (the idea of
+# ACDC). It searched on the queries that ranked the heads above, and both orders are measured on the
 # others.
 #
 # **Predict.** With as many heads, more survives in the circuit that was searched than in that of the

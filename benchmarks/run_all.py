@@ -158,9 +158,9 @@ def begin(options: Namespace) -> dict[str, Any]:
     if missing and not options.small:
         raise SystemExit(f"first run, in {HERE}: {' and '.join(missing)}")
     fresh = {"machine": machine(), "small": options.small, "benchmarks": {}}
-    if not options.resume:
-        return fresh
     file = options.folder / MEASURED
+    if not (options.resume and file.exists()):
+        return fresh
     kept = json.loads(file.read_text(encoding="utf-8"))
     for name in ("processor", "cores", "system", "versions", "commit"):
         if kept["machine"][name] != fresh["machine"][name]:
@@ -177,10 +177,21 @@ def machine() -> dict[str, str]:
     """Processor, cores, system, versions, commit and date."""
     described = describe_machine(1)
     del described["load"]
-    git = ["git", "-C", HERE, "describe", "--always", "--dirty", "--exclude", "*"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    described |= {"cores": f"{os.cpu_count()} cores", "commit": commit or "unknown"}
+    described |= {"cores": f"{os.cpu_count()} cores", "commit": commit()}
     return described | {"system": f"{platform.system()} {platform.machine()}"}
+
+
+def commit() -> str:
+    """The commit that is checked out, and whether more than what is written here was changed."""
+    head = _git("rev-parse", "--short", "HEAD").strip()
+    written = [f":!{name}" for name in (README.name, MEASURED, FIGURE)]
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *written)
+    return f"{head or 'unknown'}{'-dirty' if changes else ''}"
+
+
+def _git(*words: str) -> str:
+    git = ["git", "-C", str(HERE), *words]
+    return subprocess.run(git, capture_output=True, text=True, check=False).stdout
 
 
 def run(benchmark: Benchmark, folder: Path, *, small: bool) -> dict[str, Any]:

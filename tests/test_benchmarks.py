@@ -152,6 +152,21 @@ def test_a_benchmark_that_fails_leaves_the_tables_as_they_were(few, monkeypatch,
     assert (few / "README.md").read_text() == before
 
 
+def test_what_a_run_writes_itself_does_not_make_its_commit_another(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for name in (run_all.MEASURED, run_all.FIGURE, "README.md", "floor.py"):
+        (tmp_path / name).write_text("one")
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "one"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(run_all, "HERE", tmp_path)
+    before = run_all.commit()
+    (tmp_path / run_all.MEASURED).write_text("two")
+    (tmp_path / "README.md").write_text("two")
+    assert run_all.commit() == before
+    (tmp_path / "floor.py").write_text("two")
+    assert run_all.commit() == f"{before}-dirty"
+
+
 @pytest.mark.parametrize("what", ["processor", "commit"])
 def test_a_run_is_not_resumed_elsewhere(few, what):
     kept = {"machine": run_all.machine() | {what: "another"}, "small": True, "benchmarks": {}}

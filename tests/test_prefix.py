@@ -181,7 +181,10 @@ def test_what_no_engine_does_goes_through_hooks_and_says_why(gemma):
     measure = Measure(
         set_job(gemma, align_for(gemma, MIXED[:1], "a"), None), "perturbed_to_baseline"
     )
-    assert measure.engine_name == "suffix through hooks: gemma2 is pre-LN"
+    assert (
+        measure.job.choice.engine_name("exact", is_fast=measure.is_fast)
+        == "suffix through hooks: gemma2 is pre-LN"
+    )
 
 
 class Doubled(nn.Linear):

@@ -10,11 +10,13 @@ pytest.importorskip("sentence_transformers")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 import kinds_table as table  # noqa: E402
 
+import mechir_edu as me  # noqa: E402
 from mechir_edu.rankers.kinds import KINDS  # noqa: E402
 
 # Their own files test the others' wiring; here they are run in full with the slow tests.
 OFTEN = ("Sparse", "Dot, encoder", "Cat, classifier", "MultiVector", "Cat, modules on ModernBERT")
 OFTEN += ("Cat, query likelihood", "MonoT5")
+LONG = ("`circuit`", "`scrubbed`")
 
 
 def marked(forms, often):
@@ -28,6 +30,17 @@ def printed():
     return {
         form: {line: cells[column] for line, cells in lines} for column, form in enumerate(forms[1])
     }
+
+
+def test_the_page_names_checkpoints_of_each_class_with_size_and_licence():
+    named = table.PAGE.read_text().split("## Checkpoints")[1]
+    rows = re.findall(r"^\| `(\w+)`.*? \| (.+) \| (.+) \| (.+) \|$", named, flags=re.M)
+    assert len(rows) == named.count("\n|") - 2
+    assert {getattr(me, name).kind for name, *_ in rows} == set(KINDS)
+    for _, checkpoint, size, licence in rows:
+        assert re.search("embedded|/", checkpoint)
+        assert re.fullmatch(r"[\d., ]+ [MB]", size)
+        assert licence in {"Apache-2.0", "MIT", "CC BY-NC-SA"} or "card" in licence
 
 
 @pytest.fixture(scope="module", params=marked(table.FORMS, OFTEN))
@@ -54,7 +67,14 @@ def agree(loaded, use, folder):
     assert table.outcome(use, ranker, folder / "use") == printed()[form][use]
 
 
-@pytest.mark.parametrize("use", [use for use in table.USES if use != "panels"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(use, marks=[pytest.mark.long] * (use in LONG))
+        for use in table.USES
+        if use != "panels"
+    ],
+)
 def test_a_kind_is_taken_or_told_why_not_as_the_page_says(loaded, use, tmp_path):
     agree(loaded, use, tmp_path)
 

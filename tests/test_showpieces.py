@@ -3,8 +3,10 @@
 import re
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
+from notebooks.costs import load_costs
 
 import mechir_edu as me
 from mechir_edu.checks.tutorial import RESULTS
@@ -77,6 +79,20 @@ def test_the_text_says_what_the_power_table_gives_for_its_pairs(shipped, page):
     if page != "README.md":
         expected |= {f"{value:.2f}" for value in typical}
     assert told == expected
+
+
+# What computes without a bar: another program, a small call for each query, or as it was told.
+SILENT = re.compile(r"subprocess\.run|progress=False|me\.term_attention")
+
+
+@pytest.mark.parametrize("name", load_costs())
+def test_a_silent_cell_of_more_than_five_seconds_is_announced_with_its_seconds(name):
+    seconds, told = load_costs()[name]["seconds"], ""
+    for cell in nbformat.read(ROOT / f"tutorials/{name}.ipynb", as_version=4).cells:
+        if cell.cell_type == "markdown":
+            told = cell.source
+        elif seconds.get(cell.id, 0) >= 5 and SILENT.search(cell.source):
+            assert re.search(r"seconds|minutes?\b", told), cell.id
 
 
 def test_the_readme_shows_what_its_pairs_give(shipped):

@@ -354,7 +354,7 @@ print(f"{np.delete(stream[-1], me.Role.EDIT).max():.0%}.")
 #
 # A thousand pairs do not belong in a notebook. The command line writes a folder, shard by shard;
 # stop it, and the same command resumes after the last finished shard. For one of the package's
-# axioms it is one line, here with the planted ranker and few pairs:
+# axioms it is one line, here with the planted ranker and few pairs, twice in some thirty seconds:
 
 # %%
 command = (

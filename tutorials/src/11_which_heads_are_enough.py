@@ -366,7 +366,8 @@ for number in (16, 24, 32, 48, 64):
 #
 # People see rankings, not score changes. `me.rank_faithfulness` puts every head outside the circuit to
 # its mean, ranks, and compares with the full ranker: by nDCG@10, and by **Kendall's tau** between the
-# two rankings, which is 1 for the same order and 0 for unrelated ones.
+# two rankings, which is 1 for the same order and 0 for unrelated ones. The cell takes some twenty
+# seconds.
 #
 # **Predict.** Does a circuit that was found on TFC1 rank (a) as the whole ranker does, (b) somewhat like
 # it, (c) in an unrelated order?

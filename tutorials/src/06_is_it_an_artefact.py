@@ -66,11 +66,9 @@ for edit, moved_by in zip(texts, scores - scores[0], strict=True):
 # control's change is therefore not quite the one below.
 
 # %%
-draw = {"seed": 0, "length": ranker.n_pieces}  # controls are as many word pieces long
+n_pairs, draw = me.tutorial.pick(72, 16), {"seed": 0, "length": ranker.n_pieces}
 pairs = {
-    (axiom, place): me.make_pairs(
-        collection, axiom, n=me.tutorial.pick(72, 16), place=place, **draw
-    )
+    (axiom, place): me.make_pairs(collection, axiom, n_pairs, place=place, **draw)
     for axiom in ("TFC1", "TFC1-control")
     for place in ("end", "start")
 }

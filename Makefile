@@ -2,9 +2,11 @@
 # make long: what make test leaves out, the same over more families and tries; CI runs it too.
 # make study: set up and run the study (tools/study).
 # make study-report: make docs/study's tables, figures and report again, from its scores.
+# make study-published: patch MechIR's published pairs with TAS-B, and compare with their grids.
 # make docs: build the site (site/index.html).  make workshop: slides, handout, answer sheet and key.
 # make dist: build and check what is released.
 # make notebooks: run every notebook in full.
+# make benchmarks: measure speed and memory, and write benchmarks/README.md's tables (25 minutes).
 # On Linux without an NVIDIA card, TORCH_INDEX=URL takes PyTorch's CPU build from there.
 
 PYTHON ?= python3
@@ -21,7 +23,7 @@ ALWAYS = not slow and not gpu$(if $(BROWSER),, and not browser)
 # What differs between systems: files, paths, encodings, processes, and the arithmetic.
 SMALL = house files_as_they_are tutorials_command align perturb stats patching
 
-.PHONY: demo study study-report test long small slow lint docs workshop notebooks dist colab binder clean
+.PHONY: demo study study-report study-published test long small slow lint docs workshop notebooks benchmarks dist colab binder clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/mechir-edu demo --out $(OUT)
@@ -33,6 +35,11 @@ study: $(VENV)/.installed-demo
 
 study-report: $(VENV)/.installed-demo
 	PYTHONPATH=tools $(BIN)/python -m study.publish docs/study
+
+# Hours on a CPU; ARGS="--pairs 50" is a small one. MODEL is a folder, where the hub is out of reach.
+study-published: OUT = published-out
+study-published: $(VENV)/.installed-demo
+	$(BIN)/python tools/published.py grid --out $(OUT) $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(if $(BROWSER),,@echo "*** BROWSER TESTS LEFT OUT: there is no chromium here ***" >&2)
@@ -62,6 +69,12 @@ docs: $(VENV)/.installed-docs
 
 workshop: $(VENV)/.installed-docs
 	PYTHONPATH=tools $(BIN)/python -m workshop workshop
+
+# MechIR's environment and a checkpoint are fetched once, into ~/.cache/mechir-edu-benchmarks.
+benchmarks: $(VENV)/.installed-demo
+	$(BIN)/python benchmarks/mechir_environment.py
+	$(BIN)/python benchmarks/mpnet_weights.py
+	$(BIN)/python benchmarks/run_all.py $(ARGS)
 
 # With TAG=vX.Y.Z, also refuse a tag that is not the package's version.
 dist: $(VENV)/.installed-dist

@@ -172,12 +172,12 @@ def _resident(name: str) -> float:
     return next(int(line.split()[1]) for line in status if line.startswith(name)) * 1.024
 
 
-def print_table(rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows as a Markdown table; the first row's keys are its head."""
+def as_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as a Markdown table; the first row's keys are its head."""
     from mechir_edu.plots.words import markdown_table  # as in `parse`: it fixes where data are
 
     cells = [[_show(value) for value in row.values()] for row in rows]
-    print(markdown_table(list(rows[0]), cells, aligned=True))
+    return markdown_table(list(rows[0]), cells, aligned=True)
 
 
 def _show(value: Any) -> str:
@@ -188,7 +188,7 @@ def report(title: str, rows: Sequence[dict[str, Any]], options: argparse.Namespa
     """Print a table with machine and date, and write the same as JSON where asked for."""
     machine = describe_machine(options.threads)
     print(f"\n{title}\n{', '.join(map(str, machine.values()))}\n")
-    print_table(rows)
+    print(as_table(rows))
     if options.json is not None:
         asked = {name: value for name, value in vars(options).items() if not _is_path(value)}
         content = {"title": title, "machine": machine, "options": asked, "rows": list(rows)}

@@ -31,7 +31,7 @@ class MechIR:
     gpu_megabytes : peak of its last call beside what it held before; "" on a CPU.
     """
 
-    def __init__(self, process: subprocess.Popen, model: Path, pooling: str) -> None:
+    def __init__(self, process: subprocess.Popen, model: Path, pooling: str | None) -> None:
         self.process, self.gpu_megabytes = process, ""
         self.versions = self.ask("load", model=str(model), pooling=pooling)["versions"]
 
@@ -47,9 +47,9 @@ class MechIR:
         """Give it batches of aligned pairs of equal length (no mask but of the queries)."""
         arrays = {}
         for i, pairs in enumerate(batches):
-            for text, ids in _texts(pairs).items():
-                arrays[f"{i}/{text}/input_ids"] = np.maximum(ids, 0)
-                arrays[f"{i}/{text}/attention_mask"] = (ids >= 0).astype(np.int64)
+            texts = _joint_texts(pairs) if pairs[0].fixed_ids is None else _texts(pairs)
+            for text, parts in texts.items():
+                arrays |= {f"{i}/{text}/{part}": array for part, array in parts.items()}
         with tempfile.TemporaryDirectory() as folder:
             np.savez(Path(folder) / "ids.npz", **arrays)
             self.ask("hand_over", name=name, file=str(Path(folder) / "ids.npz"))
@@ -77,16 +77,33 @@ class MechIR:
         return Timed(cpu, wall, answer["scores"])
 
 
-def _texts(pairs: Sequence) -> dict[str, np.ndarray]:
-    """Token ids of a batch by MechIR's names, [pair, pos]; -1 where a query is padded."""
+def _texts(pairs: Sequence) -> dict[str, dict[str, np.ndarray]]:
+    """A batch for a bi-encoder by MechIR's names, arrays [pair, pos]; queries are padded."""
     longest = max(len(pair.fixed_ids) for pair in pairs)
     queries = np.full((len(pairs), longest), -1)
     for row, pair in zip(queries, pairs, strict=True):
         row[: len(pair.fixed_ids)] = pair.fixed_ids
-    return {
+    texts = {
         "queries": queries,
         "documents": np.stack([pair.baseline_ids for pair in pairs]),
         "perturbed_documents": np.stack([pair.perturbed_ids for pair in pairs]),
+    }
+    return {
+        text: {"input_ids": np.maximum(ids, 0), "attention_mask": (ids >= 0).astype(np.int64)}
+        for text, ids in texts.items()
+    }
+
+
+def _joint_texts(pairs: Sequence) -> dict[str, dict[str, np.ndarray]]:
+    """A batch for a cross-encoder by MechIR's names, arrays [pair, pos]."""
+    sides = {"sequences": "baseline", "perturbed_sequences": "perturbed"}
+    return {
+        text: {
+            "input_ids": np.stack([getattr(pair, f"{side}_ids") for pair in pairs]),
+            "attention_mask": np.stack([getattr(pair, f"{side}_mask") for pair in pairs]),
+            "token_type_ids": np.stack([pair.token_type_ids for pair in pairs]),
+        }
+        for text, side in sides.items()
     }
 
 
@@ -107,10 +124,13 @@ def add_ranker_options(parser: ArgumentParser) -> None:
 
 
 @contextmanager
-def mechir(options: Namespace, pooling: str, model: Path | None = None) -> Iterator[MechIR | None]:
+def mechir(
+    options: Namespace, pooling: str | None, model: Path | None = None
+) -> Iterator[MechIR | None]:
     """MechIR's process while the context lasts; None, said loudly, without its environment.
 
-    ``model`` is the folder of the checkpoint that it loads, the embedded one when omitted.
+    ``model`` is the folder of the checkpoint that it loads, the embedded one when omitted. Without
+    a pooling it is loaded as a cross-encoder.
     """
     python = python_of(options.mechir)
     if python is None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import extra_memory, pin_threads, timed
-from mechir import Dot
+from mechir import Cat, Dot
 from mechir.data import DotDataCollator
 from mechir.modelling.patched import BLOCK_COMPONENTS
 from mechir.util import linear_rank_function
@@ -28,9 +28,9 @@ class Side:
     def __init__(self) -> None:
         self.batches: dict[str, list[dict]] = {}
 
-    def load(self, model: str, pooling: str) -> dict:
-        """Load a checkpoint's folder as its README does, but for the pooling."""
-        self.ranker = Dot(model, pooling_type=pooling)
+    def load(self, model: str, pooling: str | None) -> dict:
+        """Load a checkpoint's folder as its README does, but for the pooling; without it, Cat."""
+        self.ranker = Dot(model, pooling_type=pooling) if pooling else Cat(model)
         packages = ("mechir", "transformer-lens", "transformers", "torch", "numpy")
         return {"versions": {name: version(name) for name in packages}}
 

@@ -1,7 +1,8 @@
 """Patch all heads: exact, naive and MechIR on the same token ids, and the floor of operations.
 
-To reach on one thread: exact 3 times as fast as naive, at least 80 % of the floor, 3 times as fast
-as MechIR on tight padding and 10 times as fast as MechIR as its README runs it.
+To reach on one thread: exact 3.2 times as fast as naive, at least 60 % of the floor at the speed of
+the faster product, 3 times as fast as MechIR on tight padding and 10 times as fast as MechIR as its
+README runs it.
 """
 
 import statistics
@@ -18,7 +19,8 @@ from mechir_client import MechIR, Ours, add_ranker_options, check_agreement, des
 
 TIGHT, README = "MechIR, tight", "MechIR, as its README"
 FLOORS = {"floor": False, "floor, head folded into the MLP": True}
-TO_REACH = {"naive": ">= 3", TIGHT: ">= 3", README: ">= 10", "floor, at torch.mm's peak": ">= 0.8"}
+TO_REACH = {"naive": ">= 3.2", TIGHT: ">= 3", README: ">= 10"}
+OF_FLOOR = ">= 0.6"  # at the faster product's speed
 
 
 def main() -> None:
@@ -44,7 +46,10 @@ def main() -> None:
     rates = [f"{way} {statistics.median(s) / 1e9:.1f}" for way, s in by_way(peaks).items()]
     counted = f"GEMM peak in GFLOP/s: {', '.join(rates)}"
     title = f"Patch all heads, {ours.describe()}; {title}; {counted}; {describe(other)}"
-    report(title, [row(name, times, differences) for name in times], options)
+    rows = {name: row(name, times, differences) for name in times}
+    fastest = max(by_way(peaks).items(), key=lambda way: statistics.median(way[1]))[0]
+    rows[f"floor, at {fastest}'s peak"]["to reach"] = OF_FLOOR
+    report(title, list(rows.values()), options)
 
 
 def by_way(peaks: list[dict[str, float]]) -> dict[str, list[float]]:

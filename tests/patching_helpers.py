@@ -1,8 +1,8 @@
 """Pairs, small rankers of every family, and tolerances that tests of patching share."""
 
 import numpy as np
-import pytest
 import torch
+from few import few
 from small_models import FAMILIES, save_model
 
 import mechir_edu as me
@@ -28,16 +28,13 @@ PAIRS = [
 # What patching does with a family, it does by the family's adapter, and test_adapters holds every
 # site of each. Those of these three families are BERT's and RoBERTa's.
 LIKE_OTHERS = ("electra", "electra-narrow", "xlm-roberta")
-EACH_FAMILY = [
-    pytest.param(family, marks=pytest.mark.long) if family in LIKE_OTHERS else family
-    for family in FAMILIES
-]
+EACH_FAMILY = few(FAMILIES, [family for family in FAMILIES if family not in LIKE_OTHERS])
 
-# Every site at all positions; and at some, by role or position in turn.
-SITES_BY = [
-    *((site, None) for site in SITES),
-    *((site, ("role", "pos")[k % 2]) for k, site in enumerate(SITES)),
-]
+# Every site at all positions; and at some, by role or position in turn. make test takes half of
+# each.
+ALL_POSITIONS = [(site, None) for site in SITES]
+SOME_POSITIONS = [(site, ("role", "pos")[k // 2 % 2]) for k, site in enumerate(SITES)]
+SITES_BY = few(ALL_POSITIONS + SOME_POSITIONS, ALL_POSITIONS[::2] + SOME_POSITIONS[1::2])
 
 # One term each of four different queries.
 APPENDED = [

@@ -1,6 +1,7 @@
 """Circuits: sets of heads put in fast, both questions about them, and the answer that is known."""
 
 from contextlib import nullcontext
+from dataclasses import fields
 from itertools import product
 from types import SimpleNamespace
 
@@ -194,6 +195,12 @@ def test_random_circuits_do_not_find_them(planted, planted_pairs, with_random):
     assert len(result.pairs) == len(planted_pairs)  # none is needed to rank heads
 
 
+def test_a_curves_intervals_are_computed_once_for_the_same_options(by_exact_effect):
+    assert by_exact_effect.survives() is by_exact_effect.survives()
+    assert by_exact_effect.survives() is not by_exact_effect.survives(n_boot=500)
+    assert by_exact_effect.survives() is not by_exact_effect.restored()
+
+
 def test_areas_are_those_of_trapezoids_between_the_shares(by_exact_effect):
     f = by_exact_effect.survives().value
     widths = np.diff(by_exact_effect.shares)
@@ -302,8 +309,8 @@ def test_a_result_that_is_saved_comes_back(by_exact_effect, with_random, tmp_pat
 
 
 def require_same(read, result):
-    for name, value in vars(result).items():
-        other = getattr(read, name)
+    for name in (field.name for field in fields(result)):
+        value, other = getattr(result, name), getattr(read, name)
         same = np.array_equal(value, other) if isinstance(value, np.ndarray) else value == other
         assert same, name
 

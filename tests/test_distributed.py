@@ -88,6 +88,7 @@ class Watched(Sequence):
         return self.pairs[i]
 
 
+@pytest.mark.long
 def test_workers_finish_a_run_begun_in_one_process_and_its_pairs_are_drawn_round_by_round(
     planted, pairs, alone, tmp_path, monkeypatch
 ):
@@ -107,6 +108,7 @@ def test_workers_finish_a_run_begun_in_one_process_and_its_pairs_are_drawn_round
     assert watched.n_done.count(4) == sum(map(len, missing[3:]))
 
 
+@pytest.mark.long
 def test_an_error_on_a_worker_reaches_the_caller(pairs, tmp_path):
     driver = os.getpid()
 

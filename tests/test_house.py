@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grimp
 import pytest
+from environment_sizes import PURPOSES, declared, plain
 
 import mechir_edu
 
@@ -108,6 +109,38 @@ def test_every_package_that_is_imported_is_declared():
         if not {d.lower().replace("_", "-") for d in of_module.get(name, [name])} & declared
     }
     assert undeclared == set()
+
+
+# Where a package is not imported, what calls it by another name than its own.
+CALLED = {
+    "import-linter": "lint-imports",
+    "ipykernel": "jupyter lab",  # which runs notebooks in it
+    "jupyterlab": "jupyter lab",
+    "pytest-xdist": "--dist worksteal",
+}
+BESIDE = ("tools", "tests", "benchmarks", "tutorials/src")
+
+
+def test_every_package_that_is_declared_is_imported_or_called_and_the_page_says_what_for():
+    groups = declared()
+    beside = [path for folder in BESIDE for path in (ROOT / folder).rglob("*.py")]
+    texts = [path.read_text(encoding="utf-8") for path in (*MODULES, *beside)]
+    calls = [ROOT / name for name in ("Makefile", "README.md", "CONTRIBUTING.md", "docs/index.md")]
+    calls += [*(ROOT / ".github").rglob("*.yml"), ROOT / "tools" / "website" / "conf.py"]
+    settings = (ROOT / "pyproject.toml").read_text().partition("[tool.")[2]
+    called = "\n".join([settings, "setuptools", *(path.read_text() for path in calls)])
+    code = "\n".join(texts)
+    modules = set(re.findall(r"^ *(?:import|from) (\w+)", code, re.MULTILINE))
+    of_module = packages_distributions()
+    imported = {plain(dist) for name in modules for dist in of_module.get(name, [])}
+    unused = {
+        name
+        for name in {name for listed in groups.values() for name in listed} - imported
+        if not re.search(rf"(?<!\w){CALLED.get(name, name).replace('-', '[-_]')}(?!\w)", called)
+        and f'distribution("{name}")' not in code
+    }
+    assert unused == set()
+    assert set(PURPOSES) == {name for listed in groups.values() for name in listed}
 
 
 def test_no_module_takes_a_private_name_of_another():

@@ -182,6 +182,7 @@ def test_the_cells_of_a_notebook_can_be_run_again_backwards(name, tmp_path):
     assert code == 0, said
 
 
+@pytest.mark.long
 def test_the_peak_of_a_run_is_not_that_of_the_process_that_started_it(tmp_path):
     large = np.ones(200_000_000)  # 1.6 GB, which a process started from here would inherit
     code, _, peak = run_notebook(notebook_of("1 + 1"), tmp_path)
@@ -211,10 +212,10 @@ def test_an_attempt_to_reach_the_network_fails_and_is_noted(tmp_path):
     assert (tmp_path / "attempts").read_text() == "example.org\n"
 
 
-def test_a_wrong_answer_stops_a_run_only_where_checks_are_strict(tmp_path):
+def test_a_wrong_answer_stops_a_run_only_where_checks_are_strict(tmp_path, forks):
     notebook = notebook_of("import mechir_edu.checks._report as report\n" + CHECK)
     lenient, *_ = run_notebook(notebook, tmp_path)
-    strict, said, _ = run_notebook(notebook, tmp_path, MECHIR_EDU_STRICT="1")
+    strict, said, _ = run_in_fork(forks, notebook, tmp_path)
     assert (lenient, strict) == (0, 1)
     assert "two is not three" in said
 

@@ -69,7 +69,7 @@ def printed_by(code, folder):
 
 def test_the_readmes_example_runs_and_prints_what_it_says(tmp_path):
     code, promised = readmes_example()
-    said = printed_by(code.replace("n=36", "n=4"), tmp_path)
+    said = printed_by(code.replace("n=60", "n=4"), tmp_path)
     assert said[:2] == promised[:2]
     assert said[2].split() == promised[2].split()
     assert (tmp_path / "heads.png").stat().st_size > 10_000

@@ -3,9 +3,12 @@
 import gzip
 import hashlib
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import huggingface_hub
 import numpy as np
 import pandas as pd
 import published
@@ -14,10 +17,14 @@ import published_grid as grids
 import published_pairs
 import pytest
 import torch
+from scipy.stats import pearsonr, spearmanr
 from small_models import save_model
 
 from mechir_edu import Cat, Dot
 from mechir_edu.cli.main import main
+from mechir_edu.patching.activation import patch
+from mechir_edu.patching.result import PatchingResult
+from mechir_edu.perturb.pair import Pair
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = [
@@ -68,19 +75,23 @@ def tiny_rows(rng, n_each):
 
 @pytest.fixture
 def tiny(tmp_path):
-    """A folder of files of the published form, 4 pairs a grade; pairs packed, as they lie here."""
+    return write_tiny(tmp_path)
+
+
+def write_tiny(folder):
+    """Write files of the published form, 4 pairs a grade; pairs packed, as they lie here."""
     rng = np.random.default_rng(0)
     names = "qid docno score_delta text perturbed_text query relevance".split()
     for ranker, stem in files.RANKERS.items():
         for axiom in files.AXIOMS:
             table = pd.DataFrame(tiny_rows(rng, 4), columns=names)
             content = table.to_csv(sep="\t", index=False).encode()
-            (tmp_path / f"{stem}_{axiom}_topk_4000.tsv.gz").write_bytes(gzip.compress(content))
+            (folder / f"{stem}_{axiom}_topk_4000.tsv.gz").write_bytes(gzip.compress(content))
             shape = (4, 6 if ranker == "TAS-B" else 12, 12)
             by_grade = rng.standard_normal(shape).astype(np.float32)
             for part, grid in zip(PARTS, (by_grade.mean(0), *by_grade), strict=True):
-                np.save(tmp_path / f"{stem}_{axiom}_4000_patch_head_{part}.npy", grid)
-    return tmp_path
+                np.save(folder / f"{stem}_{axiom}_4000_patch_head_{part}.npy", grid)
+    return folder
 
 
 def replaced(tiny, **columns):
@@ -199,20 +210,202 @@ def test_a_file_whose_checksum_fits_nowhere_is_refused(served, tmp_path):
         files.download(tmp_path, served.replace("{commit}", "wrong"))
 
 
-def test_a_grid_made_as_the_paper_made_it_is_reproduced(tiny, tasb):
+@pytest.fixture(scope="module")
+def ranker(tasb):
+    return Dot(str(tasb))
+
+
+def as_the_paper(ranker, pairs):
+    """The mean of each pair's own ratio, from one run for each pair and without the tool."""
+    results = [
+        patch(ranker, [pair], direction="perturbed_to_baseline", filler="a") for pair in pairs
+    ]
+    return np.mean([r.effect()[..., 0] / (r.donor - r.recipient) for r in results], axis=0)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory, ranker):
+    """Published files of TAS-B and TFC1 whose changes and grids are the small ranker's own."""
+    tiny = write_tiny(tmp_path_factory.mktemp("own"))
     entry = files.read_published(tiny, "TAS-B", "TFC1")
-    ranker = Dot(str(tasb))
-    by_hand = grids.patch_as_published(ranker, grids.read_pairs(entry, 2))
-    entry.by_grade[2] = by_hand
-    assert "correlation with the published grid 1.000" in grids.compare_grid(entry, 2, 4, str(tasb))
+    table, by_grade = entry.pairs, []
+    for grade in files.GRADES:
+        pairs = grids.read_pairs(entry, grade)
+        by_grade.append(as_the_paper(ranker, pairs))
+        changes = [np.diff(ranker.score(p.query, [p.baseline, p.perturbed]))[0] for p in pairs]
+        table.loc[table.relevance == grade, "score_delta"] = changes
+    stem = tiny / f"{files.RANKERS['TAS-B']}_TFC1"
+    content = table.to_csv(sep="\t", index=False).encode()
+    Path(f"{stem}_topk_4000.tsv.gz").write_bytes(gzip.compress(content))
+    for part, grid in zip(PARTS, (np.mean(by_grade, axis=0), *by_grade), strict=True):
+        np.save(f"{stem}_4000_patch_head_{part}.npy", grid)
+    return tiny
 
 
-def test_a_grid_is_the_plain_mean_of_each_pairs_ratio(tiny, tasb):
-    pairs = grids.read_pairs(files.read_published(tiny, "TAS-B", "TFC1"), 1)
-    ranker = Dot(str(tasb))
-    singly = [grids.patch_as_published(ranker, [pair]) for pair in pairs]
-    together = grids.patch_as_published(ranker, pairs)
-    np.testing.assert_allclose(together, np.mean(singly, axis=0), rtol=1e-3, atol=1e-4)
+def grid(folder, out, *options):
+    return published.main(["grid", "--files", str(folder), "--out", str(out), *options])
+
+
+def test_a_ranker_reproduces_its_own_grids_with_a_correlation_of_1(own, ranker, tmp_path):
+    entry = files.read_published(own, "TAS-B", "TFC1")
+    grids.compare_grids(entry, ranker, tmp_path / "run", files.GRADES, 4)
+    result = PatchingResult.load(tmp_path / "run")
+    compared = grids.compare_result(entry, result, files.GRADES)
+    assert [c.name for c in compared] == [*(f"grade {grade}" for grade in files.GRADES), "together"]
+    assert [c.n_pairs for c in compared] == [4, 4, 4, 4, 16]
+    for comparison in compared:
+        for correlation in (comparison.pearson, comparison.spearman):
+            assert correlation.value == pytest.approx(1, abs=1e-3)
+    again = [replace(entry, by_grade=np.stack([c.ours for c in compared[:4]]))]
+    for comparison in grids.compare_result(again[0], result, files.GRADES):
+        assert comparison.pearson.value == pytest.approx(1, abs=1e-12)
+        assert comparison.spearman.value == pytest.approx(1, abs=1e-12)
+
+
+def test_one_command_prints_what_was_compared(own, tasb, tmp_path, capsys):
+    options = ["--model", str(tasb), "--axiom", "TFC1"]
+    assert grid(own, tmp_path / "run", *options) == 0
+    printed = capsys.readouterr().out
+    assert "correlation with the published ones 1.000" in printed
+    lines = [re.split(r" *\| *", line.strip("| ")) for line in printed.splitlines()]
+    rows = {line[0]: line[1:] for line in lines if len(line) > 3}
+    for grade in files.GRADES:
+        assert rows[f"grade {grade}"][:2] == ["4", "2"]
+    assert rows["together"][:2] == ["16", "2"]
+    assert rows["together"][2].startswith("+1.000 [")
+    assert [f"{layer}.{head}" in rows for layer, head in np.ndindex(6, 12)] == 72 * [True]
+    assert len(rows["5.11"]) == 3
+
+
+def made_up():
+    """A result of six heads, of two grades and six queries, and another ranker's grids."""
+    rng = np.random.default_rng(5)
+    pairs = [Pair(f"q{i % 6}", str(i), "", "", "", "TFC1", 1, relevance=i % 2) for i in range(18)]
+    donor = 1 + rng.random(len(pairs))
+    scores = rng.standard_normal((2, 3, 6))[..., np.arange(len(pairs)) % 6] * donor
+    result = PatchingResult(
+        scores=scores,
+        axes=("layer", "head", "pair"),
+        recipient=np.zeros(len(pairs)),
+        donor=donor,
+        direction="perturbed_to_baseline",
+        pairs=tuple(pairs),
+        skipped=(),
+        site="head",
+        method="exact",
+        filler="a",
+        provenance={},
+    )
+    by_grade = scores.mean(axis=-1) + 0.5 * rng.standard_normal((2, 2, 3))
+    entry = files.Published("TAS-B", "TFC1", pd.DataFrame(), by_grade.mean(axis=0), by_grade)
+    return entry, result
+
+
+def test_correlations_are_those_of_scipy_over_heads():
+    entry, result = made_up()
+    ratios = result.scores / result.donor
+    is_first = np.array([pair.relevance == 0 for pair in result.pairs])
+    ours = [ratios[..., chosen].mean(axis=-1) for chosen in (is_first, ~is_first)]
+    expected = [*zip(entry.by_grade, ours, strict=True), (entry.whole, np.mean(ours, axis=0))]
+    compared = grids.compare_result(entry, result, [0, 1])
+    for comparison, sides in zip(compared, expected, strict=True):
+        flat = [side.ravel() for side in sides]
+        assert comparison.pearson.value == pytest.approx(pearsonr(*flat).statistic)
+        assert comparison.spearman.value == pytest.approx(spearmanr(*flat).statistic)
+        for correlation in (comparison.pearson, comparison.spearman):
+            assert -1 < correlation.low < correlation.value < correlation.high < 1
+    alone = grids.compare_result(entry, result, [1])
+    assert [(c.name, c.pearson.value) for c in alone] == [("grade 1", compared[1].pearson.value)]
+
+
+def test_copies_of_pairs_make_no_interval_narrower():
+    entry, result = made_up()
+    copied = replace(
+        result,
+        scores=np.tile(result.scores, 4),
+        recipient=np.tile(result.recipient, 4),
+        donor=np.tile(result.donor, 4),
+        pairs=4 * result.pairs,
+    )
+    few, many = (grids.compare_result(entry, r, [0, 1])[-1] for r in (result, copied))
+    assert (few.n_pairs, many.n_pairs) == (18, 72)
+    for name in ("pearson", "spearman"):
+        sides = [[c.value, c.low, c.high] for c in (getattr(few, name), getattr(many, name))]
+        assert sides[0] == pytest.approx(sides[1])
+
+
+@pytest.mark.slow
+def test_a_model_of_the_published_size_is_compared_with_the_published_grids(real, tmp_path, capsys):
+    size = {"n_layers": 6, "n_heads": 12, "dim": 768, "hidden_dim": 3072}
+    save_model("distilbert", "Model", tmp_path / "model", **size)
+    options = ["--model", str(tmp_path / "model"), "--pairs", "2", "--grade", "3"]
+    assert grid(real, tmp_path / "run", *options) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("| grade 3 ") == 2  # an axiom each
+    correlations = re.findall(r"\| ([+-]0\.\d+) \[", printed)
+    assert len(correlations) == 4
+    assert max(abs(float(r)) for r in correlations) < 0.9  # the weights are random
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pairs", "0"], "--pairs needs a whole number of at least 1, got 0"),
+        (["--model", "no/such folder"], "'no/such folder'"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_a_line(tiny, tmp_path, capsys, options, message):
+    assert grid(tiny, tmp_path / "run", *options) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_is_not_at_hand_is_named_with_what_to_do(tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert grid(tiny, tmp_path / "run") == 2
+    error = capsys.readouterr().err
+    assert "no model 'sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco'" in error
+    assert "use a downloaded folder" in error
+
+
+def test_files_that_are_not_at_hand_are_named_with_what_to_do(tmp_path, capsys):
+    assert grid(tmp_path / "none", tmp_path / "run") == 2
+    error = capsys.readouterr().err
+    assert "_bi_TFC1_topk_4000.tsv in" in error
+    assert "download --into FOLDER, and name that folder with --files" in error
+
+
+def test_grids_of_another_form_are_refused(tiny, ranker, tmp_path):
+    entry = files.read_published(tiny, "TAS-B", "TFC1")
+
+    def refused(*, by_grade=entry.by_grade, pairs=entry.pairs, grades=(0, 1)):
+        wrong = replace(entry, by_grade=by_grade, pairs=pairs)
+        with pytest.raises(ValueError) as error:  # noqa: PT011
+            grids.compare_grids(wrong, ranker, tmp_path / "run", grades, 4)
+        return str(error.value)
+
+    wider = np.concatenate([entry.by_grade, entry.by_grade], axis=2)
+    assert "shape (6, 12); got (6, 24)" in refused(by_grade=wider)
+    with_nan = np.where(entry.by_grade > 1, np.nan, entry.by_grade)
+    assert "finite numbers that differ" in refused(by_grade=with_nan)
+    assert "finite numbers that differ" in refused(by_grade=np.zeros((4, 6, 12)))
+    assert "needed pairs of grade 0" in refused(pairs=entry.pairs.query("relevance > 0"))
+    path = tiny / f"{files.RANKERS['TAS-B']}_TFC1_4000_patch_head_rel_2.npy"
+    np.save(path, entry.by_grade[2].T)
+    with pytest.raises(ValueError, match=r"of one shape, got \(6, 12\), .* \(12, 6\)"):
+        files.read_published(tiny, "TAS-B", "TFC1")
+    table = tiny / f"{files.RANKERS['TAS-B']}_TDC_topk_4000.tsv.gz"
+    content = entry.pairs.drop(columns="query").to_csv(sep="\t", index=False).encode()
+    table.write_bytes(gzip.compress(content))
+    with pytest.raises(ValueError, match="lacks query: take the published file"):
+        files.read_published(tiny, "TAS-B", "TDC")
+
+
+def test_the_make_target_runs_this_command():
+    recipe = (ROOT / "Makefile").read_text().partition("\nstudy-published: $(VENV)")[2]
+    assert "tools/published.py grid --out $(OUT)" in recipe.splitlines()[1]
 
 
 def test_a_distilbert_that_says_nothing_of_pooling_scores_as_tasb_does(tasb):
@@ -233,6 +426,7 @@ def test_an_electra_with_two_labels_scores_by_the_last_minus_the_first(monoelect
     assert ranker.score("sea ice", [TEXTS[0]])[0] == pytest.approx(change, 1e-4)
 
 
+@pytest.mark.long
 def test_the_demo_runs_with_models_of_the_published_architectures(tasb, monoelectra, tmp_path):
     options = ["--bi", str(tasb), "--cross", str(monoelectra), "--sparse", "none"]
     options += ["--axiom", "TFC1"]

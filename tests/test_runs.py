@@ -89,11 +89,12 @@ def test_a_run_in_shards_has_the_scores_of_one_patch(ranker, pairs, tmp_path, op
     np.testing.assert_array_equal(result.row_pos, expected.row_pos)
 
 
-def test_runs_killed_at_random_moments_end_with_the_bits_of_one_never_stopped(tmp_path):
+@pytest.mark.parametrize("n_runs", [2, pytest.param(6, marks=pytest.mark.long)])
+def test_runs_killed_at_random_moments_end_with_the_bits_of_one_never_stopped(tmp_path, n_runs):
     model = save_model("bert", "ForSequenceClassification", tmp_path / "model", num_labels=1)
-    kept = do("kill", tmp_path, model, 6, 0)["kept"]
-    assert len(kept) == 6
-    for k in range(6):
+    kept = do("kill", tmp_path, model, n_runs, 0)["kept"]
+    assert len(kept) == n_runs
+    for k in range(n_runs):
         assert_same_runs(tmp_path / f"killed-{k}", tmp_path / "whole")
 
 
@@ -402,6 +403,7 @@ def test_no_file_of_a_run_holds_a_pickle(whole):
     json.loads((whole / "manifest.json").read_bytes())
 
 
+@pytest.mark.long
 def test_five_times_the_pairs_take_no_more_memory(tmp_path):
     small = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_labels": 1}
     model = save_model("bert", "ForSequenceClassification", tmp_path / "model", **small)

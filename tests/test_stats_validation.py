@@ -6,9 +6,10 @@ The full counts are in docs/study/validation.md, made by tools/validate_statisti
 import numpy as np
 import pytest
 import validate_statistics as validation
+from max_t_studies import SMALL, tell_corrections
 from null_studies import count_findings, draw_null, measure_null
 from other_intervals import METHODS, compare, pairs_independent
-from real_scores import Run, examine
+from real_scores import Run, examine, read_runs
 from simulate import (
     QUESTIONS,
     SHAPES,
@@ -21,6 +22,7 @@ from simulate import (
     measure_coverage,
     read_designs,
 )
+from validation_tables import tell_coverage, tell_null, tell_real
 
 from mechir_edu import stats
 from mechir_edu.collection.judged import Judged
@@ -67,6 +69,20 @@ def test_tests_that_take_pairs_as_independent_fail_the_same_count(rng):
         return influence + rng.standard_normal(influence.shape)
 
     assert count_findings(by_pair() for _ in range(100)).corrected > 0.9
+
+
+@pytest.mark.slow
+def test_rows_of_the_committed_validation_are_drawn_again_to_the_letter():
+    tables = [
+        tell_coverage([DESIGNS["DL20"].only(3)], 10_000, 0),
+        tell_null([DESIGNS["DL19"]], 2000, 0),
+        tell_corrections([SMALL[0]], [], 500, 0),
+        tell_real(read_runs(validation.STUDY / validation.SCORES)[:1], 2000, 0),
+    ]
+    rows = [line for table in tables for line in table.splitlines() if line.startswith("|")]
+    committed = (validation.STUDY / "validation.md").read_text().splitlines()
+    assert len(rows) > 20
+    assert [row for row in rows if row not in committed] == []
 
 
 def test_a_count_allows_for_what_its_number_of_data_sets_can_tell():

@@ -20,6 +20,8 @@ from study.publish import PAGES, TEXT, WRITTEN, FalseClaims, fill, publish
 from study.results import estimate, read_results
 from study.tables import TABLES, all_tables
 
+from mechir_edu.patching.scoring import score_pairs
+from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.planted import load as load_planted
 from mechir_edu.stats.maps import profile_gap
 
@@ -115,6 +117,19 @@ def test_a_change_counts_from_the_document_as_it_was(folder, part, planted):
     pair = folder.read(TFC1, 0)["pairs"][0]
     baseline, perturbed = planted.score(pair.query, [pair.baseline, pair.perturbed])
     assert part.change(TFC1)[0] == pytest.approx(perturbed - baseline, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["dot", "cat"])
+def test_a_document_as_it_was_scores_as_the_ranker_scores_it(small_ranker, kind):
+    ranker = small_ranker("bert", kind)
+    texts = ["Reefs lose colour", "Sea ice", "Warm seas make corals expel algae"]
+    pairs = [Pair("1", text, "sea ice", text, f"{text} sea", "TFC1", 1) for text in texts]
+    np.testing.assert_allclose(
+        compute.score_untouched(ranker, pairs), ranker.score("sea ice", texts), rtol=1e-5
+    )
+    # A filler that nothing can see moves [SEP] on, which these rankers notice.
+    moved = score_pairs(ranker, pairs, filler="pad").baseline
+    assert np.abs(moved - ranker.score("sea ice", texts)).min() > 1e-4
 
 
 def test_the_planted_heads_and_no_others_carry_tfc1(small):

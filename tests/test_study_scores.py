@@ -1,9 +1,11 @@
 """The study's scores on disk, and that the committed tables, figures and pages follow from them."""
 
+import re
 import shutil
 from dataclasses import fields
 from pathlib import Path
 
+import browser_lab as lab
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +18,8 @@ from study.publish import PAGES, WRITTEN, publish, write_tables
 from study.results import made_of_parts, read_results, written
 from study.scores import read_scores, write_scores
 from study.tables import DIGEST, digest_of_changes, digest_of_circuits, digest_of_heads, heads_drawn
+from workshop.pages import html_of, page
+from workshop.printing import print_pdf
 
 from mechir_edu import plots
 from mechir_edu.collection.judged import Skipped
@@ -148,6 +152,19 @@ def test_the_whole_report_is_what_the_scores_give(tmp_path, published):
         if not name.endswith(".png"):
             assert (tmp_path / name).read_bytes() == (PUBLISHED / name).read_bytes()
     assert digest_of_heads(results) == digest_of_heads(published)
+
+
+@pytest.mark.browser
+@pytest.mark.long
+@pytest.mark.skipif(lab.CHROMIUM is None, reason="the report was NOT PRINTED: no Chromium here")
+def test_the_report_is_two_pages_of_paper(tmp_path):
+    html = page(
+        "Report", html_of((PUBLISHED / "report.md").read_text()), "sheets.css", kind="report"
+    )
+    (tmp_path / "report.html").write_text(html)
+    shutil.copy(PUBLISHED / "heads.png", tmp_path)
+    pdf = print_pdf(tmp_path / "report.html", lab.CHROMIUM).read_bytes()
+    assert len(re.findall(rb"/Type ?/Page\b", pdf)) == 2  # A4, 9 points
 
 
 # One definition of a significant head.

@@ -39,6 +39,7 @@ def threads():
     torch.set_num_threads(before)
 
 
+@pytest.mark.long
 def test_training_starts_steps_and_writes_an_adapter_that_loads(threads, folder, tmp_path):
     training.main([*SMALLEST, "--data", str(folder), "--out", str(tmp_path / "out")])
     model, tokenizer = embedded.load(tmp_path / "out" / "last.safetensors", sha256=None)

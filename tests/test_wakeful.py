@@ -59,5 +59,6 @@ def test_no_cell_stalls_where_the_client_looks_after_each_write(tmp_path):
     assert cells_that_stall(tmp_path, n_cells=4, limit_s=60) == 0
 
 
+@pytest.mark.long
 def test_cells_stall_where_it_does_not(tmp_path):
     assert cells_that_stall(tmp_path, n_cells=8, limit_s=3) >= 1

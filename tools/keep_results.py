@@ -6,7 +6,7 @@
 no tutorial asks for any longer is deleted. Run it after a change of a tutorial's pairs or options.
 ``--anew`` computes everything, some forty minutes on two cores: for after a change of the embedded
 rankers, or of what patching computes. ``pytest -m slow tests/test_results_at_hand.py`` computes
-everything and compares.
+everything and compares, each result in a test of its own: ``-k`` with a file's name takes one.
 """
 
 import argparse

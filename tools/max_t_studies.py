@@ -24,7 +24,7 @@ METHODS = ("max-T", "BY", "BH")
 NOT_EXCHANGED = "not"
 EFFECT = 4.0  # the expected t of a head that has an effect
 EVERY = 6
-N_FLIPS = 999
+N_FLIPS = 499
 # What notebooks draw: n pairs, evenly over queries, so hardly more than one of each.
 SMALL = (
     Design("24 pairs of 24 queries", np.ones((24, 1), dtype=int)),
@@ -167,6 +167,7 @@ def tell_corrections(
     return TEXT.format(
         verdict=VERDICTS[bool(is_better)],
         n=n,
+        n_flips=n_flips,
         error=2 * np.sqrt(0.05 * 0.95 / n),
         null=most(shares),
         skewed=most(skewed),
@@ -194,7 +195,7 @@ shows *any* head without an effect at 5 %. The corrections of Benjamini and Yeku
 `q` is, and of Benjamini and Hochberg (BH) allow 5 % of the heads that are called significant to be
 false. `tools/max_t_studies.py` compares the three. Three designs are as small as those of the
 notebooks; the last rows draw queries from the study's own scores, so their heads depend on each
-other as real ones do.
+other as real ones do. Signs are turned {n_flips} times in each study.
 
 First, {n:,} studies without any effect for each row, and the share of them in which a head is below
 0.05; a share of 5 % is measured to within {error:.1%}. With donor and recipient exchanged, the

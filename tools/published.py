@@ -4,21 +4,22 @@
 
     python tools/published.py download --into FOLDER    # 24 files by URL and checksum
     python tools/published.py report --files FOLDER     # docs/study/published.md and its figures
-    python tools/published.py grid --files FOLDER --ranker TAS-B --axiom TFC1 --grade 3
+    python tools/published.py grid --files FOLDER --out RUN    # make study-published
 
 ``report`` needs none of the models. ``grid`` does: it patches the published pairs as the paper did
-and compares with the published grid (:mod:`published_grid`).
+and compares with the published grids (:mod:`published_grid`).
 """
 
 import argparse
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib import pyplot as plt
 from published_claims import Claim
-from published_files import GRADES, Published, download, read_all, read_published
-from published_grid import MODELS, compare_grid
+from published_files import AXIOMS, GRADES, Published, download, read_all, read_published
+from published_grid import MODELS, compare_grids, load_published_ranker, require_shape
 from published_maps import (
     cross_encoder_grids_disagree,
     grids_are_means_of_ratios,
@@ -36,6 +37,8 @@ from published_pairs import (
 from published_time import tell_time
 
 from mechir_edu import plots
+from mechir_edu.cli.arguments import path, require_counts, require_folder
+from mechir_edu.cli.main import explained
 from mechir_edu.files import write_whole
 from mechir_edu.plots.heatmap import DIVERGING
 from mechir_edu.plots.words import markdown_table
@@ -117,8 +120,23 @@ def draw_grades(published: Sequence[Published]) -> plt.Figure:
     return figure
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Read the command line."""
+def compare(args: argparse.Namespace) -> None:
+    """Patch the published pairs and print how far the published grids are reproduced."""
+    require_counts(1, pairs=args.pairs)
+    require_folder("--out", args.out)
+    published = [
+        read_published(args.files, args.ranker, axiom) for axiom in dict.fromkeys(args.axiom)
+    ]
+    ranker = load_published_ranker(args.ranker, args.model)
+    for entry in published:  # all of them before hours of work on the first
+        require_shape(entry, ranker)
+    for entry in published:
+        folder = args.out / f"{args.ranker}-{entry.axiom}"
+        print(compare_grids(entry, ranker, folder, sorted({*args.grade}), args.pairs), flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read the command line; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     fetch = commands.add_parser("download", help="fetch the files and check them")
@@ -129,18 +147,30 @@ def main(arguments: list[str] | None = None) -> None:
         command.add_argument("--files", type=Path, default=FILES, metavar="FOLDER")
     grid.add_argument("--ranker", choices=MODELS, default="TAS-B")
     grid.add_argument("--model", help="a folder or hub id, if not the published one")
-    grid.add_argument("--axiom", choices=("TFC1", "TDC"), default="TFC1")
-    grid.add_argument("--grade", type=int, choices=GRADES, default=3)
-    grid.add_argument("--pairs", type=int, default=1000, help="the first N of them")
+    grid.add_argument("--axiom", nargs="+", choices=AXIOMS, default=AXIOMS)
+    grid.add_argument("--grade", nargs="+", type=int, choices=GRADES, default=GRADES)
+    grid.add_argument("--pairs", type=int, default=1000, help="the first N of each grade")
+    grid.add_argument(
+        "--out",
+        type=path,
+        required=True,
+        metavar="RUN",
+        help="folder that keeps the runs; the same command resumes them",
+    )
     args = parser.parse_args(arguments)
+    return explained("published", lambda: run(args))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the command line asks for."""
     if args.command == "download":
         download(args.into)
     elif args.command == "report":
         write_report(args.files)
     else:
-        published = read_published(args.files, args.ranker, args.axiom)
-        print(compare_grid(published, args.grade, args.pairs, args.model))
+        compare(args)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

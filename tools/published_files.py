@@ -29,6 +29,7 @@ RANKERS = {
 }
 AXIOMS = ("TFC1", "TDC")
 GRADES = (0, 1, 2, 3)
+COLUMNS = ("qid", "docno", "score_delta", "text", "perturbed_text", "query", "relevance")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,15 @@ def read_all(folder: Path) -> list[Published]:
 
 
 def read_published(folder: Path, ranker: str, axiom: str) -> Published:
-    """Read what was published about one ranker and axiom."""
+    """Read what was published about one ranker and axiom.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If the pairs lack a column, or the five grids are not of one shape [layer, head].
+    """
     stem = f"{RANKERS[ranker]}_{axiom}"
     pairs = pd.read_csv(
         io.BytesIO(read_content(folder, f"{stem}_topk_4000.tsv")),
@@ -75,10 +84,21 @@ def read_published(folder: Path, ranker: str, axiom: str) -> Published:
         dtype={"qid": str, "docno": str, "text": str, "perturbed_text": str},
         keep_default_na=False,
     )
+    if lacking := [name for name in COLUMNS if name not in pairs.columns]:
+        raise ValueError(
+            f"{stem}_topk_4000.tsv needs the columns {', '.join(COLUMNS)}; it lacks "
+            f"{', '.join(lacking)}: take the published file"
+        )
     whole, *by_grade = (
         np.load(io.BytesIO(read_content(folder, f"{stem}_4000_patch_head_{part}.npy")))
         for part in ("all", *(f"rel_{grade}" for grade in GRADES))
     )
+    shapes = [grid.shape for grid in (whole, *by_grade)]
+    if whole.ndim != 2 or len({*shapes}) > 1:
+        raise ValueError(
+            f"{stem}_4000_patch_head_*.npy need five grids [layer, head] of one shape, got "
+            f"{', '.join(map(str, shapes))}: take the published files"
+        )
     return Published(ranker, axiom, pairs, whole, np.stack(by_grade))
 
 
@@ -89,7 +109,8 @@ def read_content(folder: Path, name: str) -> bytes:
     if not (folder / name).is_file():
         raise FileNotFoundError(
             f"needed the published file {name} in {folder}, found none; "
-            "get all of them with: python tools/published.py download --into FOLDER"
+            "get all of them with: python tools/published.py download --into FOLDER, and name "
+            "that folder with --files"
         )
     return (folder / name).read_bytes()
 

@@ -6,9 +6,9 @@ in a learned-sparse ranker (``terms.png``, ``.svg``), every head's recovery (``h
 was run, seen and skipped in words (``summary.md``), and every choice, seed, version and checksum
 (``run.json``), and a page to click through: maps, pairs, tables (``report.html``).
 
-Exact patching takes minutes. So that there is something to look at meanwhile, ``figure2`` is first
-drawn from a gradient's estimates on fewer pairs. The picture says so itself, so that a run that is
-interrupted leaves no estimate that could be taken for a result, and the exact figure replaces it.
+Exact patching takes minutes. So that there is something to look at meanwhile, ``figure2.png`` is
+first drawn from a gradient's estimates on fewer pairs. The picture says so itself, so that a run
+that is interrupted leaves no estimate that could be taken for a result; the exact one replaces it.
 """
 
 import argparse
@@ -16,8 +16,9 @@ import io
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mechir_edu.cli.arguments import (
     EMBEDDED,
@@ -38,16 +39,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from mechir_edu.cli.experiments import Demonstration
-    from mechir_edu.collection.collection import Collection
     from mechir_edu.rankers.base import Ranker
 
-FIRST_LOOK = 16  # pairs for each axiom of the first picture: a few seconds
+FIRST_LOOK = 12  # pairs for each axiom of the first picture: a few seconds
 DESCRIPTION = (
     "Append a query term to judged passages (TFC1: a random term, TDC: the rarest term, controls: "
     "a neutral word), and patch every attention head of each ranker to see which heads carry the "
     "change of the relevance score. Writes figure2.png and .svg, terms.png and .svg (of the "
     "learned-sparse ranker), heads.csv, summary.md, report.html (the maps, with each head's pairs) "
-    "and run.json, and prints the summary. Soon after the start, figure2 shows gradient estimates, "
+    "and run.json, and prints the summary. Soon after the start, figure2.png shows estimates, "
     "labelled as such, which the exact figure replaces. The defaults need no network."
 )
 
@@ -93,11 +93,11 @@ def run(args: argparse.Namespace) -> int:
     ValueError, OSError, ImportError
         For bad arguments, and for models, collections and folders that cannot be used.
     """
-    from mechir_edu.cli.experiments import check_request, demonstrate
+    started = time.monotonic()  # the libraries that are imported now take seconds, too
+    from mechir_edu.cli.experiments import check_request, demonstrate, first_look
     from mechir_edu.cli.summary import summarise
     from mechir_edu.rankers.devices import find_device
 
-    started = time.monotonic()
     axioms = [axiom_asked_for(text) for text in args.axiom]
     request = {"axioms": axioms, "n": args.pairs, "method": args.method, "filler": args.filler}
     check_request(**request)
@@ -114,7 +114,8 @@ def run(args: argparse.Namespace) -> int:
     request["seed"] = args.seed
     first_seconds = None
     if args.method != "gradient" and args.pairs > FIRST_LOOK:
-        show_estimates(args.out, rankers, collection, **request)
+        few = {name: request[name] for name in ("axioms", "seed", "filler")} | {"n": FIRST_LOOK}
+        write_figure(args.out, "figure2", first_look(rankers, collection, **few), ["png"])
         first_seconds = round(time.monotonic() - started, 1)
         print(
             f"First look after {first_seconds:.0f} s: {args.out / 'figure2.png'} (gradient "
@@ -166,30 +167,21 @@ def describe(ranker: "Ranker") -> dict:
     }
 
 
-def show_estimates(
-    folder: Path, rankers: "list[Ranker]", collection: "Collection", **request: Any
+def write_figure(
+    folder: Path, name: str, figure: "Figure", forms: Sequence[str] = ("png", "svg")
 ) -> None:
-    """Write figure2 from gradient estimates on `FIRST_LOOK` pairs for each axiom, labelled so."""
-    from mechir_edu.cli.experiments import demonstrate
+    """Write a figure, each file whole or not at all, and close it.
 
-    request |= {"n": FIRST_LOOK, "method": "gradient", "progress": False}
-    estimates = demonstrate(rankers, collection, **request)
-    caution = (
-        f"First look: {estimates.caution.lower()}\n"
-        f"({FIRST_LOOK} pairs for each axiom; the exact figure replaces this one)"
-    )
-    write_figure(folder, "figure2", estimates.figure(caution=caution))
-
-
-def write_figure(folder: Path, name: str, figure: "Figure") -> None:
-    """Write a figure as .png and .svg, each whole or not at all, and close it."""
+    What the picture says of itself as a whole is the file's title, too.
+    """
     from matplotlib import pyplot as plt
 
     from mechir_edu.files import write_whole
 
-    for form in ("png", "svg"):
+    title = {"Title": figure.get_suptitle()} if figure.get_suptitle() else None
+    for form in forms:
         image = io.BytesIO()
-        figure.savefig(image, format=form, dpi=150)
+        figure.savefig(image, format=form, dpi=150, metadata=title)
         write_whole(folder / f"{name}.{form}", image.getvalue())
     plt.close(figure)
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -25,10 +26,12 @@ from mechir_edu.patching.scoring import PairScores, score_pairs
 from mechir_edu.patching.terms_moved import TermsMoved, terms_moved
 from mechir_edu.perturb.axiom import Axiom
 from mechir_edu.perturb.draw import as_axiom, make_pairs
+from mechir_edu.perturb.pair import PairList
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.sparse import SparseEncoder
 
 FEWEST_PAIRS = 8  # two for each grade of TREC DL
+ESTIMATES = "Gradient estimates, not exact patches"
 
 
 # Compared by identity: arrays have no single answer to ==.
@@ -169,20 +172,17 @@ class Demonstration:
         """Say which recoveries are a gradient's estimates; empty where all are exact."""
         results = [experiment.result for experiment in self.experiments]
         if any(result.method == "gradient" for result in results):
-            return "Gradient estimates, not exact patches"
+            return ESTIMATES
         if any(result.exact is not None and not result.exact.all() for result in results):
             return "Exact for the leading heads, gradient estimates for the others"
         return ""
 
-    def figure(self, *, caution: str = "") -> Figure:
+    def figure(self) -> Figure:
         """The paper's Figure 2: one map of heads for each axiom and ranker.
 
-        Estimates are labelled as such in the picture, with `caution`, or with other words for it.
+        Where recoveries are estimates, the picture says so (`caution`).
         """
-        figure = plots.plot_figure2(self.recoveries())
-        if caution := caution or self.caution:
-            figure.suptitle(caution, color=plots.heatmap.EDITED, fontsize=11, fontweight="bold")
-        return figure
+        return _labelled(plots.plot_figure2(self.recoveries()), self.caution)
 
     def terms_figure(self) -> Figure | None:
         """Vocabulary terms that each axiom moved in learned-sparse rankers; None without one."""
@@ -262,9 +262,7 @@ def demonstrate(
         for name, axiom in plan:
             shown.set_description(f"{name} {axiom.name}", refresh=False)
             draw = {"collection": collection, "n": n, "seed": seed, "length": named[name].n_pieces}
-            pairs = make_pairs(axiom=axiom, **draw)
-            if not pairs:
-                raise ValueError(_nothing_fits(axiom, collection, pairs.skipped))
+            pairs = _draw(axiom, **draw)
             result = patch(named[name], pairs, method=method, filler=filler, progress=shown.update)
             shown.total -= n - len(result.pairs)  # what could not be drawn or aligned
             control, skipped = None, list(pairs.skipped)
@@ -278,6 +276,43 @@ def demonstrate(
             terms = terms_moved(named[name], result.pairs, filler=filler) if is_sparse else None
             experiments.append(Experiment(name, axiom, result, control, reasons, terms))
     return Demonstration(tuple(experiments), collection.name, n, seed)
+
+
+def first_look(
+    rankers: Sequence[Ranker] | Mapping[str, Ranker],
+    collection: Collection,
+    *,
+    axioms: Sequence[str | Axiom | Callable[..., str]],
+    n: int,
+    seed: int,
+    filler: str,
+) -> Figure:
+    """Draw Figure 2 from gradient estimates, which the picture says; takes no controls.
+
+    Parameters and errors as for `demonstrate`.
+    """
+    maps = {}
+    for name, ranker in _named(rankers).items():
+        for axiom in map(as_axiom, axioms):
+            draw = {"collection": collection, "n": n, "seed": seed, "length": ranker.n_pieces}
+            pairs = _draw(axiom, **draw)
+            result = patch(ranker, pairs, method="gradient", filler=filler, progress=False)
+            maps[axiom.name, name] = result.recovery()
+    told = f"({n} pairs for each axiom; the exact figure replaces this one)"
+    return _labelled(plots.plot_figure2(maps), f"First look: {ESTIMATES.lower()}\n{told}")
+
+
+def _labelled(figure: Figure, caution: str) -> Figure:
+    if caution:
+        figure.suptitle(caution, color=plots.heatmap.EDITED, fontsize=11, fontweight="bold")
+    return figure
+
+
+def _draw(axiom: Axiom, *, collection: Collection, **how: Any) -> PairList:
+    pairs = make_pairs(axiom=axiom, collection=collection, **how)
+    if not pairs:
+        raise ValueError(_nothing_fits(axiom, collection, pairs.skipped))
+    return pairs
 
 
 def check_request(

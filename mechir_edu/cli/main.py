@@ -21,7 +21,7 @@ from importlib import metadata
 
 from mechir_edu.cli import check, circuit, demo, patch, prefetch, tutorials
 
-OURS = ("mechir_edu", "study", "__main__")
+OURS = ("mechir_edu", "study", "published_files", "published_grid", "__main__")
 COMMANDS = {
     "demo": demo,
     "patch": patch,

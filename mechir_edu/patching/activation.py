@@ -48,7 +48,6 @@ from mechir_edu.patching.engines.choice import (
     Choice,
     choose_engine,
     fast_stack,
-    product_note,
     require_sound,
 )
 from mechir_edu.patching.engines.gradient import linearise
@@ -409,8 +408,7 @@ def as_result(job: Job, measured: Measured, **provenance: object) -> PatchingRes
         method=job.options.method,
         filler=job.aligned.filler,
         provenance=provenance_of(job.ranker, job.sweep)
-        | {"engine": job.choice.engine_name(job.options.method, is_fast=job.is_fast)}
-        | (product_note(job.ranker) if job.is_fast else {})
+        | job.choice.record(job.ranker, job.options.method, is_fast=job.is_fast)
         | measured.notes
         | provenance,
         exact=measured.exact,

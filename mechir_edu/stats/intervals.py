@@ -109,6 +109,8 @@ def estimate_mean(
     check_draws(interval, n_boot)
     cells = sums.reshape(-1, sums.shape[-1])
     value = cells.sum(axis=-1) / weights.sum()
+    if len(weights) < FEWEST_QUERIES:
+        return _unbounded(sums.shape[:-1], value, p_values(cells))
     residual = cells - value[:, None] * weights
     draws = resample_queries(len(weights), n_boot, seed)
     total = draws @ residual.T
@@ -120,7 +122,7 @@ def estimate_mean(
     variance = _without_rounding(variance, squares)
     low, high = _tails(_divide(total, np.sqrt(variance)), interval)
     error = np.sqrt((_left_out(residual, weights) ** 2).sum(axis=-1)) / abs(weights.sum())
-    ends = _bounded(value - high * error, value - low * error, len(weights))
+    ends = value - high * error, value - low * error
     return _shaped(sums.shape[:-1], value, *ends, p_values(cells))
 
 
@@ -153,6 +155,8 @@ def estimate_ratio(
     check_draws(interval, n_boot)
     n_queries = numerator.shape[-1]
     value, residual, divisor = _split_ratio(numerator, denominator)
+    if n_queries < FEWEST_QUERIES:
+        return _unbounded(numerator.shape[:-1], value, p_values(numerator))
     total = divisor.sum(axis=-1)
     draws = resample_queries(n_queries, n_boot, seed)
     statistic = _divide(draws @ residual.T, np.sqrt(draws @ (residual**2).T))
@@ -164,8 +168,7 @@ def estimate_ratio(
     widening = np.where(plain > 0, np.sqrt(_divide(jackknife, plain)), 1.0)
     low = np.where(plain > 0, value - reach[0][0] * widening, value)
     high = np.where(plain > 0, value + reach[1][1] * widening, value)
-    ends = _bounded(low, high, n_queries)
-    return _shaped(numerator.shape[:-1], value, *ends, p_values(numerator))
+    return _shaped(numerator.shape[:-1], value, low, high, p_values(numerator))
 
 
 def estimate_difference(
@@ -198,13 +201,15 @@ def estimate_difference(
     sides = [_influence(*side) for side in (first, second)]
     value, influence, without = (np.subtract(*parts) for parts in zip(*sides, strict=True))
     n_queries = influence.shape[-1]
+    error = np.sqrt((without**2).sum(axis=-1))
+    p = 2 * student_t.sf(np.abs(_divide(value, error)), max(n_queries - 1, 1))
+    if n_queries < FEWEST_QUERIES:
+        return _unbounded(first[0].shape[:-1], value, p)
     draws = resample_queries(n_queries, n_boot, seed)
     total, squares = draws @ influence.T, draws @ (influence**2).T
     variance = _without_rounding(squares - total**2 / n_queries, squares)
     low, high = _tails(_divide(total, np.sqrt(variance)), interval)
-    error = np.sqrt((without**2).sum(axis=-1))
-    p = 2 * student_t.sf(np.abs(_divide(value, error)), max(n_queries - 1, 1))
-    ends = _bounded(value - high * error, value - low * error, n_queries)
+    ends = value - high * error, value - low * error
     return _shaped(first[0].shape[:-1], value, *ends, p)
 
 
@@ -242,6 +247,12 @@ def _shaped(shape: tuple[int, ...], *fields: np.ndarray) -> Ratio:
     return Ratio(*(np.asarray(field).reshape(shape) for field in fields))
 
 
+def _unbounded(shape: tuple[int, ...], value: np.ndarray, p: np.ndarray) -> Ratio:
+    """Estimates with the whole line as their interval: there are too few queries."""
+    everything = np.full_like(value, np.inf)
+    return _shaped(shape, value, -everything, everything, p)
+
+
 def _split_ratio(
     numerator: np.ndarray, denominator: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -277,10 +288,3 @@ def _tails(
     # No interpolation: a resample of one query alone has an infinite statistic.
     low, high = np.quantile(statistic, [tail, 1 - tail], axis=0, method="inverted_cdf")
     return np.minimum(low, 0.0), np.maximum(high, 0.0)
-
-
-def _bounded(low: np.ndarray, high: np.ndarray, n_queries: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both ends where there are queries enough, and the whole line where there are not."""
-    if n_queries >= FEWEST_QUERIES:
-        return low, high
-    return np.full_like(low, -np.inf), np.full_like(high, np.inf)

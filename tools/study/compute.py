@@ -8,10 +8,14 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mechir_edu.alignment.aligned import AlignedPair
 from mechir_edu.cli.arguments import require_folder
 from mechir_edu.collection.collection import Collection
 from mechir_edu.collection.load import load_collection
@@ -19,7 +23,7 @@ from mechir_edu.collection.progress import bar
 from mechir_edu.patching.activation import patch_with
 from mechir_edu.patching.long_runs.folder import hold, need_same
 from mechir_edu.patching.options import PatchOptions
-from mechir_edu.patching.scoring import provenance_of, score_pairs
+from mechir_edu.patching.scoring import align_as_read, provenance_of, score_pairs
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.rankers.base import Ranker
 from mechir_edu.rankers.devices import find_device
@@ -30,6 +34,14 @@ from study.plan import CHECKS, MAIN, Condition, Versions, draw_versions
 
 FEWEST_PAIRS = 8
 ASKED = ("n", "seed", "block", "checks", "method")
+BY_POSITION = (
+    "baseline_ids",
+    "perturbed_ids",
+    "baseline_mask",
+    "perturbed_mask",
+    "token_type_ids",
+    "roles",
+)
 
 
 @dataclass(frozen=True)
@@ -173,7 +185,8 @@ def work(plans: Sequence[Plan]) -> None:
     with bar(n_left) as shown:
         for block, plan, tasks in rounds:
             if plan.folder.untouched(block) is None:
-                plan.folder.keep_untouched(block, score_untouched(plan, block))
+                pairs = plan.pairs(MAIN[0], plan.folder.blocks[block])
+                plan.folder.keep_untouched(block, score_untouched(plan.ranker, pairs))
             for task in tasks:
                 name = f"{plan.ranker.kind} {task.condition.name}"
                 shown.set_description(f"round {block + 1} of {n_rounds}, {name}", refresh=False)
@@ -182,8 +195,17 @@ def work(plans: Sequence[Plan]) -> None:
                 plan.folder.keep(task.condition, block, result)
 
 
-def score_untouched(plan: Plan, block: int):
-    """Scores of a block's documents without any filler, [pair]."""
-    # At the end of the document, a filler that nothing can see leaves the baseline as it was.
-    pairs = plan.pairs(MAIN[0], plan.folder.blocks[block])
-    return score_pairs(plan.ranker, pairs, filler="pad").baseline
+def score_untouched(ranker: Ranker, pairs: Sequence[Pair]) -> Float[np.ndarray, " pair"]:
+    """Scores of the documents as they were, without any filler, [pair].
+
+    A document that is too long is cut as it is for its pair, so that the added word alone differs.
+    """
+    aligned = align_as_read(ranker, pairs, "pad")
+    # A filler that nothing can see still has its place: it moves [SEP] on. So it is taken out.
+    bare = [_only(pair, pair.baseline_mask == 1) for pair in aligned.aligned]
+    return score_pairs(ranker, replace(aligned, aligned=tuple(bare)), progress=False).baseline
+
+
+def _only(pair: AlignedPair, kept: Bool[np.ndarray, " pos"]) -> AlignedPair:
+    """The same pair at these positions alone."""
+    return replace(pair, **{name: getattr(pair, name)[kept] for name in BY_POSITION})

@@ -68,7 +68,9 @@ for edit, moved_by in zip(texts, scores - scores[0], strict=True):
 # %%
 draw = {"seed": 0, "length": ranker.n_pieces}  # controls are as many word pieces long
 pairs = {
-    (axiom, place): me.make_pairs(collection, axiom, n=72, place=place, **draw)
+    (axiom, place): me.make_pairs(
+        collection, axiom, n=me.tutorial.pick(72, 16), place=place, **draw
+    )
     for axiom in ("TFC1", "TFC1-control")
     for place in ("end", "start")
 }
@@ -203,7 +205,8 @@ for place in ("end", "start"):
 # The same applies to heads. The axiom's result is the very one of notebook 04, with its 288 pairs. We
 # patch the control's pairs, too, and take the difference document by document: the remainder is what
 # each head carries of *the match*. Both results come with the package (`me.tutorial.patch`; to
-# compute them takes some twelve minutes).
+# compute them takes some twelve minutes). Their 288 pairs are as many as 04 needed: a typical head is
+# found from a recovery of 0.01 on, the leading one from 0.06 on.
 #
 # **Predict.** Will the map of the contrast show (a) the same heads, (b) fewer, (c) others?
 

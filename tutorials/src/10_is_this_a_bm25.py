@@ -186,7 +186,8 @@ print(f"First singular vector: {abs(r_axes[0]):.2f}.")
 #
 # Let query token *i* give 0.3 of its attention to the passage, in some head. If that head looks at
 # occurrences of *i*, the **attention mass** grows with their number: a *soft* term frequency, soft
-# because near synonyms may count, too. `me.term_attention` gives it for every head.
+# because near synonyms may count, too. `me.term_attention` gives it for every head,
+# here for all queries in some twenty-five seconds.
 
 # %%
 attention = {

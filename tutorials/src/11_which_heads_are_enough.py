@@ -300,9 +300,10 @@ me.checks.check_drop_one_by_one(drop_one_by_one)
 # %% [markdown]
 # ## Repair the circuit
 #
-# The package searches in this way, too. `order="backward"` drops heads from the last layer to the first
-# where what survives moves by less than a threshold, and doubles the threshold after each sweep (the idea
-# of ACDC). It searched on the queries that ranked the heads above, and both orders are measured on the
+# The package searches in this way, too: `order="pruning"`, which measures 4,655 sets of this ranker's
+# heads. `order="backward"` needs far fewer. It drops heads from the last layer to the first where
+# what survives moves by less than a threshold, and doubles the threshold after each sweep (the idea of
+# ACDC). It searched on the queries that ranked the heads above, and both orders are measured on the
 # others.
 #
 # **Predict.** With as many heads, more survives in the circuit that was searched than in that of the
@@ -365,7 +366,8 @@ for number in (16, 24, 32, 48, 64):
 #
 # People see rankings, not score changes. `me.rank_faithfulness` puts every head outside the circuit to
 # its mean, ranks, and compares with the full ranker: by nDCG@10, and by **Kendall's tau** between the
-# two rankings, which is 1 for the same order and 0 for unrelated ones.
+# two rankings, which is 1 for the same order and 0 for unrelated ones. The cell takes some twenty
+# seconds.
 #
 # **Predict.** Does a circuit that was found on TFC1 rank (a) as the whole ranker does, (b) somewhat like
 # it, (c) in an unrelated order?

@@ -22,7 +22,6 @@ from mechir_edu.patching.circuits.options import FEWEST_DRAWS, CircuitOptions
 from mechir_edu.patching.circuits.orders import SEARCHES, by_effect, n_sets, shuffled
 from mechir_edu.patching.circuits.result import CircuitResult
 from mechir_edu.patching.circuits.sets import HeadSet, all_heads
-from mechir_edu.patching.engines.choice import product_note
 from mechir_edu.patching.entry import takes_turn
 from mechir_edu.patching.long_runs.folder import describe_pairs
 from mechir_edu.patching.options import ChosenDirection, Direction, PatchOptions
@@ -276,10 +275,9 @@ def _measured(measure: Measure, sets: list[HeadSet], kept: Kept, progress: Progr
 
 
 def _provenance(options: CircuitOptions, ranker: Ranker, measure: Measure) -> dict[str, Any]:
-    product = product_note(ranker) if measure.is_fast else {}
+    code = measure.job.choice.record(ranker, "exact", is_fast=measure.is_fast)
     return provenance_of(ranker, measure.job.sweep) | {
-        **product,
-        "engine": measure.engine_name,
+        **code,
         "n_layers": ranker.n_layers,
         "n_heads": ranker.n_heads,
         "reads_first_position_only": ranker.reads_first_position_only,

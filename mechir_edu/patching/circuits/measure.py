@@ -132,11 +132,6 @@ class Measure:
         """Whether sets are put in on weights alone, and so in threads."""
         return isinstance(self.engine, SuffixSets)
 
-    @property
-    def engine_name(self) -> str:
-        """Which code runs, and why no faster one does."""
-        return self.job.choice.engine_name("exact", is_fast=self.is_fast)
-
     @cached_property
     def ablate(self) -> Callable[[Runs], Runs]:
         """Puts the z that stands for what is outside a circuit into a batch's runs."""

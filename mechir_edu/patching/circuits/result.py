@@ -19,6 +19,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Unpack, get_args
 
@@ -149,13 +150,13 @@ class CircuitResult:
         how : "ratio_of_means", or "mean_of_ratios", which a few pairs of small change can rule.
         options : ``interval``, ``n_boot`` and ``seed`` of `mechir_edu.stats.recovery`.
         """
-        return self._recovery(self.effects[0], ("size",), how, options)
+        return self._curve("restored", how, options)
 
     def survives(
         self, how: stats.How = "ratio_of_means", **options: Unpack[stats.IntervalOptions]
     ) -> stats.Recovery:
         """Share of the score change that survives without the rest, [size]; as `restored`."""
-        return self._recovery(self.effects[1], ("size",), how, options)
+        return self._curve("survives", how, options)
 
     def per_pair(self, protocol: Protocol) -> Float[np.ndarray, "size pair"]:
         """Share of each pair's own score change; NaN where its score did not change."""
@@ -215,7 +216,7 @@ class CircuitResult:
         """
         parts = []
         for protocol in PROTOCOLS:
-            recovery = self._recovery(self.effects[_place(protocol)], ("size",))
+            recovery = self._curve(protocol)
             pairs = self.per_pair(protocol)
             pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
             quantiles = np.quantile(pairs, [0.1, 0.5, 0.9], axis=1)
@@ -288,6 +289,23 @@ class CircuitResult:
     def _change(self) -> Float[np.ndarray, " pair"]:
         """Score change of each pair, donor minus recipient, in float64."""
         return np.subtract(self.donor, self.recipient, dtype=np.float64)
+
+    @cached_property
+    def _curves(self) -> dict[tuple[Any, ...], stats.Recovery]:
+        """Curves that were asked for: a picture, its text and its panel need the same intervals."""
+        return {}
+
+    def _curve(
+        self,
+        protocol: Protocol,
+        how: stats.How = "ratio_of_means",
+        options: Mapping[str, Any] | None = None,
+    ) -> stats.Recovery:
+        key = (protocol, how, *sorted((options or {}).items()))
+        if key not in self._curves:
+            effects = self.effects[_place(protocol)]
+            self._curves[key] = self._recovery(effects, ("size",), how, options)
+        return self._curves[key]
 
     def _recovery(
         self,

@@ -94,6 +94,11 @@ class Choice:
         name = "one forward pass a cell" if method == "naive" else name
         return f"{name}: {self.reason}" if self.reason else name
 
+    def record(self, ranker: Ranker, method: str, *, is_fast: bool) -> dict[str, str]:
+        """Name the code that runs, and the product of matrices in fast code, for provenance."""
+        product = product_note(ranker) if is_fast else {}
+        return {"engine": self.engine_name(method, is_fast=is_fast)} | product
+
 
 def choose_engine(ranker: Ranker) -> Choice:
     """Look at a ranker's modules as they are now."""

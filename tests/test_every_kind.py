@@ -1,5 +1,6 @@
 """Everything takes every kind of ranker, or says why not: each entry of docs/kinds.md, run."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -41,6 +42,14 @@ def test_the_page_names_checkpoints_of_each_class_with_size_and_licence():
         assert re.search("embedded|/", checkpoint)
         assert re.fullmatch(r"[\d., ]+ [MB]", size)
         assert licence in {"Apache-2.0", "MIT", "CC BY-NC-SA"} or "card" in licence
+
+
+def test_the_form_of_the_notebook_for_your_own_ranker_offers_every_kind():
+    source = (table.ROOT / "tutorials" / "src" / "09_your_own.py").read_text()
+    (offered,) = re.findall(r'^kind = "guessed"  # @param (\[.*\])$', source, flags=re.M)
+    assert set(json.loads(offered)) == {"guessed", *KINDS}
+    read = re.findall(r'"([\w-]+)": me\.\w+[,}]', source.split("chosen = ")[0])
+    assert set(read) == set(KINDS)
 
 
 @pytest.fixture(scope="module", params=marked(table.FORMS, OFTEN))

@@ -39,7 +39,7 @@ import pandas as pd
 
 import mechir_edu as me
 
-kind = "guessed"  # @param ["guessed", "dot", "cat", "sparse", "multi-vector"]
+kind = "guessed"  # @param ["guessed", "dot", "cat", "sparse", "multi-vector", "monot5"]
 ranker_name = "embedded"  # @param {type:"string"}
 collection_name = "embedded"  # @param {type:"string"}
 
@@ -97,12 +97,12 @@ print(
 # %% [markdown]
 # ## Bring a ranker
 #
-# Four classes take a folder or a hub id: `me.Dot` (one vector for each text), `me.Cat` (query and
-# document together), `me.Sparse` (a weight for each word of the vocabulary, SPLADE) and
-# `me.MultiVector` (a vector for each token, ColBERT). Which of them reads a checkpoint, its files
-# say; choose the kind in the form where they do not, or where a name has several: "embedded" is
-# also a `Cat` and a `Sparse`. [A table](../docs/kinds.md) says what each kind takes, and names
-# checkpoints to start with.
+# Five classes take a folder or a hub id: `me.Dot` (one vector for each text), `me.Cat` (query and
+# document together), `me.Sparse` (a weight for each word of the vocabulary, SPLADE),
+# `me.MultiVector` (a vector for each token, ColBERT) and `me.MonoT5` (T5 that answers with a word).
+# Which of them reads a checkpoint, its files say; choose the kind in the form where they do not, or
+# where a name has several: "embedded" is also a `Cat` and a `Sparse`. [A
+# table](../docs/kinds.md) says what each kind takes, and names checkpoints to start with.
 #
 # Loading *verifies* the ranker: its scores equal
 # the Hugging Face model's, an edit at each hook point changes the output, and the heads add up to
@@ -110,7 +110,8 @@ print(
 # and spares you maps that are zero because a hook does nothing.
 
 # %%
-classes = {"dot": me.Dot, "cat": me.Cat, "sparse": me.Sparse, "multi-vector": me.MultiVector}
+classes = {"dot": me.Dot, "cat": me.Cat, "sparse": me.Sparse}
+classes |= {"multi-vector": me.MultiVector, "monot5": me.MonoT5}
 chosen = me.guess_kind(ranker_name) if kind == "guessed" else kind
 ranker = classes[chosen](ranker_name)
 print(f"{ranker_name!r} is read as a {ranker.kind_name}: {ranker}")

@@ -41,7 +41,7 @@ def can_run(statement, known):
     stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
     called = {node.func.id for node in nodes if isinstance(getattr(node, "func", None), ast.Name)}
     return (
-        isinstance(statement, ast.Assign)
+        isinstance(statement, (ast.Assign, ast.AugAssign))
         and all(ast.unparse(node) in ALLOWED for node in attributes)
         and {node.id for node in names} <= known.keys() | stored | set(dir(builtins))
         and all(callable(known[name]) for name in called & known.keys())

@@ -1,5 +1,6 @@
 # make demo: set up and run the demonstration.  make test: set up and run all tests.
-# make long: what make test leaves out, the same over more families and tries; CI runs it too.
+# make long: what make test leaves out, the same over more families and tries, and what starts slowly
+# (Ray, JupyterLab, later notebooks); CI runs it too.
 # make study: set up and run the study (tools/study).
 # make study-report: make docs/study's tables, figures and report again, from its scores.
 # make study-published: patch MechIR's published pairs with TAS-B, and compare with their grids.
@@ -48,7 +49,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(PYTEST) -m "not long and $(ALWAYS)"
-	@echo "The same over more families and tries: make long"
+	@echo "More families, kinds and tries, Ray, JupyterLab, later notebooks: make long"
 
 long: $(VENV)/.installed-test
 	$(PYTEST) -m "long and $(ALWAYS)"

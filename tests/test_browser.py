@@ -77,10 +77,8 @@ def use_by_keyboard(panel, name):
     return dead
 
 
-@pytest.mark.parametrize(
-    "used", [("heads", "intervention"), pytest.param(tuple(PANELS), marks=pytest.mark.long)]
-)
-def test_a_panel_draws_a_new_picture_for_every_control_moved_by_keyboard(address, browser, used):
+@pytest.mark.long
+def test_every_panel_draws_a_new_picture_for_every_control_moved_by_keyboard(address, browser):
     page, complaints = browser
     lab.run_all(page, address.format("panels.ipynb"))
     panels = lab.panels(page)
@@ -88,8 +86,7 @@ def test_a_panel_draws_a_new_picture_for_every_control_moved_by_keyboard(address
     assert len(panels) == len(PANELS)
     for name, panel in zip(PANELS, panels, strict=True):
         assert panel.waits_for_new_picture("", seconds=60)
-        if name in used:
-            assert use_by_keyboard(panel, f"explore_{name}") == []
+        assert use_by_keyboard(panel, f"explore_{name}") == []
     assert click_on_a_head(panels[list(PANELS).index("heads")])
     assert complaints == []
 

@@ -20,6 +20,7 @@ ray = pytest.importorskip("ray", reason='Ray NOT TESTED: pip install "mechir-edu
 from mechir_edu.patching.long_runs import distributed  # noqa: E402
 from mechir_edu.patching.long_runs.distributed import patch_distributed, ray_workers  # noqa: E402
 
+pytestmark = pytest.mark.long  # Ray and each of its workers start in half a minute
 SHARDED = {"shard_size": 2}
 
 
@@ -88,7 +89,6 @@ class Watched(Sequence):
         return self.pairs[i]
 
 
-@pytest.mark.long
 def test_workers_finish_a_run_begun_in_one_process_and_its_pairs_are_drawn_round_by_round(
     planted, pairs, alone, tmp_path, monkeypatch
 ):
@@ -108,7 +108,6 @@ def test_workers_finish_a_run_begun_in_one_process_and_its_pairs_are_drawn_round
     assert watched.n_done.count(4) == sum(map(len, missing[3:]))
 
 
-@pytest.mark.long
 def test_an_error_on_a_worker_reaches_the_caller(pairs, tmp_path):
     driver = os.getpid()
 

@@ -239,6 +239,7 @@ def wait_for_a_shard(folder, process):
         time.sleep(0.01)
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_a_run_that_the_same_command_finishes(tmp_path, ranker):
     # Many small shards: however slow this process is to interrupt it, the run is not yet done.
     many = ("--pairs", "24", "--shard-size", "1", "--by", "role")

@@ -89,12 +89,12 @@ def test_a_run_in_shards_has_the_scores_of_one_patch(ranker, pairs, tmp_path, op
     np.testing.assert_array_equal(result.row_pos, expected.row_pos)
 
 
-@pytest.mark.parametrize("n_runs", [2, pytest.param(6, marks=pytest.mark.long)])
-def test_runs_killed_at_random_moments_end_with_the_bits_of_one_never_stopped(tmp_path, n_runs):
+@pytest.mark.long
+def test_runs_killed_at_random_moments_end_with_the_bits_of_one_never_stopped(tmp_path):
     model = save_model("bert", "ForSequenceClassification", tmp_path / "model", num_labels=1)
-    kept = do("kill", tmp_path, model, n_runs, 0)["kept"]
-    assert len(kept) == n_runs
-    for k in range(n_runs):
+    kept = do("kill", tmp_path, model, 6, 0)["kept"]
+    assert len(kept) == 6
+    for k in range(6):
         assert_same_runs(tmp_path / f"killed-{k}", tmp_path / "whole")
 
 

@@ -159,6 +159,7 @@ def memory_row(megabytes: list[float], pairs: tuple[int, ...]) -> dict[str, Any]
 def draw(measured: dict[str, tuple[list[Size], list[float]]], file: Path) -> None:
     """Curves beside what the operations predict from the first point."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     figure, axes = plt.subplots(1, len(measured), figsize=(14, 3.2), layout="constrained")
     for ax, (what, (sizes, seconds)) in zip(axes, measured.items(), strict=True):
@@ -167,6 +168,8 @@ def draw(measured: dict[str, tuple[list[Size], list[float]]], file: Path) -> Non
         ax.loglog(at, seconds, "o-", color="#2166ac", label="measured")
         ax.loglog(at, seconds[0] * counted / counted[0], "--", color="gray", label="operations")
         ax.set(xlabel=what, xticks=at, xticklabels=at, xmargin=0.1)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.minorticks_off()
     axes[0].set_ylabel("CPU seconds (cores: wall)")
     axes[0].legend(frameon=False)

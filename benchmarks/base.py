@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Timed, arguments, extra_memory, load_pairs, parse, pin_threads, report, timed
+from common import (
+    Timed,
+    arguments,
+    extra_memory,
+    load_pairs,
+    parse,
+    pin_threads,
+    report,
+    settings_of,
+    timed,
+)
 from kinds import save
 from mechir_client import add_mechir_option, check_agreement, describe, mechir
 from mpnet_weights import DEFAULT, folder_of
@@ -150,17 +160,8 @@ def save_electra(folder: Path, shape: tuple[int, int, int, int]) -> Path:
     import mechir_edu as me
 
     words = me.Dot("embedded", verify=False).tokenizer
-    n_layers, n_heads, d_model, d_mlp = shape
-    config = ElectraConfig(
-        vocab_size=len(words),
-        num_hidden_layers=n_layers,
-        num_attention_heads=n_heads,
-        hidden_size=d_model,
-        embedding_size=d_model,
-        intermediate_size=d_mlp,
-        pad_token_id=words.pad_token_id,
-        num_labels=1,
-    )
+    settings = settings_of(words, *shape)
+    config = ElectraConfig(**settings, embedding_size=settings["hidden_size"], num_labels=1)
     save(ElectraForSequenceClassification(config), words, folder)
     return folder
 

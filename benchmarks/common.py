@@ -22,6 +22,7 @@ from typing import Any
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 DL = ("msmarco-passage/trec-dl-2019/judged", "msmarco-passage/trec-dl-2020/judged")
+CACHE = Path.home() / ".cache" / "mechir-edu-benchmarks"  # what is fetched once
 # Where a checkout has the TREC DL files beside it, in the layout of an ir_datasets home.
 BESIDE = Path(__file__).resolve().parents[2] / "shared" / "trec-dl"
 
@@ -35,6 +36,15 @@ def options_of_all(description: str, *, repeats: int) -> argparse.ArgumentParser
     parser.add_argument("--threads", type=int, default=1, help="threads of each side")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser
+
+
+def fetch_as_asked(description: str, default: Path, fetch: Callable[[Path], Path]) -> None:
+    """Fetch what a benchmark needs into the folder that the command line names, and say where."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=default, help="where it is to be")
+    print(fetch(parser.parse_args().folder))
 
 
 def arguments(description: str, *, pairs: int, repeats: int) -> argparse.ArgumentParser:
@@ -199,6 +209,20 @@ def _is_path(value: Any) -> bool:
     return isinstance(value, Path)
 
 
+def settings_of(
+    words: Any, n_layers: int, n_heads: int, d_model: int, d_mlp: int
+) -> dict[str, int]:
+    """What a configuration of transformers says of a model's shape and its tokenizer."""
+    return {
+        "vocab_size": len(words),
+        "num_hidden_layers": n_layers,
+        "num_attention_heads": n_heads,
+        "hidden_size": d_model,
+        "intermediate_size": d_mlp,
+        "pad_token_id": words.pad_token_id,
+    }
+
+
 def save_bert(
     folder: Path, words: Any, n_layers: int, n_heads: int, d_model: int, d_mlp: int
 ) -> None:
@@ -206,14 +230,7 @@ def save_bert(
     import torch
     from transformers import BertConfig, BertModel
 
-    config = BertConfig(
-        vocab_size=len(words),
-        num_hidden_layers=n_layers,
-        num_attention_heads=n_heads,
-        hidden_size=d_model,
-        intermediate_size=d_mlp,
-        pad_token_id=words.pad_token_id,
-    )
+    config = BertConfig(**settings_of(words, n_layers, n_heads, d_model, d_mlp))
     torch.manual_seed(0)
     BertModel(config).save_pretrained(folder)
     words.save_pretrained(folder)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, interleave, load_pairs, parse, report
+from common import arguments, interleave, load_pairs, parse, report, settings_of
 
 TEMPLATE = (
     "Is the document about the query?\nQuery: {query}\nDocument: {document}\nAnswer (yes or no):"
@@ -157,16 +157,11 @@ def make_decoder(name: str, folder: Path, pairs: list) -> Any:
         tokenizer_object=words, pad_token="<pad>", eos_token="</s>", model_max_length=512
     )
     config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=d_model,
-        intermediate_size=d_mlp,
-        num_hidden_layers=n_layers,
-        num_attention_heads=n_heads,
+        **settings_of(tokenizer, n_layers, n_heads, d_model, d_mlp),
         num_key_value_heads=n_kv,
         max_position_embeddings=512,
         bos_token_id=0,
         eos_token_id=1,
-        pad_token_id=2,
     )
     save(LlamaForCausalLM(config), tokenizer, folder)
     return me.Cat(str(folder), true_token=10, false_token=11, template=TEMPLATE)

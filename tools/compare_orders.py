@@ -8,13 +8,15 @@ measures of each ranking; no passages. A test compares the page with what this s
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mechir_edu import stats
+from mechir_edu.files import write_whole
+from mechir_edu.plots.words import markdown_table, with_interval
 
 DATA = Path(__file__).resolve().parents[1] / "docs/study/orders.json"
 SHOWN = (8, 16, 24, 32, 40, 48, 64)
@@ -38,6 +40,7 @@ pairs. The package's own code, on this device, differs from these scores by {dif
 most; a small `me.circuit` there differed from the CPU's by {from_cpu:.0e}.
 
 {circuits}
+
 With TFC1, more survives after pruning than with the largest effects at {better} of {n_sizes} sizes,
 by an interval that leaves out 0. Pruning measured {pruning_sets:,} sets, "greedy" {greedy_sets:,},
 "backward" {backward_sets:,}. More than 1 can survive, for heads that work against the change are
@@ -78,12 +81,12 @@ def page(data: Mapping[str, Any]) -> str:
         device=data["device"],
         difference=data["largest difference from mechir_edu.patching.circuits.measure"],
         from_cpu=data["largest difference of me.circuit on this device from the CPU"],
-        circuits="\n".join(circuits(data, axiom) for axiom in data["axioms"]),
+        circuits="\n\n".join(circuits(data, axiom) for axiom in data["axioms"]),
         better=sum(bool(low > 0) for _, low, _ in gains),
         n_sizes=len(gains),
         n_ranked_queries=ranked["n_queries"],
-        whole=with_interval(*mean_of(ranked["whole"])),
-        bm25=with_interval(*mean_of(ranked["BM25"])),
+        whole=told(mean_of(ranked["whole"])),
+        bm25=told(mean_of(ranked["BM25"])),
         rankings=rankings(ranked),
         attention=attention(ranked),
         above=sum(bool(value > bm25) for value in of_heads),
@@ -116,14 +119,14 @@ def gain(data: Mapping[str, Any], axiom: str, order: str, size: int) -> tuple[fl
 
 def circuits(data: Mapping[str, Any], axiom: str) -> str:
     """Tables of one axiom: both protocols, and what searches gain."""
-    of_axiom, parts = data["axioms"][axiom], [f"## {axiom}\n"]
+    of_axiom, parts = data["axioms"][axiom], [f"## {axiom}"]
     head = [*(f"{size} heads" for size in SHOWN)]
     for protocol in PROTOCOLS:
         rows = [
             [
                 order,
                 *(
-                    with_interval(*share(data, axiom, effects_of(data, axiom, order, n, protocol)))
+                    told(share(data, axiom, effects_of(data, axiom, order, n, protocol)))
                     for n in SHOWN
                 ),
             ]
@@ -132,30 +135,29 @@ def circuits(data: Mapping[str, Any], axiom: str) -> str:
         draws = np.array(of_axiom["random"])[:, PROTOCOLS.index(protocol)]
         draws = draws[:, [data["sizes"].index(size) for size in SHOWN]]
         band = zip(draws.mean(axis=0), *np.quantile(draws, [0.05, 0.95], axis=0), strict=True)
-        rows.append(["at random", *(with_interval(*cell) for cell in band)])
-        parts.append(table([protocol, *head], rows))
+        rows.append(["at random", *map(told, band)])
+        parts.append(markdown_table([protocol, *head], rows))
     rows = [
-        [name, *(with_interval(*gain(data, axiom, name, n), sign="+") for n in SHOWN)]
-        for name in SEARCHED
+        [name, *(told(gain(data, axiom, name, n), sign="+") for n in SHOWN)] for name in SEARCHED
     ]
-    parts.append(table(["survives, minus exact's", *head], rows))
-    return "\n".join(parts)
+    parts.append(markdown_table(["survives, minus exact's", *head], rows))
+    return "\n\n".join(parts)
 
 
 def rankings(ranked: Mapping[str, Any]) -> str:
     """Kendall's tau to the whole ranker, and nDCG@10, of each order's first heads."""
     sizes = [f"{size} heads" for size in next(iter(ranked["circuits"].values()))]
     tables = [
-        table(
+        markdown_table(
             [name, *sizes],
             [
-                [order, *(with_interval(*mean_of(values[measure])) for values in by_size.values())]
+                [order, *(told(mean_of(values[measure])) for values in by_size.values())]
                 for order, by_size in ranked["circuits"].items()
             ],
         )
         for measure, name in (("tau", "Kendall's tau"), ("nDCG@10", "nDCG@10"))
     ]
-    return "\n".join(tables).rstrip()
+    return "\n\n".join(tables)
 
 
 def attention(ranked: Mapping[str, Any]) -> str:
@@ -164,9 +166,9 @@ def attention(ranked: Mapping[str, Any]) -> str:
     for way, of_way in ranked["attention"].items():
         means = {head: float(np.mean(values)) for head, values in of_way.items()}
         best = max(means, key=means.__getitem__)
-        told = with_interval(*mean_of(of_way[best]))
-        rows.append([WAYS[way], best, told, f"{np.median(list(means.values())):.2f}"])
-    return table(["attention", "best head", "its nDCG@10", "median head's"], rows).rstrip()
+        median = f"{np.median(list(means.values())):.2f}"
+        rows.append([WAYS[way], best, told(mean_of(of_way[best])), median])
+    return markdown_table(["attention", "best head", "its nDCG@10", "median head's"], rows)
 
 
 def mean_of(values: Sequence[float]) -> tuple[float, float, float]:
@@ -176,16 +178,9 @@ def mean_of(values: Sequence[float]) -> tuple[float, float, float]:
     return float(mean.value), float(mean.low), float(mean.high)
 
 
-def with_interval(value: float, low: float, high: float, sign: str = "") -> str:
+def told(cell: Sequence[float], sign: str = "") -> str:
     """As "0.42 [0.36, 0.48]"."""
-    value, low, high = (round(number, 2) + 0.0 for number in (value, low, high))
-    return f"{value:{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return with_interval(*(round(number, 2) + 0.0 for number in cell), digits=2, sign=sign)
 
 
 def main() -> None:
@@ -193,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--into", type=Path, required=True)
     args = parser.parse_args()
-    args.into.write_text(page(json.loads(DATA.read_text("utf-8"))), encoding="utf-8")
+    write_whole(args.into, page(json.loads(DATA.read_text("utf-8"))).encode())
 
 
 if __name__ == "__main__":

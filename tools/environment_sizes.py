@@ -17,6 +17,8 @@ from importlib.metadata import Distribution, distributions
 from itertools import chain
 from pathlib import Path
 
+from mechir_edu.files import write_whole
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "environment.md"
 OWN = "mechir-edu"
@@ -158,7 +160,7 @@ def main() -> None:
         print(tables())
         return
     above = PAGE.read_text(encoding="utf-8").partition("<!-- sizes -->")[0]
-    PAGE.write_text(f"{above}<!-- sizes -->\n\n{tables()}\n", encoding="utf-8")
+    write_whole(PAGE, f"{above}<!-- sizes -->\n\n{tables()}\n".encode())
 
 
 if __name__ == "__main__":

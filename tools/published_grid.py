@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 from published_files import RANKERS, Published
-from scipy.stats import norm, rankdata
+from scipy.stats import rankdata
 
 from mechir_edu.models import Cat, Dot
 from mechir_edu.patching.long_runs.runs import patch_into_folder
@@ -25,8 +25,8 @@ from mechir_edu.perturb.edits import Edit
 from mechir_edu.perturb.pair import Pair
 from mechir_edu.plots.words import markdown_table, with_interval
 from mechir_edu.rankers.base import Ranker
-from mechir_edu.stats.clusters import query_sums, resample_queries
-from mechir_edu.stats.maps import Agreement
+from mechir_edu.stats.clusters import resample_queries
+from mechir_edu.stats.maps import Agreement, correlation, on_fishers_scale, weighted_maps
 
 MODELS = {
     "TAS-B": (Dot, "sebastian-hofstaetter/distilbert-dot-tas_b-b256-msmarco"),
@@ -161,12 +161,16 @@ def compare_result(
     ratios = result.effect() / np.subtract(result.donor, result.recipient, dtype=np.float64)
     query_ids = np.array(result.query_ids)
     of_grade = np.array([pair.relevance for pair in result.pairs])
-    weights = resample_queries(len(np.unique(query_ids)), N_BOOT, seed=0)
+    queries, maps = np.unique(query_ids), {}
+    weights = resample_queries(len(queries), N_BOOT, seed=0)
     weights = np.vstack([np.ones(weights.shape[1]), weights])
-    maps = {grade: _maps(ratios, query_ids, of_grade == grade, weights) for grade in grades}
+    for grade in grades:
+        chosen = of_grade == grade
+        drawn = weighted_maps(ratios[..., chosen], query_ids[chosen], queries, weights)
+        maps[grade] = drawn.reshape(-1, *ratios.shape[:-1])
     comparisons = [
-        _compare(f"grade {grade}", query_ids[of_grade == grade], published.by_grade[grade], of_one)
-        for grade, of_one in maps.items()
+        _compare(f"grade {grade}", query_ids[of_grade == grade], published.by_grade[grade], drawn)
+        for grade, drawn in maps.items()
     ]
     if len(grades) > 1:
         grid, ours = (
@@ -175,17 +179,6 @@ def compare_result(
         )
         comparisons.append(_compare("together", query_ids, grid, ours))
     return comparisons
-
-
-def _maps(
-    ratios: np.ndarray, query_ids: np.ndarray, chosen: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """Mean ratio of the chosen pairs under each weighting of all queries, [weighting, *cell]."""
-    queries = np.unique(query_ids)
-    sums = query_sums(ratios[..., chosen], query_ids[chosen], queries)
-    counts = query_sums(np.ones(chosen.sum()), query_ids[chosen], queries)
-    with np.errstate(invalid="ignore"):  # a resample may lack all queries of the chosen pairs
-        return np.moveaxis(sums @ weights.T / (weights @ counts), -1, 0)
 
 
 def _compare(name: str, query_ids: np.ndarray, grid: np.ndarray, maps: np.ndarray) -> Comparison:
@@ -219,12 +212,9 @@ def correlate(
 
 
 def _agreement(grid: np.ndarray, maps: np.ndarray, n_queries: int) -> Agreement:
-    grid, maps = (side - side.mean(axis=-1, keepdims=True) for side in (grid, maps))
-    r = (grid * maps).sum(axis=-1) / np.sqrt((grid**2).sum(axis=-1) * (maps**2).sum(axis=-1))
-    scaled = np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9))  # 1 has no place on Fisher's scale
-    reach = norm.ppf(0.975) * np.nanstd(scaled[1:])
-    low, high = np.tanh([scaled[0] - reach, scaled[0] + reach])
-    return Agreement(float(r[0]), float(low), float(high), grid.size, n_queries)
+    r = correlation(grid, maps)
+    low, _, high = on_fishers_scale(r, 0.95)
+    return Agreement(float(r[0]), low, high, grid.size, n_queries)
 
 
 def compare_changes(published: Published, ranker: Ranker, result: PatchingResult) -> str:

@@ -30,15 +30,15 @@ def markdown_table(
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """Write a value with its interval.
+def with_interval(value: float, low: float, high: float, digits: int = 3, sign: str = "+") -> str:
+    """Write a value with its interval; without a plus before positive numbers if ``sign`` is "".
 
     Examples
     --------
     >>> with_interval(0.25, 0.1, 0.4)
     '+0.250 [+0.100, +0.400]'
     """
-    return f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"{value:{sign}.{digits}f} [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
 
 
 def top_heads(recovery: Recovery, k: int = 3) -> pd.DataFrame:

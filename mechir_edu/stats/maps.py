@@ -81,14 +81,11 @@ def profile_correlation(
     weights = resample_queries(len(queries), n_boot, seed)
     weights = np.vstack([np.ones(len(queries)), weights])
     maps = [
-        _maps(first, first_queries, queries, weights),
-        _maps(second, second_queries, queries, weights),
+        weighted_maps(first, first_queries, queries, weights),
+        weighted_maps(second, second_queries, queries, weights),
     ]
-    # The open ends -1 and 1 have no place on Fisher's scale.
-    scaled = np.arctanh(np.clip(_rank_correlation(*maps), -1 + 1e-9, 1 - 1e-9))
-    reach = norm.ppf(0.5 + interval / 2) * np.nanstd(scaled[1:])
-    low, value, high = np.tanh(scaled[0] + reach * np.array([-1.0, 0.0, 1.0]))
-    return Correlation(float(value), float(low), float(high), maps[0].shape[1], len(queries))
+    low, value, high = on_fishers_scale(_rank_correlation(*maps), interval)
+    return Correlation(value, low, high, maps[0].shape[1], len(queries))
 
 
 def split_half_reliability(
@@ -107,7 +104,7 @@ def split_half_reliability(
     check_share(interval)
     queries = np.unique(ids_given(query_ids))
     is_first = _random_halves(len(queries), n_splits, seed)
-    halves = [_maps(effect, query_ids, queries, half) for half in (is_first, 1 - is_first)]
+    halves = [weighted_maps(effect, query_ids, queries, half) for half in (is_first, 1 - is_first)]
     tail = (1 - interval) / 2
     low, value, high = np.quantile(_rank_correlation(*halves), [tail, 0.5, 1 - tail])
     return Correlation(float(value), float(low), float(high), halves[0].shape[1], len(queries))
@@ -152,7 +149,10 @@ def profile_gap(
     weights = np.repeat(draws, n_splits, axis=0)
     is_first = _random_halves(len(queries), len(weights), seed)
     sides = [
-        [_maps(effect, query_ids, queries, weights * half) for half in (is_first, 1 - is_first)]
+        [
+            weighted_maps(effect, query_ids, queries, weights * half)
+            for half in (is_first, 1 - is_first)
+        ]
         for effect in (first, second)
     ]
     within, across = _agreement(sides, n_splits)
@@ -188,7 +188,21 @@ def _agreement(sides: list[list[np.ndarray]], n_splits: int) -> tuple[np.ndarray
     return np.sqrt(reliabilities[0] * reliabilities[1]), across
 
 
-def _maps(
+def on_fishers_scale(r: Float[np.ndarray, " draw"], interval: float) -> tuple[float, ...]:
+    """Low end, value and high end of a correlation, normal on Fisher's scale.
+
+    Parameters
+    ----------
+    r : the correlation, and then that of each resample of the queries.
+    interval : share of the normal distribution between the ends.
+    """
+    # The open ends -1 and 1 have no place on the scale.
+    scaled = np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9))
+    reach = norm.ppf(0.5 + interval / 2) * np.nanstd(scaled[1:])
+    return tuple(np.tanh(scaled[0] + reach * np.array([-1.0, 0.0, 1.0])).tolist())
+
+
+def weighted_maps(
     effect: np.ndarray, query_ids: QueryIds, queries: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Mean effect of each cell under each weighting of the queries, [weighting, cell]."""
@@ -206,7 +220,11 @@ def _maps(
 
 def _rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Spearman's correlation along the last axis."""
-    ranks = [rankdata(values, axis=-1) for values in (first, second)]
-    first, second = (rank - rank.mean(axis=-1, keepdims=True) for rank in ranks)
+    return correlation(rankdata(first, axis=-1), rankdata(second, axis=-1))
+
+
+def correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Pearson's correlation along the last axis."""
+    first, second = (side - side.mean(axis=-1, keepdims=True) for side in (first, second))
     products = (first * second).sum(axis=-1)
     return products / np.sqrt((first**2).sum(axis=-1) * (second**2).sum(axis=-1))

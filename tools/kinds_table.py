@@ -333,11 +333,11 @@ space, so that the space before the query counts where the tokenizer makes one t
 first word, and does not where it is a token of its own.
 
 **LoRA.** A folder that holds a LoRA adapter (`adapter_config.json`) is merged into its base by peft
-when it is loaded (`pip install 'mechir-edu[lora]'`): adapters of encoders, of classifiers with
-their trained head, of language models, and what sentence-transformers saves of a ranker with an
-adapter, whose pooling, other modules and chat template come along. Checksum and settings name the
-weights of both. The base may be a folder of sentence-transformers, with its encoder in a folder of
-its own. Refused by name are other adapters, an adapter whose base is not at hand or has modules
+when it is loaded (`python -m pip install "mechir-edu[lora]"`): adapters of encoders, of classifiers
+with their trained head, of language models, and what sentence-transformers saves of a ranker with
+an adapter, whose pooling, other modules and chat template come along. Checksum and settings name
+the weights of both. The base may be a folder of sentence-transformers, with its encoder in a folder
+of its own. Refused by name are other adapters, an adapter whose base is not at hand or has modules
 that the adapter's folder lacks, and one in a folder below `modules.json`.
 
 ## Checkpoints to start with

@@ -108,7 +108,8 @@ def test_make_knows_its_targets_and_what_is_set_for_them(page):
 
 def script_of(target):
     """The script to which a target of make gives ARGS."""
-    recipe = re.search(rf"(?m)^{target}:.*\n(?:[^\n]+\n|\n(?=\t))*?\t(.*\$\(ARGS\).*)$", MAKEFILE)[1]
+    lines = re.search(rf"(?m)^{target}:.*\n((?:\t.*\n)+)", MAKEFILE)[1].splitlines()
+    (recipe,) = (line for line in lines if "$(ARGS)" in line)
     file, module = re.search(r"python (?:(\S+\.py)|-m (\S+))", recipe).groups()
     return file or f"tools/{module}/__main__.py"
 

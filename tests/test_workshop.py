@@ -211,6 +211,12 @@ def test_every_name_and_argument_of_the_cheat_sheet_exists():
     assert {"me.patch", "me.make_pairs", "ranker.score", "result.recovery"} <= checked
 
 
+def test_no_line_of_the_cheat_sheet_is_wrapped_in_its_column():
+    text = (ROOT / "docs/cheat_sheet.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"(?s)```\w*\n(.*?)```", text)
+    assert max(len(line) for block in blocks for line in block.splitlines()) <= 80
+
+
 def test_the_cheat_sheet_shows_every_command():
     from mechir_edu.cli.main import parser
 

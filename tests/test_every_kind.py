@@ -26,7 +26,10 @@ def marked(forms, often):
 
 def printed():
     """Entries of the page, by form and line."""
-    rows = re.findall(r"^\| ([^|]*)\| (.*) \|$", table.PAGE.read_text().split("##")[0], flags=re.M)
+    text = table.PAGE.read_text().split("##")[0]
+    for number, reason in re.findall(r"^(\d+)\. (.*)$", text, flags=re.M):
+        text = text.replace(f" no ({number}) ", f" no: {reason} ")
+    rows = re.findall(r"^\| ([^|]*)\| (.*) \|$", text, flags=re.M)
     forms, *lines = [(name.strip(), rest.split(" | ")) for name, rest in rows]
     return {
         form: {line: cells[column] for line, cells in lines} for column, form in enumerate(forms[1])

@@ -104,6 +104,14 @@ def test_a_workflow_needs_no_secret_and_may_only_read_unless_a_job_says_otherwis
     assert workflow["permissions"] in ({}, {"contents": "read"})
 
 
+@each_workflow
+def test_a_job_that_may_write_has_an_environment_and_runs_actions_alone(path):
+    for job in jobs(path):
+        if "write" in job.get("permissions", {}).values():
+            assert job["environment"]
+            assert all("uses" in step for step in job["steps"])
+
+
 def test_tests_run_on_every_python_from_the_oldest_on():
     job = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())["jobs"]["linux"]
     oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import browser_lab as lab
 import numpy as np
 import pytest
+from colours import contrast
+from matplotlib.colors import to_rgb
 
 import mechir_edu as me
 from mechir_edu.cli import report as module
@@ -107,6 +109,21 @@ def test_maps_of_other_sites_name_their_cells(axes, shape, options, named):
     page = Page(page_of(result(shape, axes=axes, **options)))
     assert len(page.cells) == np.prod(shape)
     assert any(told.startswith(named) for told in page.cells.values())
+
+
+def test_every_number_of_a_map_can_be_read_on_its_colour_in_both_themes():
+    made = result((10, 20))
+    shares = np.linspace(-1, 1, 200, dtype=np.float32).reshape(10, 20, 1)
+    page = page_of(replace(made, scores=made.recipient + shares * made.score_change()))
+    cells = re.findall(r'class="(plus|minus)( strong)?" [^>]*--share:([\d.]+)', page)
+    themes = re.findall(r"(?s):root \{ (--paper.*?) \}", page)
+    assert (len(cells), len(themes)) == (200, 2)
+    for theme in themes:
+        colours = dict(re.findall(r"--(\w+): (#\w+)", theme))
+        for sign, strong, share in cells:
+            end, paper = (np.array(to_rgb(colours[name])) for name in (sign, "paper"))
+            ground = float(share) * end + (1 - float(share)) * paper
+            assert contrast(ground, colours["strong" if strong else "weak"]) >= 4.5
 
 
 def test_one_pair_has_no_interval_and_says_so():

@@ -15,6 +15,7 @@ from pathlib import Path
 import ipywidgets
 import numpy as np
 import pytest
+from colours import contrast
 from few import few
 from IPython.core.formatters import format_display_data
 
@@ -230,15 +231,7 @@ def test_an_error_brings_its_own_background_and_can_be_read_on_it():
         "test", {"number": ipywidgets.IntSlider(0, 0, 2)}, lambda number: {}[1]
     )
     colours = re.findall(r"#[0-9a-f]{6}", panel.message)
-    light, dark = sorted(map(luminance, colours), reverse=True)
-    assert (light + 0.05) / (dark + 0.05) > 7
-
-
-def luminance(colour):
-    """Relative luminance, as the Web Content Accessibility Guidelines define it."""
-    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
+    assert contrast(*colours) > 7
 
 
 def test_a_panel_that_never_drew_says_so_when_asked_for_its_figure():
@@ -385,6 +378,31 @@ def test_the_map_has_two_decimals_and_a_dot_where_a_head_is_significant(make, re
         text = grid[at[0]][at[1]].description
         assert float(text.rstrip("•").replace("−", "-")) == pytest.approx(value, abs=0.006)
         assert text.endswith("•") == recovery.significant()[at]
+
+
+def ink_of(panel, button):
+    """Colour of a button's number, by the style that the panel brings along."""
+    style = re.search(r"(?s)<style>(.*?)</style>", panel.widget.children[3].children[1].value)[1]
+    colours = dict(re.findall(r"([.\w-]+) \{ color: (#\w+|\w+);", style))
+    return next(
+        (c for name, c in colours.items() if name.partition(".")[2] in button._dom_classes),
+        colours["button"],
+    )
+
+
+@pytest.mark.parametrize("name", ["planted", "control"])
+def test_every_number_of_the_map_can_be_read_on_its_colour(make, name):
+    panel = make("heads")
+    panel.controls["result"].value = name
+    for row in grid_of(panel):
+        for button in row:
+            assert contrast(ink_of(panel, button), button.style.button_color) >= 4.5
+
+
+def test_a_number_can_be_read_on_any_colour_of_a_map():
+    for value in np.linspace(-1, 1, 401):
+        colour = me.plots.heatmap.colour_of(float(value), 1.0)
+        assert contrast(me.plots.heatmap.ink_on(colour), colour) >= 4.5
 
 
 def test_heads_are_drawn_on_one_scale(make):

@@ -31,8 +31,8 @@ Which order of heads lets most survive? In `me.circuit`, "exact" orders them by 
 (`mechir_edu.patching.circuits.orders`). Here all of them order the 96 heads of the embedded
 cross-encoder on the same {n_ranked} pairs of TREC DL 2019, and their first heads are measured on
 {n_pairs} pairs of TREC DL 2020 ({n_queries} queries), so no query both chose heads and tested them.
-[circuits.md](circuits.md) says what *restored* and *survives* mean; its circuits were ordered by
-effects on all pairs of DL 2019.
+[The circuits' page](circuits.md) says what *restored* and *survives* mean; its circuits were
+ordered by effects on all pairs of DL 2019.
 
 Intervals are over queries, 95 % each by itself. *At random* is the mean of {n_random} orders, with
 the range that nine in ten of them fill. Everything was measured on one {device}, in batches of all

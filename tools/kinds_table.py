@@ -301,7 +301,8 @@ HEAD = """# Kinds of ranker
 `python tools/kinds_table.py` writes this page; `tests/test_every_kind.py` holds it. Every entry was
 run on a tiny random checkpoint of its kind. The last line is the largest difference of a score from
 the publisher's own class in sentence-transformers (of query likelihood and MonoT5: from the plain
-Hugging Face model and tokenizer), in units of the largest score where that is above 1.
+Hugging Face model and tokenizer), in units of the largest score where that is above 1. The number
+beside a *no* is that of its reason, below the table.
 
 """
 CHECKPOINTS = """
@@ -333,11 +334,11 @@ space, so that the space before the query counts where the tokenizer makes one t
 first word, and does not where it is a token of its own.
 
 **LoRA.** A folder that holds a LoRA adapter (`adapter_config.json`) is merged into its base by peft
-when it is loaded (`pip install 'mechir-edu[lora]'`): adapters of encoders, of classifiers with
-their trained head, of language models, and what sentence-transformers saves of a ranker with an
-adapter, whose pooling, other modules and chat template come along. Checksum and settings name the
-weights of both. The base may be a folder of sentence-transformers, with its encoder in a folder of
-its own. Refused by name are other adapters, an adapter whose base is not at hand or has modules
+when it is loaded (`python -m pip install "mechir-edu[lora]"`): adapters of encoders, of classifiers
+with their trained head, of language models, and what sentence-transformers saves of a ranker with
+an adapter, whose pooling, other modules and chat template come along. Checksum and settings name
+the weights of both. The base may be a folder of sentence-transformers, with its encoder in a folder
+of its own. Refused by name are other adapters, an adapter whose base is not at hand or has modules
 that the adapter's folder lacks, and one in a folder below `modules.json`.
 
 ## Checkpoints to start with
@@ -366,11 +367,21 @@ package but the two called "embedded".
 
 
 def page(cells: dict[str, dict[str, str]]) -> str:
-    """The page in Markdown; ``cells`` are by form, and then by line."""
+    """The page in Markdown; ``cells`` are by form, and then by line.
+
+    Why something is refused stands below the table, once, under the number that the cell names.
+    """
     lines = [f"| | {' | '.join(cells)} |", "|---|" + "---|" * len(cells)]
+    reasons: dict[str, int] = {}
     for line in next(iter(cells.values())):
-        lines.append(f"| {line} | {' | '.join(cells[form][line] for form in cells)} |")
-    return HEAD + "\n".join(lines) + "\n" + CHECKPOINTS
+        said = [cells[form][line] for form in cells]
+        for entry in said:
+            if entry.startswith("no: "):
+                reasons.setdefault(entry, len(reasons) + 1)
+        shown = [f"no ({reasons[entry]})" if entry in reasons else entry for entry in said]
+        lines.append(f"| {line} | {' | '.join(shown)} |")
+    notes = [f"{number}. {entry.removeprefix('no: ')}" for entry, number in reasons.items()]
+    return HEAD + "\n".join([*lines, "", *notes]) + "\n" + CHECKPOINTS
 
 
 def run() -> dict[str, dict[str, str]]:

@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     if args.load and not missing:
         print("\nRankers")
         missing = _print(rankers())
-    print("\nSomething is missing; see above." if missing else "\nThe notebooks can run here.")
+    lacking = "Something that the notebooks need is missing; see above."
+    print(f"\n{lacking}" if missing else "\nThe notebooks can run here.")
     return 1 if missing else 0
 
 

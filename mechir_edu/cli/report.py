@@ -147,7 +147,7 @@ def _name(row: str, column: str) -> str:
 
 
 def _cell(record: dict[str, Any], number: int, name: str, limit: float) -> str:
-    value, share = record["recovery"], abs(record["recovery"]) / limit
+    value, share = record["recovery"], round(abs(record["recovery"]) / limit, 2)
     is_marked = bool(record["q"] < 0.05)
     told = f"{name}: recovery {_number(value)}"
     if np.isfinite([record["low"], record["high"]]).all():
@@ -155,7 +155,7 @@ def _cell(record: dict[str, Any], number: int, name: str, limit: float) -> str:
     if np.isfinite(record["q"]):
         q = f"{record['q']:.3f}" if record["q"] >= 0.001 else "below 0.001"
         told += f", q {q}{', significant' if is_marked else ''}"
-    kind = f"{'plus' if value > 0 else 'minus'}{' strong' if share > 0.62 else ''}"
+    kind = f"{'plus' if value > 0 else 'minus'}{' strong' if share > 0.61 else ''}"
     shown = f"{_number(value, 2)}{'•' if is_marked else ''}"
     return (
         f'<button type="button" class="{kind}" data-cell="{number}" style="--share:{share:.2f}" '

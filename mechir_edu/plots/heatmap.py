@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
@@ -51,6 +53,27 @@ def draw_grid(ax: Axes, recovery: Recovery | np.ndarray, limit: float) -> AxesIm
     layers, columns = np.nonzero(is_marked)
     ax.scatter(columns + 0.36, layers + 0.32, s=9, color=DARK, edgecolor="white", linewidth=0.4)
     return image
+
+
+def colour_of(value: float, limit: float) -> str:
+    """Colour of a cell of a map."""
+    return to_hex(colormaps[DIVERGING](0.5 + 0.5 * value / limit))
+
+
+def ink_on(background: str) -> str:
+    """Colour of a text on a background: contrast at least 4.5 : 1 (WCAG 2.2, 1.4.3)."""
+    if _contrast(DARK, background) >= 4.5:
+        return DARK
+    # One of these has at least 4.58 on any background.
+    return max(("white", "black"), key=lambda ink: _contrast(ink, background))
+
+
+def _contrast(*colours: str) -> float:
+    """Contrast of two sRGB colours by their relative luminance, 1 none to 21 (WCAG 2.2)."""
+    parts = np.array([to_rgb(colour) for colour in colours])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ [0.2126, 0.7152, 0.0722])
+    return float((high + 0.05) / (low + 0.05))
 
 
 def limit_of(maps: Sequence[Recovery | np.ndarray | None]) -> float:
@@ -130,5 +153,5 @@ def _write_values(
             va="center",
             fontsize=7.5,
             fontweight="bold" if is_marked[layer, column] else "normal",
-            color="white" if abs(value) > 0.62 * limit else DARK,
+            color=ink_on(colour_of(float(value), limit)),
         )

@@ -9,15 +9,15 @@ passes the buttons by (in ipywidgets 8; version 7 cannot leave them out).
 
 import ipywidgets
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
 
 from mechir_edu.plots.head_pairs import describe_head
 from mechir_edu.plots.heatmap import (
-    DIVERGING,
+    DARK,
     HATCH,
     are_constant,
+    colour_of,
     constant_note,
+    ink_on,
     limit_of,
     notes_of,
 )
@@ -25,16 +25,18 @@ from mechir_edu.stats.recovered import Recovery
 
 _STYLE = """<style>
 .mechir-grid { overflow-x: auto; }
-.mechir-grid button { color: #222222; padding: 0; margin: 0; font-size: 0.8em; line-height: 1;
+.mechir-grid button { color: DARK; padding: 0; margin: 0; font-size: 0.8em; line-height: 1;
   min-width: 0; border-radius: 0; overflow: visible; text-overflow: clip; }
 .mechir-grid .mechir-head { text-align: center; justify-content: center; }
-.mechir-grid .mechir-dark button, .mechir-grid button.mechir-dark { color: white; }
+.mechir-grid .mechir-white button, .mechir-grid button.mechir-white { color: white; }
+.mechir-grid .mechir-black button, .mechir-grid button.mechir-black { color: black; }
 .mechir-grid .mechir-chosen button, .mechir-grid button.mechir-chosen {
   outline: 3px solid #e69f00; outline-offset: -3px; }
 .mechir-grid .mechir-sure button, .mechir-grid button.mechir-sure { font-weight: bold; }
 .mechir-grid .mechir-constant button, .mechir-grid button.mechir-constant {
   background-image: repeating-linear-gradient(-45deg, transparent 0 5px, HATCH 5px 6px); }
-</style>""".replace("HATCH", HATCH)
+</style>""".replace("HATCH", HATCH).replace("DARK", DARK)
+_NEVER_SCROLL = 12
 _LEGEND = (
     "rows: layers, columns: heads; click on one. Recovery, share of the score change: red as the "
     "donor, blue the other way; darkest is ±{limit:.2g}"
@@ -89,10 +91,12 @@ class HeadGrid:
         self._shown = recovery
 
     def _build(self, n_layers: int, n_heads: int) -> None:
-        # In pixels, and never squeezed: a narrow page scrolls the map instead of cutting numbers.
-        layout = ipywidgets.Layout(width="40px", height="26px", margin="0", flex="0 0 auto")
+        # Twelve heads fit a page of 640 pixels (1280 at 200 %). Where a number would be cut, the
+        # map scrolls: all rows together, so they have no scroll bars of their own.
+        size = {"height": "26px", "margin": "0"}
+        layout = ipywidgets.Layout(width="40px", min_width="38px", flex="0 1 auto", **size)
         self.cells = {at: self._button(at, layout) for at in np.ndindex(n_layers, n_heads)}
-        name = {"layout": ipywidgets.Layout(width="56px", margin="0", flex="0 0 auto")}
+        name = {"layout": ipywidgets.Layout(width="48px", flex="0 0 auto", **size)}
         # Layer 0 at the bottom, as in the figures.
         rows = [
             [ipywidgets.Label(f"layer {layer}", **name)]
@@ -103,7 +107,10 @@ class HeadGrid:
         for label in names:
             label.add_class("mechir-head")
         rows.append([ipywidgets.Label("head", **name), *names])
-        self._rows.children = [ipywidgets.HBox(row) for row in rows]
+        whole = ipywidgets.Layout(overflow="visible")
+        self._rows.children = [ipywidgets.HBox(row, layout=whole) for row in rows]
+        if self._rows.has_trait("tabbable"):
+            self._rows.tabbable = n_heads > _NEVER_SCROLL  # so that arrow keys can scroll it
         self._chosen = None
 
     def _button(self, at: tuple[int, int], layout: ipywidgets.Layout) -> ipywidgets.Button:
@@ -121,6 +128,7 @@ def _paint(button: ipywidgets.Button, value: float, limit: float, is_sure: bool)
     # Adding zero turns -0.00 into 0.00.
     text = f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
     button.description = f"{text}•" if is_sure else text
-    button.style.button_color = to_hex(colormaps[DIVERGING](0.5 + 0.5 * value / limit))
-    for name, is_on in (("mechir-dark", abs(value) > 0.62 * limit), ("mechir-sure", is_sure)):
-        (button.add_class if is_on else button.remove_class)(name)
+    button.style.button_color = colour_of(value, limit)
+    ink = ink_on(button.style.button_color)
+    for name, is_on in (("white", ink == "white"), ("black", ink == "black"), ("sure", is_sure)):
+        (button.add_class if is_on else button.remove_class)(f"mechir-{name}")

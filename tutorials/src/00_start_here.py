@@ -39,7 +39,7 @@ print(f"MechIR-Edu is here ({profile}).")
 # |---|---|
 # | **Colab** | run the setup cell above first: it installs the package and leaves what Colab brings as it is |
 # | **Binder** | everything is installed; a session has 2 GB of memory and ends after ten idle minutes |
-# | **your laptop** | `pip install` once (see [the README](../README.md)), after that no network is needed |
+# | **your laptop** | install once (see [the README](../README.md)), after that no network is needed |
 #
 # <details><summary>When something does not work</summary>
 #

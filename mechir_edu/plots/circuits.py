@@ -85,7 +85,7 @@ def circuit_in_words(result: CircuitResult) -> str:
     for protocol in PROTOCOLS:
         curve = _curve(result, protocol)
         points = [
-            f"{number} heads {value:.2f}" + (f" ({low:.2f} to {high:.2f})" if is_bounded else "")
+            f"{number} heads {value:z.2f}" + (f" ({low:z.2f} to {high:z.2f})" if is_bounded else "")
             for number, value, low, high, is_bounded in zip(
                 result.numbers, curve.value, curve.low, curve.high, _is_bounded(curve), strict=True
             )
@@ -93,7 +93,7 @@ def circuit_in_words(result: CircuitResult) -> str:
         said.append(f"{_MEANING[protocol].capitalize()}: {'; '.join(points)}.")
         if len(result.random_effects):
             values = result.random(protocol).value
-            means = ", ".join(f"{value:.2f}" for value in values)
+            means = ", ".join(f"{value:z.2f}" for value in values)
             said.append(f"Random heads: {means}.")
     return " ".join(said)
 

@@ -61,7 +61,7 @@ def _chosen(result: CircuitResult, size: int) -> str:
     """The circuit at the line: what it does, and its heads."""
     number = int(result.numbers[size])
     shares = zip(PROTOCOLS, (result.restored(), result.survives()), strict=True)
-    told = ", ".join(f"{name} {curve.value[size]:.2f}" for name, curve in shares)
+    told = ", ".join(f"{name} {curve.value[size]:z.2f}" for name, curve in shares)
     if number > len(result.order):
         heads = "all heads"
     else:

@@ -98,7 +98,7 @@ def notes_of(recovery: Recovery | np.ndarray) -> list[str]:
 
 
 def insignificant_lead(recovery: Recovery) -> str | None:
-    """Say that the largest cell is not significant; None where it is, and where nothing is tested."""
+    """Say that the largest cell is not significant; None where it is, or is not tested."""
     lead = np.abs(np.nan_to_num(recovery.value)).argmax()
     q = recovery.q.ravel()[lead]
     if recovery.n_pairs == 1 or q < 0.05 or recovery.value.ravel()[lead] == 0:

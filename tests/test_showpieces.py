@@ -98,8 +98,9 @@ def test_the_text_says_what_the_power_table_gives_for_its_pairs(shipped, page):
     assert told == expected
 
 
-# What computes without a bar: another program, a small call for each query, or as it was told.
-SILENT = re.compile(r"subprocess\.run|progress=False|me\.term_attention")
+# What computes without a bar: another program, a small call for each query, scores of single texts,
+# or as it was told.
+SILENT = re.compile(r"subprocess\.run|progress=False|me\.term_attention|\.score\(")
 
 
 @pytest.mark.parametrize("name", load_costs())

@@ -75,14 +75,15 @@ def plot_circuit(
     return ax
 
 
-def circuit_in_words(result: CircuitResult) -> str:
+def circuit_in_words(result: CircuitResult, *, protocols: Sequence[Protocol] = PROTOCOLS) -> str:
     """Say in a few sentences what `plot_circuit` shows; ``result.to_dataframe()`` is its table."""
     sizes = ", ".join(str(number) for number in result.numbers)
     said = [
-        f"Two curves over the number of heads in the circuit ({sizes} of {_n_all(result)}, ordered "
-        f"by: {result.ordered_by}), {_measured_on(result)}."
+        f"{'One curve' if len(protocols) == 1 else 'Two curves'} over the number of heads in the "
+        f"circuit ({sizes} of {_n_all(result)}, ordered by: {result.ordered_by}), "
+        f"{_measured_on(result)}."
     ]
-    for protocol in PROTOCOLS:
+    for protocol in protocols:
         curve = _curve(result, protocol)
         points = [
             f"{number} heads {value:z.2f}" + (f" ({low:z.2f} to {high:z.2f})" if is_bounded else "")

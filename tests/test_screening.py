@@ -1,11 +1,19 @@
 """Screening: an exact top k for the price of a shortlist, and a check that can fail."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from few import few
 from patching_helpers import APPENDED as PAIRS
 
 import mechir_edu as me
+from mechir_edu.patching import activation
+from mechir_edu.patching.activation import estimate, make_job, patch_leading_heads
+from mechir_edu.patching.engines.branch import KEPT
 from mechir_edu.patching.engines.screening import LEAST, SAFETY, screen
+from mechir_edu.patching.options import DIRECTIONS, PatchOptions
+from mechir_edu.patching.scoring import align_for
 
 TOP_K = {"planted": 3, "dot": 10}  # heads wanted of each ranker
 METHODS = ("exact", "gradient", "screened")
@@ -63,6 +71,54 @@ def test_screening_works_on_a_choice_of_heads(planted):
 def test_screening_other_cells_than_heads_is_refused(planted, options):
     with pytest.raises(ValueError, match="screened ranks heads"):
         me.patch(planted, PAIRS, method="screened", **options)
+
+
+KINDS = few(
+    [(family, kind) for family in ("bert", "mpnet") for kind in ("dot", "cat")],
+    [("bert", "cat"), ("mpnet", "dot")],
+)
+
+
+@pytest.mark.parametrize(("family", "kind"), KINDS)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_runs_that_the_gradient_kept_are_patched_as_the_naive_loop_patches(
+    small_ranker, family, kind, direction
+):
+    ranker = small_ranker(family, kind)
+    options = {"direction": direction, "filler": "mask", "progress": False}
+    naive = me.patch(ranker, PAIRS, method="naive", **options)
+    screened = me.patch(ranker, PAIRS, method="screened", top_k=naive.effect().size, **options)
+    assert screened.exact.all()
+    np.testing.assert_allclose(screened.scores, naive.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("direction", ["auto", "perturbed_to_baseline"])
+def test_exact_patches_run_no_text_again(planted, direction, monkeypatch):
+    job = make_job(PatchOptions(method="screened", top_k=3), planted, PAIRS, False)
+    estimated = estimate(job, direction)
+    assert len(job.fast.kept) == 2 * len(job.batches)
+    monkeypatch.setattr(type(job.fast), "embed", None)
+    patch_leading_heads(job, estimated)
+
+
+def test_where_there_is_no_room_texts_run_again_and_scores_are_the_same(planted, monkeypatch):
+    options = PatchOptions(method="screened", top_k=3)
+    kept = me.patch(planted, PAIRS, method="screened", top_k=3, progress=False)
+    for room, memory in ((0, None), (1000, None), (KEPT, 10**9)):
+        monkeypatch.setattr(activation, "KEPT", room)
+        job = make_job(replace(options, memory=memory), planted, PAIRS, False)
+        again = patch_leading_heads(job, estimate(job, kept.direction))
+        assert not job.fast.kept
+        np.testing.assert_allclose(again.scores, kept.scores, atol=1e-6)
+
+
+def test_a_pair_that_changes_nothing_keeps_exactly_its_score(planted):
+    aligned = align_for(planted, PAIRS, "a")
+    twins = tuple(replace(pair, perturbed_ids=pair.baseline_ids) for pair in aligned.aligned)
+    aligned = replace(aligned, aligned=twins)
+    result = me.patch(planted, aligned, method="screened", top_k=99, progress=False)
+    assert result.exact.all()
+    assert (result.effect() == 0).all()
 
 
 # From here on without a ranker: cells with one pair, and what exact patching would say of each.

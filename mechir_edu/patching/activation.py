@@ -44,6 +44,7 @@ from jaxtyping import Bool, Float
 from mechir_edu.alignment.aligned import AlignedPairs
 from mechir_edu.collection.progress import Progress, counted
 from mechir_edu.patching.batches import Batch, Encoder, Runs, make_batches
+from mechir_edu.patching.engines.branch import KEPT
 from mechir_edu.patching.engines.choice import (
     Choice,
     choose_engine,
@@ -219,7 +220,10 @@ class Job:
     @cached_property
     def fast(self) -> Any:
         """The fast engine's copy of the ranker."""
-        return fast_stack(self.ranker)
+        stack = fast_stack(self.ranker)
+        if self.options.method == "screened" and self.options.memory is None:
+            stack.room = KEPT  # the runs of the gradient's pass serve the exact patches, too
+        return stack
 
     @property
     def model(self) -> PostLNStack | Ranker:

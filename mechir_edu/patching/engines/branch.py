@@ -22,6 +22,8 @@ from mechir_edu.patching.sweep import Cell, Scored, Sweep
 
 # What each cell's patch adds, [cell, pair, row, d], and what runs on to the hidden states read.
 Patched = tuple[Tensor, Callable[[], Tensor]]
+# Bytes of runs that an engine keeps for patches to come, so that what stands here runs once.
+KEPT = 2**28
 # Which pairs each cell's patch changes, and what the runs of all end with: None where it is none.
 Ended = tuple[Bool[Tensor, "cell pair"], Tensor | None]
 
@@ -114,18 +116,23 @@ class Branch:
         n_pairs, n_rows = x_r.shape[:2]
         step = max(1, max_tokens // (n_pairs * n_rows))
         last = max(at for at in range(self.sweep.n_layers) if self.sweep.heads_of(at))
-        for index in range(last + 1):
+        for index, (run_r, run_d) in enumerate(self.through(x_r, x_d, last + 1)):
+            cells = self.cells(index)
+            for chunk in (cells[i : i + step] for i in range(0, len(cells), step)):
+                yield chunk, self.end(chunk, run_r, run_d)
+
+    def through(self, x_r: Tensor, x_d: Tensor, n_layers: int) -> Iterator[tuple[Any, Any]]:
+        """Both runs, layer by layer, up to the last layer that has cells."""
+        for index in range(n_layers):
             run_r = self.run(index, x_r, of_donor=False)
             if self.runs.given_z is None:
                 run_d = self.run(index, x_d, of_donor=True)
             else:  # there is no donor: the recipient's own run stands for it, with another z
                 z = self.runs.given_z[index].transpose(1, 2)
                 run_d = replace(run_r, z=z.expand_as(run_r.z))
-            cells = self.cells(index)
-            for chunk in (cells[i : i + step] for i in range(0, len(cells), step)):
-                yield chunk, self.end(chunk, run_r, run_d)
+            yield run_r, run_d
             x_r, x_d = run_r.resid_post, run_d.resid_post
-        self.finished(last + 1, x_r)
+        self.finished(n_layers, x_r)
 
     def finished(self, layer: int, x: Tensor) -> None:
         """Look at the recipient's run as it enters the layer behind the last that was patched."""

@@ -24,7 +24,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from mechir_edu.patching.batches import Runs
 from mechir_edu.patching.budget import HELD
-from mechir_edu.patching.engines.branch import Branch, Ended, Patched, unseen
+from mechir_edu.patching.engines.branch import KEPT, Branch, Ended, Patched, unseen
 from mechir_edu.patching.engines.pre_ln import (
     MLP,
     Heads,
@@ -41,7 +41,6 @@ from mechir_edu.patching.engines.products import linear
 from mechir_edu.patching.sweep import Cell, Scored, Sweep
 from mechir_edu.rankers.base import Inputs, Ranker
 
-KEPT = 2**28  # bytes of final hidden states that are kept for the decoder
 Row = Float[Tensor, "batch 1 d_model"]
 Asked = Float[Tensor, "batch head d_model"]  # a query, as a vector of the encoder's stream
 Looks = Float[Tensor, "text head pos"]  # scores or pattern; of several cells, head by head

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from mechir_edu.patching.batches import Batch, Runs
 from mechir_edu.patching.engines.hooks import activations, run_hooked
-from mechir_edu.patching.engines.suffix import LayerRun, PostLNStack, attend
+from mechir_edu.patching.engines.suffix import HeadsRun, Kept, LayerRun, PostLNStack, attend
 from mechir_edu.patching.sweep import Scored, Sweep
 from mechir_edu.rankers.base import Inputs, Ranker
 
@@ -127,6 +127,7 @@ def _through_stack(
     bias_r, bias_d = stack.bias(recipient, x_r), stack.bias(donor, x_d)
     sites: ByLayer = {}
     changes: ByLayer = {}
+    of_heads: list[tuple[HeadsRun, HeadsRun]] = []
     for index, layer in enumerate(stack.layers):
         if sweep.heads_of(index) and not sites:
             x_r = x_r.detach().requires_grad_()  # no graph of the layers before the first patch
@@ -135,6 +136,12 @@ def _through_stack(
             sites[index] = _activation(run_r, sweep.site)
             changes[index] = _given(run_r, run_d, sweep.site, bias_d) - sites[index].detach()
         x_r, x_d = run_r.resid_post, run_d.resid_post
+        if stack.room and sweep.site == "head":
+            of_heads.append((run_r.of_heads(), run_d.of_heads()))
+    for inputs, bias, layers in zip(
+        (recipient, donor), (bias_r, bias_d), zip(*of_heads, strict=True), strict=False
+    ):
+        stack.keep(inputs, Kept(layers, bias))
     scores = (
         stack.relevance(x, stack.counts(inputs), runs.batch.fixed)
         for x, inputs in ((x_r, recipient), (x_d, donor))

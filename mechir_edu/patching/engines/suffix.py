@@ -13,14 +13,16 @@ The computation reads the wrapped modules' own weights and equals the hooks' to 
 `mechir_edu.patching.engines.hooks` is the slower version that works on every architecture.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 from transformers.activations import ACT2FN
 
 from mechir_edu.patching.batches import Runs
@@ -39,19 +41,35 @@ Queries = Float[Tensor, "batch head query_pos d_head"]
 
 
 @dataclass(frozen=True)
-class LayerRun:
-    """What one layer computes from its input, before anything is patched."""
+class HeadsRun:
+    """What patched heads start from in one layer of a run."""
 
     layer: "Layer"
+    resid_mid: Stream  # the sum before LN1
+    z: Heads
+
+    @cached_property
+    def inner(self) -> Float[Tensor, "batch pos d_mlp"]:
+        """The MLP's first product before LN1's scale; see `Layer.after_patched_heads`."""
+        return self.layer.inner(self.resid_mid)
+
+
+@dataclass(frozen=True)
+class LayerRun(HeadsRun):
+    """What one layer computes from its input, before anything is patched."""
+
     resid_pre: Stream
     q: Heads
     k: Heads
     v: Heads
-    z: Heads
     attn_out: Stream
     mlp_in: Stream  # after LN1
     mlp_out: Stream
     resid_post: Stream
+
+    def of_heads(self) -> HeadsRun:
+        """What patched heads start from, without a graph."""
+        return HeadsRun(self.layer, self.resid_mid.detach(), self.z.detach())
 
     def at(self, site: str) -> Tensor:
         """The activation at a site; a pattern is not kept."""
@@ -64,11 +82,6 @@ class LayerRun:
             "attn_out": self.attn_out,
             "mlp_out": self.mlp_out,
         }[site]
-
-    @cached_property
-    def inner(self) -> Float[Tensor, "batch pos d_mlp"]:
-        """The MLP's first product before LN1's scale; see `Layer.after_patched_heads`."""
-        return self.layer.inner(self.resid_pre + self.attn_out)
 
 
 class Layer:
@@ -189,10 +202,11 @@ class Layer:
         q, k, v = self.project(x)
         z = attend(q, k, v, bias)
         attn_out = self.attn_out(z)
-        mlp_in = self.ln1(x + attn_out)
+        resid_mid = x + attn_out
+        mlp_in = self.ln1(resid_mid)
         mlp_out = self.mlp(mlp_in)
         resid_post = self.ln2(mlp_in + mlp_out)
-        return LayerRun(self, x, q, k, v, z, attn_out, mlp_in, mlp_out, resid_post)
+        return LayerRun(self, resid_mid, z, x, q, k, v, attn_out, mlp_in, mlp_out, resid_post)
 
     def __call__(self, x: Stream, bias: Tensor | None) -> Stream:
         """Run the whole layer."""
@@ -218,14 +232,36 @@ def attention_pattern(q: Heads, k: Heads, bias: Tensor | None) -> Tensor:
     return (scores if bias is None else scores + bias).softmax(dim=-1)
 
 
-class PostLNStack:
-    """The blocks of a post-LN ranker, callable from any layer on."""
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a run, so that heads can be patched without running it again."""
 
-    def __init__(self, ranker: Ranker) -> None:
+    layers: Sequence[HeadsRun]
+    bias: Tensor | None
+
+
+class PostLNStack:
+    """The blocks of a post-LN ranker, callable from any layer on.
+
+    Attributes
+    ----------
+    room : bytes that runs may still take that are kept for patches to come.
+    kept : the runs that are kept, by their token ids.
+    """
+
+    def __init__(self, ranker: Ranker, room: int = 0) -> None:
         self.ranker = ranker
         self.layers = [Layer(ranker, i) for i in range(ranker.n_layers)]
         self.first_row_only = ranker.reads_first_position_only
         self.relevance, self.counts = ranker.relevance, ranker.counts
+        self.room, self.kept = room, WeakTensorKeyDictionary()
+
+    def keep(self, inputs: Inputs, run: Kept) -> None:
+        """Keep a run through all layers, if there is room and it is not kept yet."""
+        needs = sum(layer.resid_mid.nbytes + layer.z.nbytes for layer in run.layers)
+        if needs <= self.room and inputs["input_ids"] not in self.kept:
+            self.room -= needs
+            self.kept[inputs["input_ids"]] = run
 
     def embed(self, inputs: Inputs) -> Stream:
         """The stream that enters layer 0."""
@@ -273,6 +309,11 @@ def patch_suffix(
 
     A patch that changes no activation of a pair gives exactly its recipient's unpatched score.
     """
+    kept = [stack.kept.get(side["input_ids"]) for side in (runs.recipient, runs.donor)]
+    if sweep.site == "head" and runs.given_z is None and all(kept):
+        biases = [of.bias for of in kept]
+        x = kept[0].layers[0].resid_mid  # for its shape
+        return KeptBranch(stack, runs, sweep, *biases, *kept).walk(x, x, max_tokens)
     # At once, not when scores are asked for: that may be in a thread, and this runs the wrapped
     # model, which must not be run twice at a time. What follows reads its weights alone.
     x_r, x_d = stack.embed(runs.recipient), stack.embed(runs.donor)
@@ -309,13 +350,13 @@ class PostLNBranch(Branch):
             if site == "mlp_out":
                 resid_post = self.stack.layers[layer].ln2(run_r.mlp_in + run_r.mlp_out + delta)
                 return self.stack.finish(layer + 1, resid_post.flatten(0, 1), bias)
-            resid_mid = (run_r.resid_pre + run_r.attn_out + delta).flatten(0, 1)
+            resid_mid = (run_r.resid_mid + delta).flatten(0, 1)
             return self.stack.finish_after_attention(layer, resid_mid, bias)
 
         return delta, run_on
 
     def patch_heads(  # noqa: D102
-        self, cells: list[Cell], mask: Tensor, run_r: LayerRun, run_d: LayerRun
+        self, cells: list[Cell], mask: Tensor, run_r: HeadsRun, run_d: HeadsRun
     ) -> Patched:
         index, heads = cells[0][0], [head for *_, head in cells if head is not None]
         layer, rows = self.stack.layers[index], self.stack.rows_needed(index)
@@ -324,8 +365,7 @@ class PostLNBranch(Branch):
         delta = (change.flatten(1, 2) @ layer.w_o_by_head[heads]).unflatten(1, change.shape[1:3])
 
         def run_on() -> Rows:
-            resid_mid = (run_r.resid_pre + run_r.attn_out)[:, rows]
-            inner = run_r.inner[:, rows]
+            resid_mid, inner = run_r.resid_mid[:, rows], run_r.inner[:, rows]
             out = layer.after_patched_heads(
                 resid_mid, inner, change[:, :, rows], delta[:, :, rows], heads
             )
@@ -335,7 +375,7 @@ class PostLNBranch(Branch):
         return delta, run_on
 
     def _z_change(
-        self, heads: list[int], mask: Tensor, run_r: LayerRun, run_d: LayerRun
+        self, heads: list[int], mask: Tensor, run_r: HeadsRun, run_d: HeadsRun
     ) -> Float[Tensor, "cell pair pos d_head"]:
         """What each cell's patch adds to the head's z."""
         change = self._patched_z(heads, mask, run_r, run_d) - run_r.z[:, heads].transpose(0, 1)
@@ -343,7 +383,7 @@ class PostLNBranch(Branch):
         return change if self.sweep.site in ("k", "v") else change * mask
 
     def _patched_z(
-        self, heads: list[int], mask: Tensor, run_r: LayerRun, run_d: LayerRun
+        self, heads: list[int], mask: Tensor, run_r: HeadsRun, run_d: HeadsRun
     ) -> Float[Tensor, "cell pair pos d_head"]:
         """Z of each cell's head when the site has the donor's activation.
 
@@ -353,6 +393,8 @@ class PostLNBranch(Branch):
         """
         if self.sweep.site == "head":
             return run_d.z[:, heads].transpose(0, 1)
+        assert isinstance(run_r, LayerRun)
+        assert isinstance(run_d, LayerRun)
         q, k, v = (part[:, heads] for part in (run_r.q, run_r.k, run_r.v))
         q_d, k_d, v_d = (part[:, heads] for part in (run_d.q, run_d.k, run_d.v))
         is_patched, bias = mask.transpose(0, 1), self._head_bias(heads)
@@ -370,6 +412,18 @@ class PostLNBranch(Branch):
     def _head_bias(self, heads: list[int], donor: bool = False) -> Tensor | None:
         bias = self.bias_d if donor else self.bias_r
         return bias if bias is None or bias.shape[1] == 1 else bias[:, heads]
+
+
+@dataclass(frozen=True)
+class KeptBranch(PostLNBranch):
+    """One batch's patched heads, where both runs were kept."""
+
+    kept_r: Kept
+    kept_d: Kept
+
+    def through(self, x_r: Stream, x_d: Stream, n_layers: int) -> Iterator[tuple[Any, Any]]:  # noqa: D102
+        for run_r, run_d in zip(self.kept_r.layers[:n_layers], self.kept_d.layers, strict=False):
+            yield replace(run_r), run_d  # a copy: for what it works out later there is no room
 
 
 def _repeat(bias: Tensor | None, n: int) -> Tensor | None:

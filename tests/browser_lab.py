@@ -23,6 +23,8 @@ SETTINGS = {
     # All cells in the page at once, so that every output can be found.
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false"},
+    # Light or dark as the page's media says.
+    "@jupyterlab/apputils-extension/themes": {"adaptive-theme": True},
 }
 PROMPTS = """[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
     .filter(p => p.closest('.jp-Cell').querySelector('.cm-content')?.innerText.trim())
@@ -119,6 +121,85 @@ def run_all(page, address):
         page.wait_for_timeout(500)
 
 
+def set_theme(page, scheme):
+    """Change JupyterLab's theme, to "light" or "dark"."""
+    page.emulate_media(color_scheme=scheme)
+    is_light = "true" if scheme == "light" else "false"
+    page.locator(f"body[data-jp-theme-light='{is_light}']").wait_for(state="attached")
+    page.wait_for_timeout(1000)  # its style sheet is loaded, and colours fade
+
+
+# Contrast as the Web Content Accessibility Guidelines 2 define it, of each text of the panels with
+# what is painted below it. A canvas reads colours however they are written. Disabled controls are
+# left out, as the guidelines do.
+FAINT = """() => {
+  const paper = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = colour => {
+    paper.clearRect(0, 0, 1, 1); paper.fillStyle = colour; paper.fillRect(0, 0, 1, 1);
+    return [...paper.getImageData(0, 0, 1, 1).data].map(part => part / 255);
+  };
+  const over = (top, below) =>
+    [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
+  const ground = element => {
+    const behind = element.parentElement ? () => ground(element.parentElement) : () => [1, 1, 1, 1];
+    const own = rgba(getComputedStyle(element).backgroundColor);
+    return own[3] === 1 ? own : over(own, behind());
+  };
+  const linear = part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const faint = [];
+  for (const panel of document.querySelectorAll('.mechir-edu-panel')) {
+    for (const element of panel.querySelectorAll('*')) {
+      const own = [...element.childNodes].filter(node => node.nodeType === 3);
+      const text = own.map(node => node.data.trim()).join(' ').trim() || element.value || '';
+      const is_shown = element.getClientRects().length && element.tagName !== 'STYLE';
+      if (!text || !is_shown || element.tagName === 'OPTION' || element.disabled) continue;
+      const below = ground(element), ink = over(rgba(getComputedStyle(element).color), below);
+      const [low, high] = [luminance(ink), luminance(below)].sort((a, b) => a - b);
+      const contrast = (high + 0.05) / (low + 0.05);
+      if (contrast < 4.5) faint.push(`${contrast.toFixed(2)} ${element.tagName} ${text}`);
+    }
+  }
+  return faint;
+}"""
+
+# What sticks out of its panel, or scrolls within it, and controls that overlap.
+CROWDED = """() => {
+  const crowded = [];
+  for (const panel of document.querySelectorAll('.mechir-edu-panel')) {
+    const page = panel.getBoundingClientRect();
+    for (const element of panel.querySelectorAll('*')) {
+      const {width, right} = element.getBoundingClientRect();
+      const name = `${element.tagName}.${element.className} ${element.textContent.slice(0, 30)}`;
+      const scrolls = ['auto', 'scroll'].includes(getComputedStyle(element).overflowX);
+      if (width && right > page.right + 1) crowded.push(`sticks out: ${name}`);
+      const is_wide = element.scrollWidth > element.clientWidth + 1;
+      if (scrolls && is_wide) crowded.push(`scrolls: ${name}`);
+    }
+    const controls = [...panel.querySelectorAll("[class*='mechir-edu-']")]
+      .map(control => control.getBoundingClientRect()).filter(({width}) => width);
+    controls.forEach((a, i) => controls.slice(i + 1).forEach(b => {
+      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (wide > 1 && high > 1) crowded.push(`overlap: controls ${i} and a later one`);
+    }));
+  }
+  return crowded;
+}"""
+
+
+def faint_texts(page):
+    """Texts of the panels whose contrast with their background is less than 4.5 : 1."""
+    return page.evaluate(FAINT)
+
+
+def crowded_parts(page, width):
+    """What does not fit a panel in a window of this width in CSS pixels."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(1000)
+    return page.evaluate(CROWDED)
+
+
 def error_outputs(page):
     return page.locator("[data-mime-type='application/vnd.jupyter.error']").all_inner_texts()
 
@@ -198,11 +279,15 @@ class LivePanel:
                 return True
         return False
 
+    def write(self, text, at):
+        """Type into the panel's field, after the keys that say where."""
+        self.reach(self.element.locator("textarea"))
+        self.page.keyboard.press(at)
+        self.page.keyboard.type(text)
+
     def press(self, control, key):
         if control.locator("textarea").count():
-            self.reach(control.locator("textarea"))
-            self.page.keyboard.press("Control+End")
-            self.page.keyboard.type(" hurricane")
+            self.write(" hurricane", at="Control+End")
             place = self.element.bounding_box()["y"]
             self.page.keyboard.press("Tab")
             if not self.element.evaluate("panel => panel.contains(document.activeElement)"):

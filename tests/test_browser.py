@@ -24,8 +24,11 @@ PANELS = {
     "attention": "me.widgets.explore_attention(ranker, pairs)",
     "patch": "me.widgets.explore_patch(ranker, pairs)",
     "intervention": "me.widgets.explore_intervention(ranker, collection)",
+    "circuit": "me.widgets.explore_circuit(circuits)",
 }
 SETUP = """\
+from dataclasses import replace
+import numpy as np
 import mechir_edu as me
 ranker, collection = me.Cat("planted"), me.load_collection("embedded")
 pairs = me.make_pairs(collection, "TFC1", n=8)
@@ -33,6 +36,18 @@ others = me.make_pairs(collection, "TDC", n=8, seed=1)
 results = {
     "TFC1": me.patch(ranker, pairs, progress=False),
     "TDC": me.patch(ranker, others, progress=False),
+}
+# As many heads as most rankers have, for the width of a map.
+shares = np.random.default_rng(0).normal(0, 0.2, (8, 12, 1))
+first = results["TFC1"]
+scores = first.recipient + shares * first.score_change()
+results = {"8 by 12": replace(first, scores=scores.astype(np.float32))} | results
+heads = sorted(ranker.planted_heads)
+free = [(0, head) for head in range(4) if (0, head) not in heads]
+options = {"sizes": [0, 1, 3, 16], "n_random": 0, "progress": False}
+circuits = {
+    "planted": me.circuit(ranker, pairs, order=heads, **options),
+    "others first": me.circuit(ranker, pairs, order=[*free, *heads], **options),
 }"""
 TUTORIALS = sorted(lab.ROOT.glob("tutorials/0[04]_*.ipynb"))
 # test_notebooks runs their code each time, 00's in a kernel, and all panels are driven above; 04
@@ -78,7 +93,9 @@ def use_by_keyboard(panel, name):
 
 
 @pytest.mark.long
-def test_every_panel_draws_a_new_picture_for_every_control_moved_by_keyboard(address, browser):
+def test_every_panel_fits_can_be_read_and_draws_for_every_control_moved_by_keyboard(
+    address, browser
+):
     page, complaints = browser
     lab.run_all(page, address.format("panels.ipynb"))
     panels = lab.panels(page)
@@ -87,8 +104,27 @@ def test_every_panel_draws_a_new_picture_for_every_control_moved_by_keyboard(add
     for name, panel in zip(PANELS, panels, strict=True):
         assert panel.waits_for_new_picture("", seconds=60)
         assert use_by_keyboard(panel, f"explore_{name}") == []
-    assert click_on_a_head(panels[list(PANELS).index("heads")])
+    of = dict(zip(PANELS, panels, strict=True))
+    assert click_on_a_head(of["heads"])
+    empty_the_text(of["pair"])  # so that an error is among the texts
+    for scheme in ("light", "dark"):
+        lab.set_theme(page, scheme)
+        lab.screenshot(page, of["pair"].element, f"explore_pair-error-{scheme}")
+        assert lab.faint_texts(page) == []
+    page.evaluate("document.querySelector('[role=alert]').style.color = '#c96a6a'")
+    (faint,) = lab.faint_texts(page)
+    assert "the text is empty" in faint
+    page.keyboard.press("Control+b")  # the list of files makes room
+    for width in (1280, 800, 640):  # 640: a window of 1280 enlarged to 200 %
+        assert lab.crowded_parts(page, width) == []
     assert complaints == []
+
+
+def empty_the_text(panel):
+    panel.write(" ", at="Control+A")
+    for key in ("Tab", "Enter"):
+        panel.page.keyboard.press(key)
+    panel.element.locator("[role='alert']").wait_for()
 
 
 def click_on_a_head(panel):

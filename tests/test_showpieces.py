@@ -10,6 +10,7 @@ from notebooks.costs import load_costs
 
 import mechir_edu as me
 from mechir_edu.checks.tutorial import RESULTS
+from mechir_edu.plots.heatmap import notes_of
 
 ROOT = Path(__file__).resolve().parents[1]
 # Where it is shown -> the shipped result: ranker, axiom, pairs, site and method.
@@ -58,6 +59,22 @@ def test_the_leading_cell_of_what_is_shown_is_significant_and_its_interval_has_e
     assert recovery.low[lead] > 0
 
 
+def test_every_map_says_whether_its_largest_cell_is_significant(shipped):
+    """Also those of the other ranker in a notebook's form, which no text is about."""
+    said = {}
+    for key, result in shipped.items():
+        recovery = result.recovery()
+        q = recovery.q.ravel()[np.abs(recovery.value).argmax()]
+        sentence = f"the largest is not significant (q = {q:.2g})"
+        below_the_map = any(note.startswith(sentence) for note in notes_of(recovery))
+        in_words = sentence.capitalize() in me.plots.alt_text(recovery)
+        assert below_the_map == in_words == (not q < 0.05), key
+        said[key] = in_words
+    assert len(said) >= 20
+    assert said["dot", "TFC1", 72, "mlp_out", "exact"]
+    assert said["dot", "TFC1", 60, "head", "exact"]
+
+
 def smallest_found(result):
     """Recovery from which on a typical cell, and the leading one, is found by such a study."""
     ids = [pair.query_id for pair in result.pairs]
@@ -81,8 +98,9 @@ def test_the_text_says_what_the_power_table_gives_for_its_pairs(shipped, page):
     assert told == expected
 
 
-# What computes without a bar: another program, a small call for each query, or as it was told.
-SILENT = re.compile(r"subprocess\.run|progress=False|me\.term_attention")
+# What computes without a bar: another program, a small call for each query, scores of single texts,
+# or as it was told.
+SILENT = re.compile(r"subprocess\.run|progress=False|me\.term_attention|\.score\(")
 
 
 @pytest.mark.parametrize("name", load_costs())

@@ -585,8 +585,16 @@ def test_a_circuit_panel_offers_the_sizes_of_the_order_that_is_chosen(ranker, pa
     panel = me.widgets.explore_circuit({"whole": circuits["planted"], "few": few})
     panel.controls["size"].value = 3
     panel.controls["order"].value = "few"
-    assert panel.controls["size"].max == 1
-    assert "1 heads" in panel.words
+    assert [label for label, _ in panel.controls["size"].options] == ["0 heads", "1 head"]
+    assert "At the line, 1 head:" in panel.words
+
+
+def test_a_circuit_panel_tells_of_the_curves_that_it_shows(make):
+    panel = make("circuit")
+    assert panel.words.count("without the rest:") == panel.words.count("by them alone:") == 1
+    panel.controls["protocol"].value = "restored"
+    assert "One curve" in panel.words
+    assert "without the rest:" not in panel.words
 
 
 def test_no_circuits_are_refused():

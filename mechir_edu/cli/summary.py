@@ -10,7 +10,7 @@ from mechir_edu.patching.result import PatchingResult
 from mechir_edu.patching.scoring import PairScores
 from mechir_edu.perturb.axioms.registry import AXIOMS
 from mechir_edu.plots.terms import terms_in_words
-from mechir_edu.plots.words import markdown_table, top_heads, with_interval
+from mechir_edu.plots.words import lead_in_words, markdown_table, top_heads, with_interval
 from mechir_edu.rankers.kinds import find_kind
 
 _HOW_TO_READ = """\
@@ -123,6 +123,8 @@ def _sentence_on_heads(experiment: Experiment) -> str:
         f"**{experiment.ranker}, {experiment.axiom}** ({where} run). {n_significant} of {n_heads} "
         "heads change the score significantly"
     )
+    if said := lead_in_words(recovery):
+        text += f"; {said}"
     if recovery.warning:
         text += f". Caution: {recovery.warning}"
     return text + "."

@@ -75,17 +75,18 @@ def plot_circuit(
     return ax
 
 
-def circuit_in_words(result: CircuitResult) -> str:
+def circuit_in_words(result: CircuitResult, *, protocols: Sequence[Protocol] = PROTOCOLS) -> str:
     """Say in a few sentences what `plot_circuit` shows; ``result.to_dataframe()`` is its table."""
     sizes = ", ".join(str(number) for number in result.numbers)
     said = [
-        f"Two curves over the number of heads in the circuit ({sizes} of {_n_all(result)}, ordered "
-        f"by: {result.ordered_by}), {_measured_on(result)}."
+        f"{'One curve' if len(protocols) == 1 else 'Two curves'} over the number of heads in the "
+        f"circuit ({sizes} of {_n_all(result)}, ordered by: {result.ordered_by}), "
+        f"{_measured_on(result)}."
     ]
-    for protocol in PROTOCOLS:
+    for protocol in protocols:
         curve = _curve(result, protocol)
         points = [
-            f"{number} heads {value:.2f}" + (f" ({low:.2f} to {high:.2f})" if is_bounded else "")
+            f"{number} heads {value:z.2f}" + (f" ({low:z.2f} to {high:z.2f})" if is_bounded else "")
             for number, value, low, high, is_bounded in zip(
                 result.numbers, curve.value, curve.low, curve.high, _is_bounded(curve), strict=True
             )
@@ -93,7 +94,7 @@ def circuit_in_words(result: CircuitResult) -> str:
         said.append(f"{_MEANING[protocol].capitalize()}: {'; '.join(points)}.")
         if len(result.random_effects):
             values = result.random(protocol).value
-            means = ", ".join(f"{value:.2f}" for value in values)
+            means = ", ".join(f"{value:z.2f}" for value in values)
             said.append(f"Random heads: {means}.")
     return " ".join(said)
 

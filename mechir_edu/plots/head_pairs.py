@@ -58,7 +58,8 @@ def plot_head_pairs(
             ax.set_ylim(-limit, limit)
     else:
         _draw_ratios(ax, effect[change != 0] / change[change != 0], cell)
-    ax.set_title(describe_head(recovery, layer, head), fontsize=10)
+    # The interval in a line of its own: with two minus signs one line is wider than the figure.
+    ax.set_title(describe_head(recovery, layer, head).replace(" (", "\n(", 1), fontsize=10)
     return ax
 
 

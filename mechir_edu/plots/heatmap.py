@@ -90,9 +90,20 @@ def notes_of(recovery: Recovery | np.ndarray) -> list[str]:
         return ["one pair: neither intervals nor tests"]
     n_marked, n_cells = int(recovery.significant().sum()), recovery.value.size
     notes = [f"• {n_marked} of {n_cells} significant after false-discovery control (q < 0.05)"]
+    if said := insignificant_lead(recovery):
+        notes.append(said)
     if recovery.warning:
         notes.append("caution: the mean score change cannot be told from zero")
     return notes
+
+
+def insignificant_lead(recovery: Recovery) -> str | None:
+    """Say that the largest cell is not significant; None where it is, or is not tested."""
+    lead = np.abs(np.nan_to_num(recovery.value)).argmax()
+    q = recovery.q.ravel()[lead]
+    if recovery.n_pairs == 1 or q < 0.05 or recovery.value.ravel()[lead] == 0:
+        return None
+    return f"the largest is not significant (q = {q:.2g})"
 
 
 def are_constant(recovery: Recovery | np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mechir_edu.patching.tables import recovery_table
-from mechir_edu.plots.heatmap import are_constant, unmarked_intervals
+from mechir_edu.plots.heatmap import are_constant, insignificant_lead, unmarked_intervals
 from mechir_edu.stats.recovered import Recovery
 
 
@@ -73,6 +73,8 @@ def alt_text(recovery: Recovery, *, title: str = "Heat map of recovery", k: int 
         f"{recovery.significant().sum()} of {recovery.value.size} cells are significant "
         "after false-discovery control (q < 0.05)."
     )
+    if said := lead_in_words(recovery):
+        sentences.append(f"{said.capitalize()}.")
     if n_constant := int(are_constant(recovery).sum()):
         sentences.append(f"{n_constant} are exactly 0 in every pair.")
     if unmarked := unmarked_intervals(recovery):
@@ -80,6 +82,16 @@ def alt_text(recovery: Recovery, *, title: str = "Heat map of recovery", k: int 
     if recovery.warning:
         sentences.append(f"Caution: {recovery.warning}.")
     return " ".join(sentences)
+
+
+def lead_in_words(recovery: Recovery) -> str | None:
+    """Say that the largest cell is not significant, and why; None where it is."""
+    if not (said := insignificant_lead(recovery)):
+        return None
+    return (
+        f"{said}: among {recovery.value.size} cells and with {recovery.n_queries} queries, chance "
+        "alone may give it"
+    )
 
 
 def _describe(row: dict, axes: Sequence[str], is_one_pair: bool) -> str:

@@ -27,7 +27,7 @@ from mechir_edu.widgets.controls import ALL
 _ROW = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "4px 16px"}
 # A colour pair of its own, so that it can be read on a light and on a dark page.
 _ERROR = "background: #fde0dd; color: #7f0000; padding: 4px 8px; border-radius: 3px"
-_SMALLEST = 0.6  # of its size; on a page too narrow even for that a picture scrolls
+_SMALLEST = 0.5  # of its size; on a page too narrow even for that a picture scrolls
 _DOTS = 2  # dots of a picture for each pixel of the page: sharp when the page is enlarged
 
 
@@ -195,7 +195,8 @@ class Panel:
         figures = drawing.all
         self._figure = figures[0]
         images = "".join(_image(figure, drawing.words) for figure in figures)
-        style = "display: flex; flex-wrap: wrap; overflow-x: auto"
+        # As wide as the panel, whatever the pictures are: else they would widen it, and be cut.
+        style = "display: flex; flex-wrap: wrap; overflow-x: auto; width: 0; min-width: 100%"
         self._pictures.value = f'<div style="{style}">{images}</div>'
         for figure in figures:
             plt.close(figure)

@@ -11,7 +11,8 @@ from notebooks.sources import slug, tags
 
 MOST_BYTES = 1.4e9  # of a kernel at its peak; --check compares with what was measured
 MEMORY = (
-    "**Memory.** Each open notebook takes 0.8 to 1.4 GB until its kernel is shut down (menu "
+    "**Time and memory.** The first cell that loads libraries and rankers takes 10 to 20 seconds. "
+    "Each open notebook takes 0.8 to 1.4 GB until its kernel is shut down (menu "
     "*Kernel*, *Shut Down Kernel*). A session on Binder has 2 GB: one notebook at a time."
 )
 _PAPER = (

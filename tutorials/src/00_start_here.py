@@ -33,7 +33,7 @@ print(f"MechIR-Edu is here ({profile}).")
 # %% [markdown]
 # If that printed a sentence, all is well. The *full profile* is the default; the *fast* one takes
 # fewer pairs, so that each notebook runs within a minute (set `MECHIR_EDU_FAST=1` before you start
-# Jupyter). The notebooks are the same in each of three places.
+# Jupyter). The notebooks are the same in all three places:
 #
 # | where | what to know |
 # |---|---|

@@ -141,9 +141,12 @@ pd.DataFrame(queries | terms).head(6)
 
 # %%
 same = sum(a == b for a, b in zip(terms["TFC1"], terms["TDC"], strict=True))
-print(f"{len(pairs['TFC1'])} pairs each. TFC1 and TDC add the same word in {same}:", end=" ")
-print("these queries have few terms.")
-print({name: f"{len(drawn.skipped)} skipped" for name, drawn in pairs.items()})
+print(
+    f"{len(pairs['TFC1'])} pairs of each. In {same} of them TFC1 and TDC add the same word,",
+    end=" ",
+)
+print("because these queries have few terms.")
+print("Skipped:", ", ".join(f"{name} {len(drawn.skipped)}" for name, drawn in pairs.items()))
 assert all(pair.perturbed == f"{pair.baseline} {pair.term}" for pair in pairs["TDC"])
 
 # %% [markdown]
@@ -260,8 +263,8 @@ me.widgets.explore_pair(dot, pairs["TFC1"][1:5], collection=collection)
 # all. And what does the control word do on average: (c) lower the score by as much, or (d) change it
 # by much less?
 #
-# `me.tutorial.score_pairs` takes scores that come with the package where they are the very ones, and
-# computes all others, about 10 seconds for 60 pairs.
+# `me.tutorial.score_pairs` takes the scores from the package if it has just these, and computes them
+# if not, in about 10 seconds for 60 pairs.
 
 # %% tags=["figure"] alt="Three distributions of the bi-encoder's score change, one above the other: TFC1, TDC and the control word, each with its mean and interval; a dotted line marks zero."
 scored = {name: me.tutorial.score_pairs(dot, drawn) for name, drawn in pairs.items()}

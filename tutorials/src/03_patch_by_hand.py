@@ -268,8 +268,10 @@ me.checks.check_patch_every_head(patch_every_head)
 #
 # ## Look at the map
 #
-# **Predict.** In which heads of the planted ranker is recovery not zero, and do the recoveries add
-# up (a) to 1, (b) to less, or (c) to more?
+# We built the ranker, so we know which three heads can carry anything; the map has to show them and
+# no other.
+#
+# **Predict.** Do the recoveries of the three add up (a) to 1, (b) to less, or (c) to more?
 
 # %% tags=["figure"] alt="Heat map of recovery for the sixteen heads of the planted ranker, layers by heads, for one pair: the three planted heads are red, the one in the last layer has recovery one, all others are zero."
 by_hand = me.patch(planted, [pair], method="naive", direction="perturbed_to_baseline")
@@ -291,9 +293,9 @@ pd.DataFrame({k: [v[at] for at in heads] for k, v in columns.items()}, heads).ro
 #
 # <details><summary>What we see</summary>
 #
-# The three planted heads, no other, and (c): more than 1. They work *in series*: everything that
-# the first two find passes through the aggregating head, so its share contains theirs. Recoveries
-# are not slices of a pie.
+# (c), more than 1, and no head but the three. They work *in series*: everything that the first two
+# find passes through the aggregating head, so its share contains theirs. Recoveries are not slices
+# of a pie.
 #
 # The other direction takes something *away*. The matching head then has recovery 1: without a match
 # the idf head never comes into play. Put *into* the baseline, the match carries over only its own

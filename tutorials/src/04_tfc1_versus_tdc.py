@@ -140,7 +140,8 @@ for name in rankers:
 # Now the heads. First the direction that was chosen for each map:
 
 # %%
-print({f"{axiom} {name}": result.direction for (axiom, name), result in results.items()})
+for (axiom, name), result in results.items():
+    print(f"{name}, {axiom}: {result.direction.replace('_', ' ')}")
 
 # %% [markdown]
 # **Predict.** In which ranker do single heads carry more of the change: (a) the bi-encoder, which
@@ -153,7 +154,7 @@ plt.show()
 
 # %%
 tops = {f"{a} {r}": me.plots.top_heads(recovery) for (a, r), recovery in panel.items()}
-pd.concat(tops).round(3)
+pd.concat(tops).drop(columns=["n_pairs", "n_queries"]).round(3)
 
 # %% [markdown]
 # **Read.** Rows are layers (0 at the bottom), columns heads. Each ranker has one colour scale for
@@ -395,7 +396,8 @@ cell = np.unravel_index(abs(measures["mean_of_ratios"].value).argmax(), ratios.s
 largest = ratios[cell].max() / ratios[cell].sum()
 print(f"Rank correlation of the two maps: {agreement:.2f}. In the largest cell by mean of ratios,")
 print(f"one pair of {len(dot.pairs)} supplies {largest:.0%} of the sum of absolute ratios.")
-pd.concat({how: me.plots.top_heads(recovery) for how, recovery in measures.items()}).round(3)
+tops = {how.replace("_", " "): me.plots.top_heads(recovery) for how, recovery in measures.items()}
+pd.concat(tops).drop(columns=["n_pairs", "n_queries"]).round(3)
 
 # %% [markdown]
 # **Read.** The two maps share one scale. Look first at cells that are strong below and pale above.
@@ -404,8 +406,9 @@ pd.concat({how: me.plots.top_heads(recovery) for how, recovery in measures.items
 #
 # (b). Heads trade places, the darkest cells by mean of ratios have no dot, and a single pair supplies
 # much of the largest. A pair whose score hardly moved can have a ratio of any size, and the mean of
-# ratios gives it the same weight as all others. On 64 pairs of TREC DL, this bi-encoder's maps from two halves of the pairs correlated at
-# 0.78 to 0.87 by ratio of means, at -0.17 to 0.71 by mean of ratios.
+# ratios gives it the same weight as all others. On 64 pairs of TREC DL, this bi-encoder's maps from
+# two halves of the pairs correlated at 0.78 to 0.87 by ratio of means, at -0.17 to 0.71 by mean of
+# ratios.
 #
 # </details>
 #

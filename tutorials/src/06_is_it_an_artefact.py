@@ -45,21 +45,21 @@ collection = me.load_collection(collection_name)
 # ## Start with one passage and four edits
 #
 # TFC1 says: one more query term, a higher score. But appending a query term also appends *a word*,
-# and at *the end*. Four edits separate these.
+# and at *the end*. Four edits separate these; the first of them is TFC1's.
 
 # %%
 query = "how do bees find flowers"
 text = "A worker that has found nectar dances on the comb, and the dance tells the others where."
-texts = [text, f"{text} flowers", f"{text} bottles", f"flowers {text}", f"bottles {text}"]
-scores = ranker.score(query, texts)
-for edit, moved_by in zip(texts, scores - scores[0], strict=True):
-    print(f"{moved_by:+.3f}  {edit[:18]} ... {edit[-18:]}")
+edits = [f"{text} flowers", f"{text} bottles", f"flowers {text}", f"bottles {text}"]
+print(*(f"{edit[:24]} ... {edit[-24:]}" for edit in edits), sep="\n")
+before, after = ranker.score(query, [text, edits[0]])
+print(f"The first one changes the score by {after - before:+.3f}.")
 
 # %% [markdown]
 # A **neutral control** is an edit of the same shape without the axiom's ingredient: a word in
 # neither query nor document, as long and as rare as the word that the axiom adds, at the same
 # place. Here are all four edits for many documents; with the same seed, the axiom and its control
-# use the same documents. Scoring them one by one takes twenty to fifty seconds.
+# use the same documents. To score them one by one takes twenty to fifty seconds.
 #
 # We score the texts as a search engine would meet them: an edit makes the text longer. Notebooks 02
 # and 04 put a filler into the baseline, at the word's place, so that only the word differs; their
@@ -200,7 +200,7 @@ for place in ("end", "start"):
 #
 # ## Subtract the control from the map of heads
 #
-# The same applies to heads. The axiom's result is the very one of notebook 04, with its 288 pairs. We
+# The same applies to heads. The axiom's result is that of notebook 04, with its 288 pairs. We
 # patch the control's pairs, too, and take the difference document by document: the remainder is what
 # each head carries of *the match*. Both results come with the package (`me.tutorial.patch`; to
 # compute them takes some twelve minutes). Their 288 pairs are as many as 04 needed: a typical head is
@@ -308,8 +308,8 @@ me.plots.top_heads(moved.recovery("mean_of_ratios")).round(3)
 # (a). For the ratio of means the halves agree by nearly 0.9, for the mean of ratios by about 0.2. Its
 # darkest cells have q = 1, and one pair of 288 supplies nearly half of the largest. How unstable it
 # is depends on whether the sample happens to contain a pair with a tiny change, and a statistic
-# should not depend on that. On 64 pairs of TREC DL with this bi-encoder, single pairs supplied up to 91 % of a map's
-# largest cell.
+# should not depend on that. On 64 pairs of TREC DL with this bi-encoder, single pairs supplied up to
+# 91 % of a map's largest cell.
 #
 # </details>
 #

@@ -243,7 +243,7 @@ print(f"The six beyond six others: {beyond.value:+.3f} [{beyond.low:+.3f}, {beyo
 # **Could this be an artefact?** Yes, of the collection. It was written to separate matching from
 # answering: each query has a full answer without one query term, and near misses with two or more
 # ([its card](../mechir_edu/assets/mini/README.md)). A ranker that matches less wins here. On the web,
-# where the answer usually has the words, it may lose: try DL19. Nine candidates a query make ranking
+# where the answer usually has the words, it may lose: try TREC DL 2019. Nine candidates a query make ranking
 # easy, too. And with five intervals of 95 %, about one such figure in four has a bar that misses the
 # true value; the interval of the six *beyond six others* is the claim to keep.
 #
@@ -344,8 +344,9 @@ print(f"nDCG@10 {told}: {gained.value:+.4f} [{gained.low:+.4f}, {gained.high:+.4
 # gains nothing that we could tell from zero.
 #
 # The bi-encoder (`kind = "dot"`) answers (b), and its rankings *lose*: scores rose for 11 of 24
-# queries, and nDCG@10 fell by 0.004 [0.001, 0.009]. It reads a passage without the query, so its heads cannot know which word is a query term: they add one thing for
-# "salt" and another for "chicken", and the mean of both says little.
+# queries, and nDCG@10 fell by 0.004 [0.001, 0.009]. It reads a passage without the query, so its
+# heads cannot know which word is a query term: they add one thing for "salt" and another for
+# "chicken", and the mean of both says little.
 #
 # </details>
 #
@@ -374,7 +375,8 @@ print(f"Grade 0, {plain.run[failure][wrong]:.3f}: {failed[wrong][:80]} ...")
 
 # %% [markdown]
 # The usual suspect is a lookalike: words of the query in another sense. We silence every head once,
-# for these two passages only. That is 96 pairs of runs, some 15 seconds without a word.
+# for these two passages only. That is 96 pairs of runs, some 15 seconds without a progress
+# bar.
 
 # %%
 gain = np.zeros((ranker.n_layers, ranker.n_heads))
@@ -466,7 +468,7 @@ me.widgets.explore_intervention(ranker, collection, heads=heads)
 # - Repeat the repair for three other queries. Are the culprits the same heads?
 # - Switch `kind` to `dot`. Why do its rankings hardly need the heads that carry the score change? Knock
 #   them out on one side only (`side="query"`): which side do they work on?
-# - Evaluate on DL19. Does this cross-encoder still rank better without its matching heads?
+# - Evaluate on TREC DL 2019. Does this cross-encoder still rank better without its matching heads?
 #
 # ## Further reading
 #

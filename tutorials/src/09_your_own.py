@@ -181,7 +181,7 @@ print(controls[0].perturbed[:70], "...")
 
 # %% [markdown]
 # The pairs are drawn evenly over grades, and with the same seed the control uses the same
-# documents.
+# documents. Scoring them one by one takes some fifteen seconds.
 #
 # ## Look at the scores first
 #

@@ -198,9 +198,10 @@ print(f"The 16 best heads restore {alone:.0%}; with them alone {left:.0%} surviv
 #
 # </details>
 #
-# **Could this be an artefact?** Not of choosing and measuring on the same queries: these are other ones.
-# Of one odd pair? `by_effect.per_pair("survives")` has each pair's own share. Of what stands in for the
-# rest? `ablation="mean"` puts every head's mean there instead of the recipient's z.
+# **Could this be an artefact?** The choice is not one: these are other queries than those that ranked the
+# heads. A single odd pair might be, so look at each pair's own share (`by_effect.per_pair("survives")`).
+# And so might what we put in place of the rest: `ablation="mean"` puts every head's mean there instead of
+# the recipient's z.
 #
 # ## Say why, and test it
 #
@@ -231,7 +232,8 @@ for name, heads in units.items():
     unit = me.tutorial.circuit(ranker, held_out, order=heads, sizes=[len(heads)], n_random=0)
     restored, survives = unit.restored(), unit.survives()
     print(f"{name}, {len(heads)} heads: restored {restored.value[0]:.2f},")
-    print(f"    survives {survives.value[0]:.2f} [{survives.low[0]:.2f}, {survives.high[0]:.2f}]")
+    span = f"[{survives.low[0]:z.2f}, {survives.high[0]:z.2f}]"
+    print(f"    survives {survives.value[0]:z.2f} {span}")
 
 # %% [markdown]
 # <details><summary>What we see</summary>
@@ -244,7 +246,7 @@ for name, heads in units.items():
 # </details>
 #
 # So *restored* finds where a change passes through, and *survives* asks for all that made it. (An end at
-# `-inf` says that so few queries cannot bound the share on that side.)
+# `-inf` means that so few queries give the share no bound on that side.)
 #
 # ## Exercise 2: drop heads one by one
 #

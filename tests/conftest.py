@@ -10,6 +10,7 @@ from pathlib import Path
 import first_calls
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 TREC_DL = Path(__file__).resolve().parents[2] / "shared" / "trec-dl"
 
@@ -25,6 +26,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 os.environ.setdefault("MECHIR_EDU_PRODUCT", "torch")
 
 first_calls.install()
+
+# No test measures time: what is drawn may take as long as a busy machine needs.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_make_parametrize_id(val):

@@ -63,7 +63,7 @@ def several_edits(draw):
 
 
 any_pairs = st.one_of(edited_pairs(), several_edits())
-thorough = settings(max_examples=150, deadline=None)
+thorough = settings(max_examples=150)
 
 
 def align_one(pair, tokenizer, kind="dot", filler="pad", **options):

@@ -157,7 +157,7 @@ def test_what_nobody_sees_is_passed_over(unseen):
 @given(
     st.text(st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from(ODD)), max_size=30)
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_spans_point_into_the_text_as_it_is_written(text):
     spans = term_spans(text)
     assert all(0 <= start < end <= len(text) for _, (start, end) in spans)
@@ -168,7 +168,7 @@ def test_spans_point_into_the_text_as_it_is_written(text):
 
 
 @given(st.text(st.characters(max_codepoint=127), max_size=60))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_of_ascii_the_old_pattern_and_the_one_with_marks_find_the_same(text):
     from mechir_edu.collection import words
 

@@ -207,14 +207,6 @@ def test_a_figure_and_a_summary_of_estimates_say_so(planted, embedded, method, c
     assert ("estimates" in summarise(demonstration)) is bool(caution)
 
 
-@pytest.mark.parametrize(("n", "is_said"), [(4, True), (16, False)])
-def test_the_summary_says_where_not_even_the_largest_head_is_significant(
-    planted, embedded, n, is_said
-):
-    demonstration = me.demonstrate([planted], embedded, axioms=["TFC1"], n=n, progress=False)
-    assert ("the largest is not significant (q = " in summarise(demonstration)) is is_said
-
-
 # --- as a function ------------------------------------------------------------------------------
 
 

@@ -31,6 +31,8 @@ API = {
     "mechir_edu.checks": "Checks of exercises",
     "mechir_edu.checks.tutorial": "Settings of the tutorials",
 }
+# What stands in a fence without a language is a command or what was printed, not Python.
+PLAIN = "```{highlight} text\n```\n\n"
 # Code, in which nothing is a link, or a link or picture: its text and target.
 LINK = re.compile(r"(?s:^```.*?^```)|`[^`\n]+`|(!?)\[([^\]]*)\]\(([^)\s]+)\)", re.MULTILINE)
 
@@ -146,7 +148,7 @@ def lay_out(folder: Path, made: Iterable[str] = ()) -> None:
                 text = text.replace("<!-- contents -->", contents(placed))
             if "/" not in place:
                 text = linked(text, made)
-            to.write_text(text, encoding="utf-8")
+            to.write_text(PLAIN + text, encoding="utf-8")
         elif to.suffix == ".ipynb":
             notebook = json.loads((ROOT / source).read_text(encoding="utf-8"))
             for cell in notebook["cells"]:

@@ -17,7 +17,7 @@ from mechir_edu.patching.circuits import folder as circuit_folder
 from mechir_edu.patching.circuits.circuit import circuit_into_folder
 from mechir_edu.patching.circuits.measure import Measure, Tried, room_for_runs, set_job
 from mechir_edu.patching.circuits.options import ABLATIONS, ORDERS, CircuitOptions
-from mechir_edu.patching.circuits.orders import SEARCHES, eliminate, grow, n_sets, prune
+from mechir_edu.patching.circuits.orders import SEARCHES, eliminate, grow, n_sets, prune, shuffled
 from mechir_edu.patching.circuits.sets import HookedSets, all_heads
 from mechir_edu.patching.engines.hooks import activations
 from mechir_edu.patching.scoring import align_for
@@ -106,6 +106,8 @@ def test_layers_put_in_whole_or_in_part_or_not_at_all_give_what_hooks_give(plant
         frozenset((layer, head) for layer, heads in enumerate(chosen) for head in heads)
         for chosen in product(of_layer, repeat=planted.n_layers)
     ]
+    curve = shuffled(all_heads(planted), 0, 1)  # each set with a head more than the one before
+    sets += [frozenset(curve[:number]) for number in range(1, len(curve))]
     fast, slow = (measure_on(planted, planted_pairs[:1]) for _ in range(2))
     slow.__dict__["engine"] = HookedSets(planted, 2000, may_skip=False)
     for first, second in zip(fast.effects(sets, sets), slow.effects(sets, sets), strict=True):

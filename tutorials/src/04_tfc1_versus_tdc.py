@@ -452,7 +452,7 @@ me.widgets.explore_heads({f"{name} {axiom}": result for (axiom, name), result in
 #
 # - Use `me.make_pairs(..., place="start")` and `me.patch`. What happens to the bi-encoder's map?
 # - Set `n` to 48 and run the notebook again (some minutes). Which dots are gone?
-# - With a network, run DL19 and DL20 with 200 pairs, here or with `mechir-edu demo`. (For runs of
+# - With a network, run TREC DL 2019 and 2020 with 200 pairs, here or with `mechir-edu demo`. (For runs of
 #   hours that can be stopped and resumed, see [09](09_your_own.ipynb).)
 # - Write down, in three sentences, what your four maps support and what they do not.
 #

@@ -4,9 +4,10 @@ What a layer gives depends on the heads that are put in up to it. So a set leave
 its first head as they were (the run that is changed is kept, layer by layer), and sets that agree
 up to a layer are computed together up to there: of a curve of 1, 2, 3, ... heads each step changes
 the layers from the new head's on. Queries, keys and values are computed of those heads alone that
-are left to themselves. Where the score is read off the first position and every head behind a layer
-is put in, the layer is computed at that position alone, for nothing reads the others. What is left
-is stacked along the batch.
+are left to themselves, and what a head writes that is put in is multiplied by W_O once for all
+sets. Where the score is read off the first position and every head behind a layer is put in, the
+layer is computed at that position alone, for nothing reads the others. What is left is stacked
+along the batch.
 
 `SuffixSets` computes with the modules' own weights (`mechir_edu.patching.engines.suffix`),
 `HookedSets` through hooks, on every architecture; both give the same scores to float rounding.
@@ -15,9 +16,7 @@ is stacked along the batch.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from itertools import product
-from operator import or_
+from itertools import chain, groupby, product
 from typing import Any
 
 import numpy as np
@@ -158,61 +157,69 @@ class SuffixSets:
         nodes : whether all positions of each node's output are needed, or the first alone.
         streams : what the layer before gave for each parent.
         """
-        layer, n_heads = self.stack.layers[index], self.stack.layers[index].n_heads
-        put_in = given[index].expand_as(run.z[index]).transpose(1, 2)
-        z_of, every = self._own_z(index, nodes, streams, run.bias, step), 2**n_heads - 1
-        out: dict[Node, Tensor] = {}
-        for rows in (slice(None), slice(0, 1)):
-            clean_x, clean_z = run.resid_pre[index][:, rows], run.z[index][:, rows].transpose(1, 2)
-            given_z = put_in[:, :, rows]
-            members = [node for node, whole in nodes.items() if whole == (rows == slice(None))]
-            for piece in _pieces(members, step):
-                mask = torch.tensor([[put >> h & 1 for h in range(n_heads)] for _, put in piece])
-                mask = mask.bool().to(put_in.device)[:, None, :, None, None]
-                own = [
-                    clean_z if p == CLEAN else given_z if put == every else z_of[p][:, :, rows]
-                    for p, put in piece
-                ]
-                z = torch.where(mask, given_z, torch.stack(own)).flatten(0, 1)
-                stream = [clean_x if p == CLEAN else streams[p][:, rows] for p, _ in piece]
-                resid_post = layer.after_attention(torch.cat(stream) + layer.attn_out(z))
-                out |= zip(piece, resid_post.split(len(clean_x)), strict=True)
-        return [out[node] for node in nodes]
-
-    def _own_z(
-        self,
-        index: int,
-        nodes: dict[Node, bool],
-        streams: Sequence[Tensor],
-        bias: Tensor | None,
-        step: int,
-    ) -> dict[int, Float[Tensor, "pair head row d_head"]]:
-        """Z that a layer computes from each parent, of the heads that a node leaves to themselves.
-
-        Zeros stand for the other heads; a parent all of whose heads are put in is missing.
-        """
         layer, every = self.stack.layers[index], 2 ** self.stack.layers[index].n_heads - 1
         left_to: dict[int, int] = defaultdict(int)
-        is_whole: dict[int, bool] = defaultdict(bool)
-        for (parent, put), whole in nodes.items():
-            if parent != CLEAN and put != every:
-                left_to[parent] |= every & ~put
-                is_whole[parent] |= whole
-        z_of: dict[int, Tensor] = {}
+        for parent, put in nodes:
+            left_to[parent] |= every & ~put
+        out: dict[Node, Tensor] = {}
         for rows in (slice(None), slice(0, 1)):
-            members = [p for p in left_to if is_whole[p] == (rows == slice(None))]
-            members.sort(key=lambda parent: left_to[parent].bit_count())
-            for piece in _pieces(members, step):
-                x = torch.cat([streams[parent] for parent in piece])
-                left = reduce(or_, (left_to[parent] for parent in piece))
-                heads = [head for head in range(layer.n_heads) if left >> head & 1]
-                (q,) = layer.project(x[:, rows], slice(0, 1), heads)
-                k, v = layer.project(x, slice(1, 3), heads)
-                own = attend(q, k, v, _bias_of(bias, heads, rows, len(piece)))
-                z = own.new_zeros(len(x), layer.n_heads, *own.shape[2:])
-                z[:, heads] = own
-                z_of |= zip(piece, z.chunk(len(piece)), strict=True)
-        return z_of
+            members = [node for node, whole in nodes.items() if whole == (rows == slice(None))]
+            if not members:
+                continue
+            writes = self._writes(index, given[index].expand_as(run.z[index])[:, rows])
+            # A parent's nodes stand together, beside those of parents with as many heads left.
+            members.sort(key=lambda n: (n[0] != CLEAN, left_to[n[0]].bit_count(), *n))
+            kinds = groupby(members, lambda node: (node[0] == CLEAN, left_to[node[0]] == 0))
+            for piece in chain(*(_pieces(list(of_kind), step) for _, of_kind in kinds)):
+                resid_mid = self._resid_mid(index, piece, rows, streams, run, writes)
+                resid_post = layer.after_attention(resid_mid)
+                out |= zip(piece, resid_post.chunk(len(piece)), strict=True)
+        return [out[node] for node in nodes]
+
+    def _writes(self, index: int, given: Z) -> Float[Tensor, "writer pair row d_model"]:
+        """What each head adds to the stream when it is put in, and last W_O's bias."""
+        layer = self.stack.layers[index]
+        of_heads = given.permute(2, 0, 1, 3).flatten(1, 2) @ layer.w_o_by_head
+        bias = of_heads.new_zeros(1) if layer.b_o is None else layer.b_o
+        writes = torch.cat([of_heads, bias.expand_as(of_heads[:1])])
+        return writes.unflatten(1, given.shape[:2])
+
+    def _resid_mid(
+        self,
+        index: int,
+        nodes: Sequence[Node],
+        rows: slice,
+        streams: Sequence[Tensor],
+        run: KeptRun,
+        writes: Float[Tensor, "writer pair row d_model"],
+    ) -> Float[Tensor, "stacked row d_model"]:
+        """The sum before LN1, nodes stacked; the clean run is the parent of all, or of none."""
+        layer, parents = self.stack.layers[index], list(dict.fromkeys(p for p, _ in nodes))
+        of_parent = [parents.index(parent) for parent, _ in nodes]
+        is_put = torch.tensor([[put >> h & 1 for h in range(layer.n_heads)] for _, put in nodes])
+        heads = [head for head in range(layer.n_heads) if not is_put[:, head].all()]
+        if parents == [CLEAN]:
+            x = run.resid_pre[index]
+        else:
+            # Heads that are left to themselves read all positions; where there are none, a parent
+            # may have been computed at the first alone.
+            x = torch.cat([streams[p] if heads else streams[p][:, rows] for p in parents])
+        resid_pre = x[:, rows].unflatten(0, (len(parents), -1))[of_parent]
+        is_put = is_put.to(x.device).bool()
+        added = torch.cat([is_put, is_put.new_ones(len(nodes), 1)], dim=1).to(x.dtype)
+        resid_mid = torch.addmm(resid_pre.flatten(1), added, writes.flatten(1))
+        resid_mid = resid_mid.view_as(resid_pre).flatten(0, 1)
+        if not heads:
+            return resid_mid
+        if parents == [CLEAN]:
+            z = run.z[index][:, rows, heads]
+        else:
+            (q,) = layer.project(x[:, rows], slice(0, 1), heads)
+            k, v = layer.project(x, slice(1, 3), heads)
+            z = attend(q, k, v, _bias_of(run.bias, heads, rows, len(parents))).transpose(1, 2)
+        z = z.unflatten(0, (len(parents), -1))[of_parent]
+        z = z * ~is_put[:, None, None, heads, None]
+        return resid_mid.add_(layer.written(z.flatten(0, 1), heads))
 
     def _relevance(
         self, x: Tensor, batch: Batch, inputs: Inputs, n: int

@@ -7,7 +7,7 @@ costs more in converting layouts than it gains. PyTorch carries both. A tensor i
 multiplied by oneDNN, forwards and backwards; `enter` and `leave` convert it.
 
 The choice is made once a process for each class of shapes (the length of a row, and how many
-threads share the work) from a few products and the conversions around them, in at most about 30 ms.
+threads share the work) from a few products and the conversions around them, in about 30 ms.
 Results differ by float32 rounding only. `product` is recorded in a result's provenance, and
 ``MECHIR_EDU_PRODUCT=torch`` or ``=oneDNN`` in the environment overrides the measurement: set it
 where two processes must agree to the last bit.
@@ -27,15 +27,21 @@ OVERRIDE = "MECHIR_EDU_PRODUCT"
 NAMES = ("torch", "oneDNN")
 SECONDS = 0.025  # for measuring one class of shapes
 OPERATIONS = 5e7  # of one product measured: about a millisecond
+OUT = 256  # numbers in a row of its result at most; more would leave it too few rows to tell
+TURNS = 8  # of each at least, where other programs take the processor in between
 _LOCK = threading.Lock()
 GAIN = 1.1  # oneDNN must be faster by this factor; the inner activations are converted as well
 
 
-def enter(x: Tensor) -> Tensor:
-    """Put an activation into oneDNN's layout, where products are then faster."""
+def enter(x: Tensor, width: int | None = None) -> Tensor:
+    """Put an activation into oneDNN's layout, where products over ``width`` are then faster.
+
+    The width is the length of x's rows when omitted; a part of longer rows is better counted as
+    whole rows than measured as a class of its own.
+    """
     if x.device.type != "cpu" or x.dtype != torch.float32:
         return x
-    return x.to_mkldnn() if product(x.shape[-1]) == "oneDNN" else x
+    return x.to_mkldnn() if product(width or x.shape[-1]) == "oneDNN" else x
 
 
 def leave(x: Tensor) -> Tensor:
@@ -76,15 +82,16 @@ def product(width: int) -> str:
 @cache
 def _faster(width: int, n_threads: int) -> str:
     """The library that is faster now: the best of several turns each."""
-    n_rows = max(16, int(OPERATIONS / (2 * width * width)))
+    n_out = min(width, OUT)
+    n_rows = max(16, int(OPERATIONS / (2 * width * n_out)))
     # Not random numbers: those of a user's seed stay as they are.
     x = torch.linspace(-1, 1, n_rows * width).view(n_rows, width)
-    weight = torch.linspace(-1, 1, width * width).view(width, width)
+    weight = torch.linspace(-1, 1, n_out * width).view(n_out, width)
     seconds = {"torch": [0.0], "oneDNN": [0.0]}
     start = time.perf_counter()
     with torch.inference_mode():
         # The first turn of each does not count; it holds what a library does once.
-        while len(seconds["oneDNN"]) < 3 or time.perf_counter() - start < SECONDS:
+        while len(seconds["oneDNN"]) <= TURNS or time.perf_counter() - start < SECONDS:
             for name, taken in seconds.items():
                 before = time.perf_counter()
                 F.linear(x, weight) if name == "torch" else _through_onednn(x, weight)

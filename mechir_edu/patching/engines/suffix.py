@@ -138,6 +138,11 @@ class Layer:
         """W_O z + b_O."""
         return linear(z.transpose(1, 2).flatten(2), self.w_o, self.b_o)
 
+    def written(self, z: Float[Tensor, "batch pos head d_head"], heads: list[int]) -> Stream:
+        """What some heads add to the stream, without W_O's bias."""
+        weight = self.w_o.unflatten(1, (self.n_heads, -1))[:, heads].flatten(1)
+        return leave(F.linear(enter(z.flatten(2), self.w_o.shape[1]), weight))
+
     def mlp(self, x: Stream) -> Stream:
         """What the MLP adds, before the residual sum."""
         # In parts, because its inner activation is four times as wide as the stream.

@@ -84,7 +84,7 @@ BENCHMARKS = (
         (),
     ),
     Benchmark(
-        "circuits", "circuits.py --pairs 2 --repeats 1", "--pairs 1 --model planted --sets 3", ()
+        "circuits", "circuits.py --pairs 2 --repeats 3", "--pairs 1 --model planted --sets 3", ()
     ),
     Benchmark(
         "growth",

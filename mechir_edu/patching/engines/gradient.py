@@ -138,10 +138,10 @@ def _through_stack(
         x_r, x_d = run_r.resid_post, run_d.resid_post
         if stack.room and sweep.site == "head":
             of_heads.append((run_r.of_heads(), run_d.of_heads()))
-    for inputs, bias, layers in zip(
-        (recipient, donor), (bias_r, bias_d), zip(*of_heads, strict=True), strict=False
-    ):
-        stack.keep(inputs, Kept(layers, bias))
+    if of_heads:
+        layers_r, layers_d = zip(*of_heads, strict=True)
+        stack.keep(recipient, Kept(layers_r, bias_r))
+        stack.keep(donor, Kept(layers_d, bias_d))
     scores = (
         stack.relevance(x, stack.counts(inputs), runs.batch.fixed)
         for x, inputs in ((x_r, recipient), (x_d, donor))

@@ -254,12 +254,12 @@ class PostLNStack:
     kept : the runs that are kept, by their token ids.
     """
 
-    def __init__(self, ranker: Ranker, room: int = 0) -> None:
+    def __init__(self, ranker: Ranker) -> None:
         self.ranker = ranker
         self.layers = [Layer(ranker, i) for i in range(ranker.n_layers)]
         self.first_row_only = ranker.reads_first_position_only
         self.relevance, self.counts = ranker.relevance, ranker.counts
-        self.room, self.kept = room, WeakTensorKeyDictionary()
+        self.room, self.kept = 0, WeakTensorKeyDictionary()
 
     def keep(self, inputs: Inputs, run: Kept) -> None:
         """Keep a run through all layers, if there is room and it is not kept yet."""
